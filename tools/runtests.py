@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""Runs the tests of a build folder and counts them.
+
+    tools/runtests.py build/test [--match WORD]... [--backends epoll,poll,sim] [--wrapper COMMAND]
+
+Meson knows the tests; their suite says how often each runs: `backend` once on every backend
+(COIL_BACKEND), `once` a single time. A test is a program and passes when it exits 0. Beyond that:
+
+  - one that prints TAP counts as many tests as it has lines `ok` and `not ok`;
+  - one with COIL_TEST_EXPECTED in its environment must print exactly what that file holds;
+  - one that exits 77 was skipped; its last line says why;
+  - one that outlasts the time limit is killed and has failed.
+
+The last line is `N passed, N failed`, and `, N skipped` where some were.
+"""
+
+import argparse
+import concurrent.futures
+import difflib
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+SKIP_STATUS = 77
+TAP_LINE = re.compile(r"^(ok|not ok)\b\s*(\d*)\s*-?\s*(.*)$")
+TAP_PLAN = re.compile(r"^1\.\.(\d+)\s*$", re.MULTILINE)
+
+
+class Job:
+    """One run of one test program, and what came of it."""
+
+    def __init__(self, test, backend):
+        self.test = test
+        self.backend = backend
+        self.name = test["name"] + (f" [{backend}]" if backend else "")
+        self.passed = 0
+        self.failures = []  # sentences
+        self.skips = []  # reasons
+        self.output = ""
+        self.seconds = 0.0
+
+    def run(self, wrapper, timeout):
+        env = dict(os.environ, **self.test["env"])
+        env.pop("COIL_BACKEND", None)
+        if self.backend:
+            env["COIL_BACKEND"] = self.backend
+        began = time.monotonic()
+        # A session of its own: on a timeout its children go with it.
+        process = subprocess.Popen(
+            wrapper + self.test["cmd"], env=env, cwd=self.test["workdir"] or None,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True)
+        late = False
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            late = True
+            kill_session(process)
+            out, err = process.communicate()
+        kill_session(process)
+        self.seconds = time.monotonic() - began
+        stdout = out.decode(errors="replace")
+        stderr = err.decode(errors="replace")
+        self.output = stderr + stdout
+        if late:
+            self.count_tap(stdout, died=True)
+            self.failures.append(f"still running after {timeout:g} s")
+        else:
+            self.judge(process.returncode, stdout, stderr)
+
+    def judge(self, status, stdout, stderr):
+        if status == SKIP_STATUS:
+            lines = (stdout.strip() or stderr.strip() or "it does not say why").splitlines()
+            self.skips.append(lines[-1])
+            return
+        self.count_tap(stdout, died=status != 0)
+        if status != 0 and not self.failures:
+            self.failures.append(explain(status))
+        expected = self.test["env"].get("COIL_TEST_EXPECTED")
+        if expected and not self.failures:
+            self.compare(expected, stdout)
+        if not self.passed and not self.failures and not self.skips:
+            self.passed = 1
+
+    def count_tap(self, stdout, died):
+        seen = 0
+        remark = ""
+        for line in stdout.splitlines():
+            match = TAP_LINE.match(line)
+            if not match and not TAP_PLAN.match(line):
+                remark = line.lstrip("# ")
+            if not match:
+                continue
+            seen += 1
+            verdict, _, title = match.groups()
+            skip = re.search(r"# *SKIP\b:? *(.*)", title, re.IGNORECASE)
+            if skip:
+                # cmocka gives the case's name; its reason is what it printed before.
+                self.skips.append(": ".join(filter(None, [skip.group(1), remark])))
+            elif verdict == "ok":
+                self.passed += 1
+            else:
+                self.failures.append(title)
+            remark = ""
+        planned = sum(int(n) for n in TAP_PLAN.findall(stdout))
+        if planned > seen and not died:
+            self.failures.append(f"{planned - seen} of {planned} tests never reported")
+
+    def compare(self, expected, stdout):
+        with open(expected, encoding="utf-8") as file:
+            wanted = file.read()
+        if wanted == stdout:
+            return
+        self.failures.append("printed something else than expected")
+        self.output += "\n" + "".join(difflib.unified_diff(
+            wanted.splitlines(True), stdout.splitlines(True), "expected", "printed"))
+
+
+def kill_session(process):
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def explain(status):
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return f"exit status {status}"
+
+
+def load_tests(build):
+    listing = subprocess.run(["meson", "introspect", "--tests", build],
+                             check=True, stdout=subprocess.PIPE).stdout
+    return json.loads(listing)
+
+
+def plan(tests, words, backends):
+    jobs = []
+    for test in sorted(tests, key=lambda t: t["name"]):
+        if words and not any(word in test["name"] for word in words):
+            continue
+        everywhere = any(suite.split(":")[-1] == "backend" for suite in test["suite"])
+        for backend in backends if everywhere else [None]:
+            jobs.append(Job(test, backend))
+    return jobs
+
+
+class Progress:
+    """On a terminal one line that moves; else a line for each test program."""
+
+    def __init__(self, total):
+        self.total = total
+        self.done = 0
+        self.moving = sys.stdout.isatty()
+
+    def note(self, job):
+        self.done += 1
+        state = "FAILED" if job.failures else "skip" if job.skips and not job.passed else "ok"
+        if self.moving:
+            print(f"\r\033[K[{self.done}/{self.total}] {job.name}", end="", flush=True)
+        else:
+            print(f"{state:6} {job.name}  {job.passed} in {job.seconds:.2f} s", flush=True)
+        if job.failures:
+            self.clear()
+            print(f"--- FAILED {job.name}: {'; '.join(job.failures)}")
+            print(job.output.rstrip() or "(it printed nothing)")
+            print("---", flush=True)
+        for reason in job.skips:
+            self.clear()
+            print(f"skipped {job.name}: {reason}", flush=True)
+
+    def clear(self):
+        if self.moving:
+            print("\r\033[K", end="")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("build")
+    parser.add_argument("--match", action="append", default=[], metavar="WORD",
+                        help="only tests with this in their name; may be repeated")
+    parser.add_argument("--backends", default="epoll,poll,sim")
+    parser.add_argument("--wrapper", default="", help="a command to run each test under")
+    parser.add_argument("--timeout", type=float, default=60, help="seconds for one program")
+    parser.add_argument("--jobs", type=int, default=2, help="how many run at a time")
+    args = parser.parse_args()
+
+    jobs = plan(load_tests(args.build), args.match, args.backends.split(","))
+    wrapper = shlex.split(args.wrapper)
+    progress = Progress(len(jobs))
+    lock = threading.Lock()
+
+    def run(job):
+        job.run(wrapper, args.timeout)
+        with lock:
+            progress.note(job)
+
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        for future in [pool.submit(run, job) for job in jobs]:
+            future.result()
+    progress.clear()
+
+    passed = sum(job.passed for job in jobs)
+    failed = sum(len(job.failures) for job in jobs)
+    skipped = sum(len(job.skips) for job in jobs)
+    failures = [job for job in jobs if job.failures]
+    if failures:
+        print("failed:")
+        for job in failures:
+            print(f"  {job.name}: {'; '.join(job.failures)}")
+    if not jobs:
+        print("no test has that in its name" if args.match else "there are no tests")
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 1 if failed or not jobs else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
