@@ -93,9 +93,8 @@ class Job:
         remark = ""
         for line in stdout.splitlines():
             match = TAP_LINE.match(line)
-            if not match and not TAP_PLAN.match(line):
-                remark = line.lstrip("# ")
             if not match:
+                remark = "" if TAP_PLAN.match(line) else line.lstrip("# ")
                 continue
             seen += 1
             verdict, _, title = match.groups()

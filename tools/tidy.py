@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+"""What readers of this tree lean on, checked.
+
+    tools/tidy.py [--root FOLDER] [--build FOLDER]
+
+Prints `file:line: sentence` for each thing found and exits 1 if there was any. Each check below is
+a function that yields findings; the sentence says what is wrong and, where it helps, what to do.
+With --build (a build folder with -Dsys_table=true) it also reads the symbols of libcoil.a.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+C_SUFFIXES = {".c", ".h", ".S"}
+SOURCE_FOLDERS = ["src", "include", "test", "examples", "bench"]
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+([<"])([^>"]+)[>"]', re.MULTILINE)
+
+# The doors to the world: the only objects that may ask the kernel, the allocator or libpthread.
+SEAMS = re.compile(r"^src_base_(sys\w*|mem|clock|random|thread)\.c\.o$")
+DOORS = re.compile(
+    r"^_*("
+    r"socket|socketpair|bind|listen|accept4?|connect|shutdown|[gs]etsockopt|get(sock|peer)name"
+    r"|recv(from|msg|mmsg)?|send(to|msg|mmsg|file)?"
+    r"|p?(read|write)v?(2|64|v2)?|open(at)?(64)?|close|dup[23]?|pipe2?|fcntl(64)?|ioctl"
+    r"|epoll_\w+|p?poll|p?select|eventfd|timerfd_\w+|signalfd|syscall"
+    r"|clock_(gettime|nanosleep)|gettimeofday|time|nanosleep|u?sleep"
+    r"|malloc|calloc|realloc(array)?|free|aligned_alloc|posix_memalign|v?asprintf|strn?dup"
+    r"|open_memstream|mmap(64)?|munmap|mremap|mprotect|madvise"
+    r"|pthread_\w+|getrandom|getentropy|s?rand(om)?|getaddrinfo|freeaddrinfo"
+    r")(_chk)?$")
+
+
+class Finding:
+    def __init__(self, path, line, sentence):
+        self.path, self.line, self.sentence = path, line, sentence
+
+    def __str__(self):
+        return f"{self.path}:{self.line}: {self.sentence}"
+
+
+def read_floors(root):
+    """The floors of tools/floors.txt: {name: number}."""
+    floors = {}
+    for line in (root / "tools/floors.txt").read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            name, number = line.split()
+            floors[name] = int(number)
+    return floors
+
+
+def sources(root, folders=None):
+    for folder in folders or SOURCE_FOLDERS:
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in C_SUFFIXES and path.is_file():
+                yield path
+
+
+def line_of(text, position):
+    return text.count("\n", 0, position) + 1
+
+
+def includes(text):
+    """Every #include of a text: (line, is_quoted, target)."""
+    for match in INCLUDE.finditer(text):
+        yield line_of(text, match.start(1)), match.group(1) == '"', match.group(2)
+
+
+def check_arrows(root):
+    """Code includes from floors below its own; programs see the public headers only."""
+    floors = read_floors(root)
+    for path in sources(root, ["src"]):
+        here = path.relative_to(root / "src").parts[0]
+        if here not in floors:
+            yield Finding(path, 1, f"src/{here}/ is no floor; it needs a line in tools/floors.txt")
+            continue
+        for line, quoted, target in includes(path.read_text()):
+            if not quoted or "/" not in target:
+                continue  # a system or public header; a file beside this one
+            there = target.split("/")[0]
+            if there == here:
+                continue
+            if there not in floors:
+                yield Finding(path, line, f'"{target}" is on no floor of tools/floors.txt')
+            elif floors[there] >= floors[here]:
+                way = "up" if floors[there] > floors[here] else "sideways"
+                yield Finding(path, line, f'"{target}" points {way}: {here} is on floor '
+                                          f'{floors[here]}, {there} on {floors[there]}')
+    for path in sources(root, ["include", "examples", "bench"]):
+        for line, quoted, target in includes(path.read_text()):
+            if quoted and not (path.parent / target).is_file():
+                yield Finding(path, line, f'"{target}" is private; only <coil.h>, <coil/...> and '
+                                          'system headers are seen from here')
+
+
+def check_openings(root):
+    """A file opens with its licence tag and says its name and what it is."""
+    for path in sources(root, ["src", "include", "test"]):
+        text = path.read_text()
+        if not text.startswith("/* SPDX-License-Identifier: MIT"):
+            yield Finding(path, 1, "the file must open with `/* SPDX-License-Identifier: MIT`")
+        elif not re.search(rf"(^|[\s/]){re.escape(path.name)}: ", text[:text.find("*/")]):
+            yield Finding(path, 1, f"the opening comment must say `{path.name}: ` and what it is")
+
+
+def check_leftovers(root):
+    """Notes to oneself are finished or become issues."""
+    note = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
+    for path in sources(root):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            found = note.search(line)
+            if found:
+                yield Finding(path, number, f"a leftover {found.group(1)}")
+
+
+def declarations(text):
+    """The marked functions of a header: (line, declaration, the comment that belongs to it).
+
+    A comment belongs to the declarations that follow it up to the next empty line; a comment that
+    ends a declaration's own line belongs to it too.
+    """
+    comment, pending, begun, in_comment = [], "", 0, False
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if in_comment or (stripped.startswith("/*") and not pending):
+            if not in_comment:
+                comment = []
+            comment.append(stripped)
+            in_comment = "*/" not in stripped
+            continue
+        if not stripped or stripped.startswith("#"):
+            if not pending and not stripped:
+                comment = []
+            continue
+        if not pending:
+            if not re.match(r"(static inline\s+)?(COIL_API|COIL_ASYNC)\b", stripped):
+                continue
+            begun = number
+        tail = re.search(r"/\*(.*)", stripped)
+        own = [tail.group(1)] if tail else []
+        pending += " " + re.sub(r"/\*.*?(\*/|$)", "", stripped)
+        if own:
+            comment = comment + own
+            in_comment = "*/" not in stripped
+        if ";" in pending or "{" in pending:
+            if "(" in pending:
+                yield begun, pending.strip(), " ".join(comment)
+            pending = ""
+
+
+def check_labels(root):
+    """Public functions say what they do; those that wait say what a cancel does to them."""
+    for path in sources(root, ["include"]):
+        for line, declaration, comment in declarations(path.read_text()):
+            found = re.search(r"(\w+)\s*\(", re.sub(r"__attribute__\s*\(\(.*?\)\)", "", declaration))
+            name = found.group(1) if found else declaration
+            if not comment:
+                yield Finding(path, line, f"{name} has no comment")
+            elif re.search(r"\bCOIL_ASYNC\b", declaration) and "cancel" not in comment.lower():
+                yield Finding(path, line, f"{name} may wait but does not say what Cancel does")
+
+
+def symbols(library, *options):
+    """What nm says of each object: (object, symbol)."""
+    listing = subprocess.run(["nm", "-A", "-P", *options, str(library)],
+                             check=True, stdout=subprocess.PIPE).stdout.decode()
+    for line in listing.splitlines():
+        place, symbol = line.split()[:2]
+        yield place.rstrip(":").split("[")[-1].rstrip("]"), symbol
+
+
+def check_names(library):
+    """What another object can see is coil_... (promised) or coil__... (ours)."""
+    for member, symbol in symbols(library, "-g", "--defined-only"):
+        if not symbol.startswith("coil_") and not re.match(r"__(a|t|ub)san|__odr_asan|DW\.ref",
+                                                           symbol):
+            yield Finding(member, 0, f"{symbol} is global but not named coil_... or coil__...")
+
+
+def check_doors(library):
+    """Only the seam files call out."""
+    for member, symbol in symbols(library, "-u"):
+        if DOORS.match(symbol) and not SEAMS.match(member):
+            yield Finding(member, 0, f"{symbol} is called outside the seams; go through src/base/")
+
+
+SOURCE_CHECKS = [check_arrows, check_openings, check_leftovers, check_labels]
+OBJECT_CHECKS = [check_names, check_doors]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, default=Path(__file__).parent.parent)
+    parser.add_argument("--build", type=Path, help="also read this build folder's libcoil.a")
+    args = parser.parse_args()
+
+    findings = [finding for check in SOURCE_CHECKS for finding in check(args.root)]
+    if args.build:
+        findings += [f for check in OBJECT_CHECKS for f in check(args.build / "libcoil.a")]
+    for finding in findings:
+        print(finding)
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
