@@ -3,8 +3,9 @@
 
     tools/runtests.py build/test [--match WORD]... [--backends epoll,poll,sim] [--wrapper COMMAND]
 
-Meson knows the tests; their suite says how often each runs: `backend` once on every backend
-(COIL_BACKEND), `once` a single time. A test is a program and passes when it exits 0. Beyond that:
+Meson knows the tests; their suite says how often each runs: `backend` on every backend (named in
+COIL_BACKEND), `kernel` on every one but the simulated, `once` a single time. A test is a program
+and passes when it exits 0. Beyond that:
 
   - one that prints TAP counts as many tests as it has lines `ok` and `not ok`;
   - one with COIL_TEST_EXPECTED in its environment must print exactly what that file holds;
@@ -145,9 +146,14 @@ def plan(tests, words, backends):
     for test in sorted(tests, key=lambda t: t["name"]):
         if words and not any(word in test["name"] for word in words):
             continue
-        everywhere = any(suite.split(":")[-1] == "backend" for suite in test["suite"])
-        for backend in backends if everywhere else [None]:
-            jobs.append(Job(test, backend))
+        suites = {suite.split(":")[-1] for suite in test["suite"]}
+        if "backend" in suites:
+            chosen = backends
+        elif "kernel" in suites:
+            chosen = [backend for backend in backends if backend != "sim"]
+        else:
+            chosen = [None]
+        jobs += [Job(test, backend) for backend in chosen]
     return jobs
 
 
