@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * coil/task.h: a coroutine with a result, driven by the loop.
+ *
+ * A task is a future; whatever takes a future takes a task. It starts in the next turn, in the order of
+ * creation, and runs until it waits. Its loop keeps it alive while it runs. */
+#ifndef COIL_TASK_H
+#define COIL_TASK_H
+
+#include <coil/coroutine.h>
+#include <coil/future.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* All zero (or NULL) means the defaults. Set `size` to sizeof this struct. */
+typedef struct {
+    size_t size;
+    const char *name;      /* copied, cut at 31 bytes; default "Task-N" */
+    size_t stack_size;     /* bytes; 0: the loop's default (256 KB) */
+    bool eager;            /* run at once, inside the create call, until it first waits */
+    coil_loop *loop;       /* NULL: the running one, else the thread's current one */
+    coil_context *context; /* run in this very context; NULL: in a copy of the creator's */
+    void (*free_result)(coil_ret value); /* for a result that owns memory and that nobody took */
+} coil_task_opts;
+
+/* Start a task. Never NULL: when it cannot be made, a failed future stands in and the error is met at the
+ * await. One reference, yours.
+ *
+ *   Owns:   `arg` stays yours and must outlive the task; with `copy` > 0 that many bytes are copied to the
+ *           top of the task's own stack, and the function gets a pointer to the copy.
+ *   Errors: at the await: -ENOMEM, COIL_ENOLOOP, COIL_ECLOSED, -EINVAL.
+ *   asyncio: create_task, loop.create_task */
+COIL_API coil_task *coil_create_task_at(const char *file, int line, coil_fn fn, const void *arg, size_t copy,
+                                        const coil_task_opts *opts);
+#define coil_create_task(fn, arg) coil_create_task_at(__FILE__, __LINE__, (fn), (arg), 0, NULL)
+#define coil_create_task_with(fn, args, n) coil_create_task_at(__FILE__, __LINE__, (fn), (args), (n), NULL)
+#define coil_create_task_opts(fn, arg, opts) coil_create_task_at(__FILE__, __LINE__, (fn), (arg), 0, (opts))
+
+/* The same from a coroutine object, which is consumed whatever happens. */
+COIL_API coil_task *coil_create_task_coro_at(const char *file, int line, coil_coro *coro,
+                                             const coil_task_opts *opts);
+#define coil_create_task_coro(coro) coil_create_task_coro_at(__FILE__, __LINE__, (coro), NULL)
+
+/* The task that runs now, or NULL in callbacks and outside of loops. Borrowed. asyncio: current_task */
+COIL_API coil_task *coil_current_task(void);
+
+/* The tasks of this loop (NULL: the running one) that are not done; fills up to `capacity`, each with a
+ * reference that is yours, and returns how many there are. asyncio: all_tasks */
+COIL_API size_t coil_all_tasks(coil_loop *loop, coil_task **out, size_t capacity);
+
+/* Is this future a task? */
+COIL_API bool coil_is_task(const coil_future *future);
+
+/* Names are at most 31 bytes, longer ones are cut. asyncio: Task.get_name, Task.set_name */
+COIL_API const char *coil_task_get_name(const coil_task *task);
+COIL_API void coil_task_set_name(coil_task *task, const char *name);
+
+/* Ask the task to end: the waiting call it stands in, or its next one, returns -ECANCELED. Each call counts
+ * one in `cancelling`. False if it is done. asyncio: Task.cancel */
+COIL_API bool coil_task_cancel(coil_task *task, const char *message);
+
+/* How many cancels are outstanding; take one back. At 0 a cancel not yet delivered is dropped.
+ * asyncio: Task.cancelling, Task.uncancel */
+COIL_API int coil_task_cancelling(const coil_task *task);
+COIL_API int coil_task_uncancel(coil_task *task);
+
+/* What runs: the function and argument the task was made of; its context; all borrowed.
+ * asyncio: Task.get_coro, Task.get_context */
+COIL_API coil_fn coil_task_get_fn(const coil_task *task, void **out_arg);
+COIL_API coil_context *coil_task_get_context(coil_task *task);
+
+/* The seeds' view of a task's state: pending, running (it is the current task), done or cancelled. */
+enum coil_task_state { COIL_TASK_PENDING, COIL_TASK_RUNNING, COIL_TASK_DONE, COIL_TASK_CANCELLED };
+COIL_API enum coil_task_state coil_task_state(const coil_task *task);
+
+/* One word for what a parked task waits for ("sleep", "future", "lock", "recv", ...), "" if it is not
+ * parked. Never NULL. */
+COIL_API const char *coil_task_waiting_on(const coil_task *task);
+/* Where it was created; `out_line` may be NULL. */
+COIL_API const char *coil_task_created_at(const coil_task *task, int *out_line);
+
+/* Wait for `delay` seconds; 0 lets everything else that is ready run once.
+ *
+ *   Suspends: always, also for 0 or less.
+ *   Cancel:   returns -ECANCELED at once.
+ *   Errors:   -EINVAL for NaN, COIL_ENOTASK outside a task, -ENOMEM.
+ *   asyncio:  sleep */
+COIL_ASYNC coil_ret coil_sleep(double delay);
+
+/* Wait until fd is readable, writable or in error; which, as a mask of COIL_READ and COIL_WRITE.
+ *
+ *   Suspends: until then, at least for one turn.
+ *   Cancel:   returns -ECANCELED; nothing was read or written.
+ *   Owns:     nothing; closing fd while a task waits for it is an error of the caller.
+ *   Errors:   -EINVAL for other events, -EBADF, -EPERM (regular files), COIL_ENOTASK, -ENOMEM.
+ *   asyncio:  add_reader and a future */
+enum { COIL_READ = 1 << 0, COIL_WRITE = 1 << 1 };
+COIL_ASYNC coil_ret coil_wait_fd(int fd, unsigned events);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * clock.c: CLOCK_MONOTONIC, and seconds turned into nanoseconds and back. Any thread. */
+#include "base/clock.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <time.h>
+
+int64_t coil__clock_real_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
+int64_t coil__clock_from_seconds(double seconds)
+{
+    double ns = ceil(seconds * 1e9);
+    if (ns >= 9.2e18)
+        return CLOCK_FOREVER;
+    if (ns <= -9.2e18)
+        return INT64_MIN;
+    return (int64_t)ns;
+}
+
+uint64_t coil__clock_ticks_in(int64_t ns)
+{
+    static _Atomic uint64_t per_ms; /* the same whoever measures it, so a race costs only a second measurement */
+    uint64_t rate = atomic_load_explicit(&per_ms, memory_order_relaxed);
+    if (rate == 0) {
+        int64_t t0 = coil__clock_real_ns(), t1;
+        uint64_t k0 = clock_ticks();
+        do
+            t1 = coil__clock_real_ns();
+        while (t1 - t0 < 20 * NS_PER_US);
+        rate = (clock_ticks() - k0) * (uint64_t)NS_PER_MS / (uint64_t)(t1 - t0);
+        if (rate == 0)
+            rate = 1;
+        atomic_store_explicit(&per_ms, rate, memory_order_relaxed);
+    }
+    return rate * (uint64_t)ns / (uint64_t)NS_PER_MS;
+}

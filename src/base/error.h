@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * error.h: the record of an error, and whose record "the last error" is.
+ *
+ * Each task and each thread has one embedded record, its slot; every failing call of the library
+ * writes there. When an error is stored (in a future, a group, as a cause) a counted copy is made; if
+ * memory is short the code survives and the words are those of the code.
+ *
+ *     failing call --> slot --capture--> counted record --restore--> another task's slot
+ *
+ * Always true: an embedded record has refs == 0 and is never freed here; a counted one is immutable. */
+#ifndef COIL_BASE_ERROR_H
+#define COIL_BASE_ERROR_H
+
+#include <coil/error.h>
+
+#include <stdarg.h>
+
+enum { ERROR_TEXT_MAX = 160, ERROR_NAME_MAX = 32 };
+
+struct error_record {
+    coil_error pub;          /* what users see; its pointers lead into this record or to static text */
+    _Atomic unsigned refs;   /* 0: embedded */
+    const char *owner;       /* slot: the task's name, kept by the task; NULL outside of tasks */
+    char text[ERROR_TEXT_MAX];
+    char task[ERROR_NAME_MAX];
+};
+
+/* The slot of whoever runs in this thread now. Set by the task floor at each switch; NULL means the
+ * thread's own. */
+extern _Thread_local struct error_record *coil__error_slot_ptr;
+struct error_record *coil__error_slot(void);
+
+static inline void error_switch(struct error_record *slot_or_null)
+{
+    coil__error_slot_ptr = slot_or_null;
+}
+
+void coil__error_init(struct error_record *slot, const char *owner);
+/* Forgets what the slot says and gives back what it holds. */
+void coil__error_clear(struct error_record *slot);
+
+/* For the library's own failures: record and return the code. The words are ours, or those of the code. */
+coil_ret coil__fail(coil_ret code, const char *fmt, ...) COIL_PRINTF(2, 3);
+coil_ret coil__fail_plain(coil_ret code);
+
+/* A counted record for `code`: a copy of the slot if that is what it speaks of, else the code's own
+ * words. NULL when out of memory, which every user of a record takes for "the code's own words". */
+struct error_record *coil__error_capture(coil_ret code);
+/* A counted record that says the same: `r` itself, or a copy if it is embedded. NULL is fine. */
+struct error_record *coil__error_share(struct error_record *r);
+void coil__error_unref(struct error_record *r);
+
+/* Make the slot say what `r` says (or, with NULL, the words of `code`), and return code. */
+coil_ret coil__error_restore(const struct error_record *r, coil_ret code);
+
+/* What to show for (r, code): never NULL. */
+const coil_error *coil__error_show(struct error_record *r, coil_ret code);
+
+/* A counted record of a group: takes over n counted members (NULLs allowed, skipped) whatever happens.
+ * NULL when out of memory. */
+struct error_record *coil__error_group(coil_ret code, const char *message, struct error_record *const *members,
+                                       size_t n);
+/* A counted copy of `r` with this cause (shared); either may be NULL. */
+struct error_record *coil__error_with_cause(struct error_record *r, coil_ret code, struct error_record *cause);
+
+#endif

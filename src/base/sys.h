@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sys.h: every kernel call the library makes.
+ *
+ * `sys_NAME` takes the arguments of NAME and returns its value, or -errno. In release builds each is
+ * an inline around the libc call. With COIL_SYS_TABLE each goes through `coil__sys.NAME`, so that a
+ * test can count, fail or replace it. A new kernel call is one line in SYS_CALLS.
+ *
+ * Any thread. Nothing else in the library calls the kernel (tools/tidy.py checks with nm). */
+#ifndef COIL_BASE_SYS_H
+#define COIL_BASE_SYS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* X(type, name, parameters, arguments) */
+#define SYS_CALLS(X)                                                                              \
+    X(ssize_t, read, (int fd, void *b, size_t n), (fd, b, n))                                     \
+    X(ssize_t, write, (int fd, const void *b, size_t n), (fd, b, n))                              \
+    X(ssize_t, readv, (int fd, const struct iovec *v, int n), (fd, v, n))                         \
+    X(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n))                        \
+    X(ssize_t, pread, (int fd, void *b, size_t n, off_t at), (fd, b, n, at))                      \
+    X(ssize_t, recv, (int fd, void *b, size_t n, int flags), (fd, b, n, flags))                   \
+    X(ssize_t, send, (int fd, const void *b, size_t n, int flags), (fd, b, n, flags))             \
+    X(ssize_t, recvmsg, (int fd, struct msghdr *m, int flags), (fd, m, flags))                    \
+    X(ssize_t, sendmsg, (int fd, const struct msghdr *m, int flags), (fd, m, flags))              \
+    X(int, socket, (int domain, int type, int proto), (domain, type, proto))                      \
+    X(int, socketpair, (int domain, int type, int proto, int out[2]), (domain, type, proto, out)) \
+    X(int, bind, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))                     \
+    X(int, listen, (int fd, int backlog), (fd, backlog))                                          \
+    X(int, accept4, (int fd, struct sockaddr *a, socklen_t *n, int flags), (fd, a, n, flags))     \
+    X(int, connect, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))                  \
+    X(int, getsockopt, (int fd, int level, int name, void *v, socklen_t *n),                      \
+      (fd, level, name, v, n))                                                                    \
+    X(int, setsockopt, (int fd, int level, int name, const void *v, socklen_t n),                 \
+      (fd, level, name, v, n))                                                                    \
+    X(int, getsockname, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))                   \
+    X(int, getpeername, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))                   \
+    X(int, shutdown, (int fd, int how), (fd, how))                                                \
+    X(int, close, (int fd), (fd))                                                                 \
+    X(int, pipe2, (int out[2], int flags), (out, flags))                                          \
+    X(int, fstat, (int fd, struct stat *st), (fd, st))                                            \
+    X(int, eventfd, (unsigned value, int flags), (value, flags))                                  \
+    X(int, epoll_create1, (int flags), (flags))                                                   \
+    X(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *ev), (ep, op, fd, ev))         \
+    X(int, epoll_wait, (int ep, struct epoll_event *ev, int n, int ms), (ep, ev, n, ms))          \
+    X(int, ppoll, (struct pollfd *p, nfds_t n, const struct timespec *t, const sigset_t *m),      \
+      (p, n, t, m))                                                                               \
+    X(int, munmap, (void *p, size_t n), (p, n))                                                   \
+    X(int, mprotect, (void *p, size_t n, int prot), (p, n, prot))                                 \
+    X(int, madvise, (void *p, size_t n, int advice), (p, n, advice))                              \
+    X(int, sigaction, (int signo, const struct sigaction *a, struct sigaction *old),              \
+      (signo, a, old))                                                                            \
+    X(int, sigaltstack, (const stack_t *s, stack_t *old), (s, old))
+
+#if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+
+struct sys_table {
+#define X(type, name, params, args) type(*name) params; /* returns the value or -errno */
+    SYS_CALLS(X)
+#undef X
+    int (*fcntl)(int fd, int cmd, intptr_t arg);
+    int (*mmap)(size_t n, int prot, int flags, void **out);
+    int (*epoll_pwait2)(int ep, struct epoll_event *ev, int n, int64_t timeout_ns);
+};
+extern struct sys_table coil__sys;
+extern const struct sys_table coil__sys_real; /* to put it back */
+
+#define X(type, name, params, args)   \
+    static inline type sys_##name params \
+    {                                 \
+        return coil__sys.name args;   \
+    }
+SYS_CALLS(X)
+#undef X
+static inline int sys_fcntl(int fd, int cmd, intptr_t arg)
+{
+    return coil__sys.fcntl(fd, cmd, arg);
+}
+static inline int sys_mmap(size_t n, int prot, int flags, void **out)
+{
+    return coil__sys.mmap(n, prot, flags, out);
+}
+static inline int sys_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t timeout_ns)
+{
+    return coil__sys.epoll_pwait2(ep, ev, n, timeout_ns);
+}
+
+#else
+
+#define X(type, name, params, args)      \
+    static inline type sys_##name params \
+    {                                    \
+        type r = name args;              \
+        return r < 0 ? -errno : r;       \
+    }
+SYS_CALLS(X)
+#undef X
+static inline int sys_fcntl(int fd, int cmd, intptr_t arg)
+{
+    int r = fcntl(fd, cmd, arg);
+    return r < 0 ? -errno : r;
+}
+int coil__sys_real_mmap(size_t n, int prot, int flags, void **out);
+static inline int sys_mmap(size_t n, int prot, int flags, void **out)
+{
+    return coil__sys_real_mmap(n, prot, flags, out);
+}
+/* Nanoseconds, negative = for ever; -ENOSYS on kernels before 5.11. */
+int coil__sys_real_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t timeout_ns);
+static inline int sys_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t timeout_ns)
+{
+    return coil__sys_real_epoll_pwait2(ep, ev, n, timeout_ns);
+}
+
+#endif
+
+#endif

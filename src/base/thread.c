@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * thread.c: threads, locks and conditions over pthreads.
+ *
+ * Any thread calls anything here. A mutex or condition that fails is a broken program of ours, hence
+ * checks and not errors; only starting a thread may fail in earnest. */
+#include "base/thread.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static _Atomic unsigned running;
+
+void coil__mutex_init(struct mutex *m)
+{
+    COIL_CHECK(pthread_mutex_init(&m->m, NULL) == 0);
+}
+
+void coil__mutex_fini(struct mutex *m)
+{
+    COIL_CHECK(pthread_mutex_destroy(&m->m) == 0);
+}
+
+void coil__mutex_lock(struct mutex *m)
+{
+    COIL_CHECK(pthread_mutex_lock(&m->m) == 0);
+}
+
+void coil__mutex_unlock(struct mutex *m)
+{
+    COIL_CHECK(pthread_mutex_unlock(&m->m) == 0);
+}
+
+void coil__cond_init(struct cond *c)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    COIL_CHECK(pthread_cond_init(&c->c, &attr) == 0);
+    pthread_condattr_destroy(&attr);
+}
+
+void coil__cond_fini(struct cond *c)
+{
+    COIL_CHECK(pthread_cond_destroy(&c->c) == 0);
+}
+
+void coil__cond_wait(struct cond *c, struct mutex *m)
+{
+    COIL_CHECK(pthread_cond_wait(&c->c, &m->m) == 0);
+}
+
+bool coil__cond_wait_until(struct cond *c, struct mutex *m, int64_t deadline_ns)
+{
+    if (deadline_ns == CLOCK_FOREVER) {
+        coil__cond_wait(c, m);
+        return true;
+    }
+    if (deadline_ns < 0)
+        deadline_ns = 0;
+    struct timespec ts = {.tv_sec = (time_t)(deadline_ns / NS_PER_S),
+                          .tv_nsec = (long)(deadline_ns % NS_PER_S)};
+    int err = pthread_cond_timedwait(&c->c, &m->m, &ts);
+    COIL_CHECK(err == 0 || err == ETIMEDOUT);
+    return err == 0;
+}
+
+void coil__cond_signal(struct cond *c)
+{
+    COIL_CHECK(pthread_cond_signal(&c->c) == 0);
+}
+
+void coil__cond_broadcast(struct cond *c)
+{
+    COIL_CHECK(pthread_cond_broadcast(&c->c) == 0);
+}
+
+struct start {
+    void (*fn)(void *arg);
+    void *arg;
+    char name[16]; /* what the kernel keeps of it */
+};
+
+static void *thread_main(void *p)
+{
+    struct start start = *(struct start *)p;
+    coil__free(p);
+    pthread_setname_np(pthread_self(), start.name);
+    start.fn(start.arg);
+    atomic_fetch_sub(&running, 1);
+    return NULL;
+}
+
+int coil__thread_start(struct thread *out, const char *name, void (*fn)(void *arg), void *arg)
+{
+    struct start *start = coil__zalloc(sizeof *start);
+    if (!start)
+        return -ENOMEM;
+    start->fn = fn;
+    start->arg = arg;
+    strncpy(start->name, name, sizeof start->name - 1);
+
+    /* The new thread inherits the mask: block everything before, restore after. */
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    atomic_fetch_add(&running, 1);
+    int err = pthread_create(&out->t, NULL, thread_main, start);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (err) {
+        atomic_fetch_sub(&running, 1);
+        coil__free(start);
+    }
+    return -err;
+}
+
+void coil__thread_join(struct thread *t)
+{
+    COIL_CHECK(pthread_join(t->t, NULL) == 0);
+}
+
+void coil__thread_detach(struct thread *t)
+{
+    COIL_CHECK(pthread_detach(t->t) == 0);
+}
+
+uintptr_t coil__thread_self(void)
+{
+    static _Thread_local char mark; /* its address is the number */
+    return (uintptr_t)&mark;
+}
+
+unsigned coil__thread_cpus(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return (unsigned)CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (unsigned)n : 1;
+}
+
+unsigned coil__thread_count(void)
+{
+    return atomic_load(&running);
+}
+
+struct at_exit {
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void run_at_exit(void *p)
+{
+    struct at_exit at = *(struct at_exit *)p;
+    coil__free(p);
+    at.fn(at.arg);
+}
+
+int coil__thread_at_exit(struct thread_key *key, void (*fn)(void *arg), void *arg)
+{
+    static struct mutex making = MUTEX_INIT;
+    if (atomic_load_explicit(&key->state, memory_order_acquire) == 0) {
+        int err = 0;
+        coil__mutex_lock(&making);
+        if (atomic_load_explicit(&key->state, memory_order_relaxed) == 0) {
+            err = pthread_key_create(&key->key, run_at_exit);
+            if (err == 0)
+                atomic_store_explicit(&key->state, 1, memory_order_release);
+        }
+        coil__mutex_unlock(&making);
+        if (err)
+            return -err;
+    }
+    struct at_exit *at = pthread_getspecific(key->key);
+    if (!at && !(at = coil__alloc(sizeof *at)))
+        return -ENOMEM;
+    *at = (struct at_exit){fn, arg};
+    int err = pthread_setspecific(key->key, at);
+    if (err)
+        coil__free(at);
+    return -err;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * thread.h: the door to threads: start, join, lock, wait, and who am I.
+ *
+ * Thin over pthreads, so that the rest of the library names no pthread call and a test can look at
+ * this seam alone. */
+#ifndef COIL_BASE_THREAD_H
+#define COIL_BASE_THREAD_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct mutex {
+    pthread_mutex_t m;
+};
+struct cond {
+    pthread_cond_t c; /* on CLOCK_MONOTONIC */
+};
+struct thread {
+    pthread_t t;
+};
+
+#define MUTEX_INIT {PTHREAD_MUTEX_INITIALIZER}
+
+void coil__mutex_init(struct mutex *m);
+void coil__mutex_fini(struct mutex *m);
+void coil__mutex_lock(struct mutex *m);
+void coil__mutex_unlock(struct mutex *m);
+
+void coil__cond_init(struct cond *c);
+void coil__cond_fini(struct cond *c);
+void coil__cond_wait(struct cond *c, struct mutex *m);
+/* Waits until `deadline_ns` of the monotonic clock; false when that time came first. */
+bool coil__cond_wait_until(struct cond *c, struct mutex *m, int64_t deadline_ns);
+void coil__cond_signal(struct cond *c);
+void coil__cond_broadcast(struct cond *c);
+
+/* Starts a thread with all signals blocked (they belong to the program's own threads) and this name.
+ * Returns 0 or -errno (-EAGAIN: no thread to be had). */
+int coil__thread_start(struct thread *out, const char *name, void (*fn)(void *arg), void *arg);
+void coil__thread_join(struct thread *t);
+void coil__thread_detach(struct thread *t);
+
+/* A number that tells this thread from every other living one; cheap. */
+uintptr_t coil__thread_self(void);
+
+/* Processors this process may run on. */
+unsigned coil__thread_cpus(void);
+
+/* How many threads coil itself has running in this process. */
+unsigned coil__thread_count(void);
+
+/* Runs fn(arg) when the calling thread ends; for what a thread keeps to itself. Returns 0 or -errno.
+ * `key` is a zeroed static of the caller, one for each use. */
+struct thread_key {
+    _Atomic int state;
+    pthread_key_t key;
+};
+int coil__thread_at_exit(struct thread_key *key, void (*fn)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * loop.h: the loop as the floors above it see it.
+ *
+ *     op->done, inbox, due timers --+
+ *     call_soon ------------------- +--> [ ready ring ] --this turn's batch--> fn(arg)
+ *
+ * The ready queue is a ring of slots (function, argument, context). Positions only grow, so whoever
+ * queued a slot can take it back by its position; nothing is allocated for it. A turn runs exactly the
+ * slots that stood there when it began.
+ *
+ * Always true:
+ *   - head <= batch_end <= tail; slots in [head, batch_end) run in this turn;
+ *   - nothing a user wrote runs inside collect: op->done and timer->fire only push slots;
+ *   - the loop has not heard of tasks: upper floors hang their state on `parts` and are called back. */
+#ifndef COIL_LOOP_LOOP_H
+#define COIL_LOOP_LOOP_H
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/context.h"
+#include "base/heap.h"
+#include "base/inbox.h"
+#include "base/list.h"
+#include "io/backend.h"
+
+#include <coil/loop.h>
+
+#include <sys/types.h>
+
+typedef void (*slot_fn)(void *arg);
+
+struct slot {
+    slot_fn fn;
+    void *arg;
+    struct context_map *map; /* captured; NULL: empty. Counted, the slot's. */
+};
+
+/* What an upper floor keeps for each loop. Made on first use, told of the end. */
+enum { LOOP_PART_TASK, LOOP_PART_WORK, LOOP_PART_NET, LOOP_PART_RUN, LOOP_PARTS };
+struct loop_part {
+    /* The loop is closing, top part first; the loop is current but does not turn. */
+    void (*closing)(struct loop_part *part, struct coil_loop *loop);
+    /* Last words: give your memory back. Nothing of the loop may be used. */
+    void (*release)(struct loop_part *part);
+};
+
+struct coil_loop {
+    /* ---- the ready ring ---- */
+    struct slot *ring;
+    uint64_t head, batch_end, tail; /* positions; at ring[position & mask] */
+    uint64_t mask;
+    uint64_t held; /* room promised to those who may be queued later */
+
+    bool running, stopping, closed;
+    bool debug;
+    bool every_turn;        /* look at clock and kernel on each turn (sim, virtual time, differential runs) */
+    bool closing;           /* unwinding: the loop is current but does not turn */
+    bool collected;         /* between coil_loop_collect and coil_loop_dispatch */
+    bool until_future;      /* run_until_complete: a certain deadlock may be reported */
+    uint8_t idle_turns;     /* turns since the last look at clock and kernel */
+    uint64_t look_ticks;    /* clock_ticks() at that look */
+    uint64_t look_every;    /* ticks in 50 us */
+    coil_ret raised;        /* coil_loop_raise; 0 */
+    void *dispatching;      /* the slot argument that runs now, for debug reports */
+
+    /* ---- the world ---- */
+    struct clock clock;
+    struct backend *backend; /* NULL until the first turn, and after close */
+    const struct backend_class *backend_class;
+    struct inbox *inbox;
+    size_t jobs;             /* thread jobs that will post to the inbox when done */
+    size_t wakers;           /* other things that may wake it from outside: signal handlers, embedders */
+    uint64_t seed;
+
+    /* ---- timers ---- */
+    struct heap timers;
+    uint64_t timer_seq;
+
+    struct loop_part *parts[LOOP_PARTS];
+    struct list watches;     /* add_reader, add_writer */
+    struct list handles;     /* live call_later/call_soon handles, so that close can cancel them */
+    struct list free_handles;
+
+    coil_exception_handler_fn on_exception;
+    void *on_exception_arg;
+    int64_t slow_ns;
+
+    uintptr_t thread;        /* who turns it (or made it) */
+    pid_t pid;
+    size_t stack_size;
+    void *data;
+    struct coil_loop *outer; /* what coil_get_running_loop said before this one ran */
+
+    uint64_t turns, callbacks, switches;
+};
+
+extern _Thread_local struct coil_loop *coil__running_loop;
+
+/* The loop to use for a public call: `loop`, else the running one; NULL with COIL_ENOLOOP, COIL_ECLOSED
+ * or (debug) COIL_EWRONGTHREAD recorded. */
+struct coil_loop *coil__loop_use(struct coil_loop *loop);
+/* As above, but falls back to the thread's current loop (coil_set_event_loop). */
+struct coil_loop *coil__loop_use_current(struct coil_loop *loop);
+
+/* The backend, made if need be. 0 or an error. */
+int coil__loop_open_backend(struct coil_loop *loop);
+
+/* ---- the ready ring ---- */
+
+/* Make room for n more beside what is queued and held. */
+int coil__loop_grow_ring(struct coil_loop *loop, unsigned n);
+
+/* Whoever may be queued later (a parked task, a timer, a done-callback) holds room for it from birth,
+ * so that waking cannot fail for want of memory. Only new work (call_soon) can be refused. */
+int coil__loop_hold(struct coil_loop *loop, unsigned n); /* 0 or -ENOMEM */
+static inline void loop_release(struct coil_loop *loop, unsigned n)
+{
+    loop->held -= n;
+}
+
+/* Queue fn(arg) for the next turn, in room that the caller holds. `map` is taken over. */
+static inline void loop_push(struct coil_loop *loop, slot_fn fn, void *arg, struct context_map *map)
+{
+    COIL_DCHECK(loop->tail - loop->head <= loop->mask);
+    loop->ring[loop->tail++ & loop->mask] = (struct slot){fn, arg, map};
+}
+
+/* The same without holding room: 0 or -ENOMEM, and then nothing is queued and `map` is still yours. */
+static inline int loop_push_new(struct coil_loop *loop, slot_fn fn, void *arg, struct context_map *map)
+{
+    if (coil_unlikely(loop->tail - loop->head + loop->held > loop->mask) &&
+        coil__loop_grow_ring(loop, 1) < 0)
+        return -ENOMEM;
+    loop_push(loop, fn, arg, map);
+    return 0;
+}
+
+/* The position the last push got. */
+static inline uint64_t loop_last_position(const struct coil_loop *loop)
+{
+    return loop->tail - 1;
+}
+
+/* Take a queued slot back: it stays in the ring and does nothing. True if it had not run yet. */
+bool coil__loop_unpush(struct coil_loop *loop, uint64_t position);
+
+static inline size_t loop_ready(const struct coil_loop *loop)
+{
+    return (size_t)(loop->tail - loop->head);
+}
+
+/* ---- timers ---- */
+
+/*     IDLE --start--> in the heap --due--> fire(timer): pushes a slot, and the timer is IDLE again */
+struct timer {
+    struct heap_node node;
+    void (*fire)(struct timer *timer);
+};
+
+static inline void timer_init(struct timer *timer, void (*fire)(struct timer *))
+{
+    heap_node_init(&timer->node);
+    timer->fire = fire;
+}
+
+/* A place among equal deadlines, to be used later by coil__timer_start_seq. */
+static inline uint64_t loop_timer_seq(struct coil_loop *loop)
+{
+    return loop->timer_seq++;
+}
+
+/* 0 or -ENOMEM. `when_ns` is on the loop's clock. */
+int coil__timer_start(struct coil_loop *loop, struct timer *timer, int64_t when_ns);
+int coil__timer_start_seq(struct coil_loop *loop, struct timer *timer, int64_t when_ns, uint64_t seq);
+void coil__timer_stop(struct coil_loop *loop, struct timer *timer);
+
+static inline int64_t loop_now_ns(const struct coil_loop *loop)
+{
+    return clock_now_ns(&loop->clock);
+}
+
+/* A public time as a deadline: 0, or -EINVAL for NaN. */
+int coil__deadline_after(struct coil_loop *loop, double delay, int64_t *out_when_ns);
+
+/* ---- turning ---- */
+
+/* Sleep at most until the next timer (and `limit_ns`; CLOCK_FOREVER: no limit), reap, drain the inbox,
+ * fire due timers, fix the batch. Calls nothing back. 0 or an error; COIL_EDEADLOCK as loop.c explains. */
+int coil__loop_collect(struct coil_loop *loop, int64_t limit_ns);
+/* Run the batch. Returns how many slots ran. */
+int coil__loop_dispatch(struct coil_loop *loop);
+
+/* Called by whoever stands at the end of a batch with work still queued: may the next batch start at
+ * once, without a look at clock and kernel? Then it has started. At most 61 turns or 50 us in a row. */
+bool coil__loop_next_batch(struct coil_loop *loop);
+
+/* Run until `stop` (coil_loop_stop, raise). The one driver under run_forever and run_until_complete. */
+int coil__loop_run(struct coil_loop *loop);
+
+/* Op reaping outside of a turn, for unwinding: waits until `*pending` falls to 0. */
+void coil__loop_settle(struct coil_loop *loop, bool (*settled)(void *arg), void *arg);
+
+/* ---- reports ---- */
+
+/* message, and optionally an error and the future concerned. */
+void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret code, const coil_error *error,
+                       coil_future *future);
+
+static inline struct loop_part *loop_part(struct coil_loop *loop, int which)
+{
+    return loop->parts[which];
+}
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task.h: futures and tasks as the floors above see them: how to wait, how to be woken.
+ *
+ *     coroutine calls coil__park(&wait) --> parked --coil__wake(&wait)--> ready ring --> goes on
+ *                                             |
+ *                                             +-- task cancelled --> wait->cls->cancel(wait)
+ *
+ * Everything that suspends does so through coil__park, with a `struct wait` in the parked frame: a
+ * future, a sleep, a lock's waiter, an op. What a wait is waiting for is told by its class.
+ *
+ * Cancellation is CPython's, step for step: a cancel that finds the task parked is handed to the wait;
+ * one that comes between the wake-up and the step wins (park returns -ECANCELED though w->woken is
+ * true: pass on what you were given), unless the class says `keeps` (kernel ops, thread jobs): then the result is returned
+ * and the cancel waits for the next wait.
+ *
+ * Always true:
+ *   - a parked task is not in the ready ring; a woken one is in it exactly once;
+ *   - a wait is woken at most once;
+ *   - task code runs on its own stack, callbacks on the loop's. */
+#ifndef COIL_TASK_TASK_H
+#define COIL_TASK_TASK_H
+
+#include "base/error.h"
+#include "base/list.h"
+#include "coro/coro.h"
+#include "loop/loop.h"
+
+#include <coil/task.h>
+
+struct wait;
+
+struct wait_class {
+    const char *what; /* for people: "sleep", "lock", "recv" */
+    /* The task is being cancelled while parked here and not woken. True: taken care of, the wait is or
+     * will be woken with -ECANCELED (or, if `keeps`, with the result that was quicker). False: nothing
+     * to cancel here, deliver the cancel at the next step. */
+    bool (*cancel)(struct wait *w, const char *message);
+    /* The task is being unwound: leave every queue at once; the kernel is done with our memory when this
+     * returns. NULL: nothing to leave but what the frame itself removes after park. */
+    void (*abandon)(struct wait *w);
+    bool keeps; /* a result beats a later cancel */
+    /* One line about what it waits for: an fd and peer, a lock's owner, a deadline. May be NULL. */
+    int (*describe)(const struct wait *w, char *out, size_t n);
+};
+
+struct wait {
+    const struct wait_class *cls;
+    coil_task *task;  /* set by park */
+    coil_ret value;   /* what park will return */
+    bool woken;
+};
+
+#define WAIT_INIT(class_ptr) {.cls = (class_ptr)}
+
+/* Suspend the current task until woken. Returns the wake-up's value, -ECANCELED, or COIL_EEXIT (the task is
+ * being unwound). The caller has checked that there is a current task (coil__can_wait). */
+COIL_MUST coil_ret coil__park(struct wait *w);
+
+/* Queue the parked task for the next turn; `value` is what its park returns. */
+void coil__wake(struct wait *w, coil_ret value);
+
+/* The cancel a plain wait has: wakes it with -ECANCELED. For wait_class.cancel. */
+bool coil__wait_cancel_plain(struct wait *w, const char *message);
+
+/* May the caller wait here? 0, COIL_ENOTASK outside a task, COIL_EEXIT while being unwound (counted). */
+int coil__can_wait(void);
+
+/* Give up one turn: a bare yield, as sleep(0) does. */
+COIL_MUST coil_ret coil__yield(void);
+
+/* ---- futures ---- */
+
+enum future_kind { FUTURE_PLAIN, FUTURE_TASK };
+
+/* How a kind of future differs. gather's and shield's outer futures, thread-linked futures, have their own. */
+struct future_class {
+    const char *name;
+    /* coil_future_cancel of a pending one; NULL: become cancelled. */
+    bool (*cancel)(coil_future *f, const char *message);
+    /* The last reference went; free what hangs on it. The future's own memory is freed by the caller. */
+    void (*destroy)(coil_future *f);
+};
+
+/* A node in a future's callback list. In a frame (an await), in an upper floor's object, or allocated (add_done_callback). */
+struct future_callback {
+    struct list link;
+    /* Called when the future is done, in the order of adding, from inside the finishing call: it may only
+     * queue (a slot, a task). The node is unlinked before. */
+    void (*fire)(struct future_callback *cb, coil_future *f);
+};
+
+struct coil_future {
+    const struct future_class *cls;
+    coil_loop *loop;
+    uint32_t refs;
+    uint8_t state; /* enum coil_future_state */
+    bool is_task;
+    bool retrieved;   /* somebody looked at the error, or took the value */
+    bool log_destroy_pending; /* tasks: report being destroyed while pending */
+    bool immortal;    /* the thread's stand-in for what could not be made */
+    coil_ret result;
+    struct error_record *error; /* of a failed or cancelled one; counted, or a task's own slot; NULL: plain words */
+    struct list callbacks;      /* struct future_callback */
+    void (*free_result)(coil_ret value);
+    const char *file;           /* where it was created */
+    int line;
+    struct list all;            /* in its loop's list of futures (debug: who leaked) or of tasks */
+};
+
+/* In place, for upper floors that embed one; refs = 1. The class's destroy must free the memory around it. */
+void coil__future_init(coil_future *f, coil_loop *loop, const struct future_class *cls, const char *file, int line);
+/* Allocated; NULL when out of memory. `size` >= sizeof(coil_future), the rest is zeroed. */
+coil_future *coil__future_new(coil_loop *loop, const struct future_class *cls, size_t size, const char *file,
+                              int line);
+/* The thread's immortal failed future: await it to meet `error` (already recorded in the slot). */
+coil_future *coil__future_failed(coil_ret error);
+
+/* Finish it without asking who may; `error` (counted, taken over) goes with a failing or cancelled result. The future must be
+ * pending. coil__future_finish(f, -ECANCELED, NULL) makes it cancelled. */
+void coil__future_finish(coil_future *f, coil_ret result, struct error_record *error);
+
+/* Add a node; if the future is done already it fires at once. Holding ring room for it is the caller's business. */
+void coil__future_watch(coil_future *f, struct future_callback *cb);
+static inline void future_unwatch(struct future_callback *cb)
+{
+    list_remove(&cb->link);
+}
+
+/* A counted record of why it failed (NULL: plain words), and the look counts as retrieval. */
+struct error_record *coil__future_take_error(coil_future *f);
+
+static inline bool future_done(const coil_future *f)
+{
+    return f->state != COIL_FUTURE_PENDING;
+}
+
+/* ---- tasks ---- */
+
+struct timeout_node; /* combine/timeout.c */
+
+struct coil__task {
+    coil_future future; /* first: a task is a future */
+    struct coro coro;
+    struct coro *leaf;  /* where to switch to: the task's own coroutine, or a generator it drives that waits */
+    struct coro *back;  /* eager first step: who to go back to at the first wait */
+    struct wait *waiting; /* NULL while it runs, and before the first step */
+    coil_fn fn;
+    void *arg;
+    struct coil_context context;      /* its own copy ... */
+    coil_context *shared_context;     /* ... or the one it was given */
+    struct coil_context *context_now; /* while parked: the context it was running in */
+    struct error_record error;        /* its last error; after the end, what it failed with */
+    char *cancel_message;             /* of the last cancel; NULL */
+    struct list scopes;               /* open timeout scopes not yet armed: combine/ arms them when it parks */
+    int (*arm_scopes)(struct coil__task *t); /* NULL: none to arm */
+    uint32_t cancelling;              /* cancel requests outstanding */
+    bool must_cancel;                 /* deliver at the next step */
+    bool started, queued, unwinding;
+    uint32_t refusals;                /* waiting calls refused while unwinding */
+    uint64_t number;                  /* Task-N */
+    int64_t parked_ns;                /* debug: since when */
+    char name[ERROR_NAME_MAX];
+};
+
+static inline struct coil__task *as_task(coil_future *f)
+{
+    return (struct coil__task *)f;
+}
+
+/* The per-loop state of this floor; made when the first task is. */
+struct task_part {
+    struct loop_part part;
+    coil_loop *loop;
+    struct coil__task *current;
+    struct coro *hub;      /* the coroutine that turns the loop (a thread's own stack) */
+    struct coil__task *departed; /* finished, and its stack was still stood upon */
+    struct list tasks;     /* live ones, in order of creation, through future.all */
+    size_t tasks_n;
+    uint64_t number;
+    struct stack_pool stacks;
+};
+
+struct task_part *coil__task_part(coil_loop *loop);
+
+/* The current task of the running loop, or NULL. */
+struct coil__task *coil__current(void);
+
+#endif
