@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * direct.h: the calls that never block, straight to the kernel; every real backend's `calls` has them. */
+#ifndef COIL_IO_DIRECT_H
+#define COIL_IO_DIRECT_H
+
+#include "io/backend.h"
+
+int coil__direct_socket(struct backend *b, int domain, int type, int proto);
+int coil__direct_socketpair(struct backend *b, int domain, int type, int out_fds[2]);
+int coil__direct_pipe(struct backend *b, int out_fds[2]);
+int coil__direct_bind(struct backend *b, int fd, const struct sockaddr *a, socklen_t n);
+int coil__direct_listen(struct backend *b, int fd, int backlog);
+int coil__direct_getsockopt(struct backend *b, int fd, int level, int name, void *v, socklen_t *n);
+int coil__direct_setsockopt(struct backend *b, int fd, int level, int name, const void *v,
+                            socklen_t n);
+int coil__direct_getsockname(struct backend *b, int fd, struct sockaddr *a, socklen_t *n);
+int coil__direct_getpeername(struct backend *b, int fd, struct sockaddr *a, socklen_t *n);
+int coil__direct_shutdown(struct backend *b, int fd, int how);
+
+/* The first fields of a struct io_calls. */
+#define DIRECT_CALLS                                                                     \
+    .socket = coil__direct_socket, .socketpair = coil__direct_socketpair,                \
+    .pipe = coil__direct_pipe, .bind = coil__direct_bind, .listen = coil__direct_listen, \
+    .getsockopt = coil__direct_getsockopt, .setsockopt = coil__direct_setsockopt,        \
+    .getsockname = coil__direct_getsockname, .getpeername = coil__direct_getpeername,    \
+    .shutdown = coil__direct_shutdown
+
+/* One try of the kernel's side of an op. They are retried over EINTR, never wait, never raise SIGPIPE, and
+ * make descriptors that are non-blocking and close-on-exec. -EAGAIN: not ready. */
+ssize_t coil__direct_recv(int fd, void *p, size_t n, int flags);
+ssize_t coil__direct_send(int fd, const void *p, size_t n, int flags);
+ssize_t coil__direct_sendv(int fd, const struct iovec *v, int n);
+ssize_t coil__direct_recvmsg(int fd, struct msghdr *hdr, int flags);
+ssize_t coil__direct_sendmsg(int fd, const struct msghdr *hdr, int flags);
+ssize_t coil__direct_read(int fd, void *p, size_t n);
+ssize_t coil__direct_write(int fd, const void *p, size_t n);
+/* Connections that died in the backlog are passed over. */
+int coil__direct_accept(int fd, struct sockaddr_storage *addr, socklen_t *len);
+/* Starts connecting. -EINPROGRESS: coil__direct_connected tells the outcome. */
+int coil__direct_connect(int fd, const struct sockaddr_storage *addr, socklen_t len);
+/* `broken`: the descriptor polled HUP or ERR. */
+int coil__direct_connected(int fd, bool broken);
+/* The descriptor is gone whatever comes back. */
+int coil__direct_close(int fd);
+
+#endif

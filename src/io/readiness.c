@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * readiness.c: turns "this descriptor is ready" into "this op is done", for epoll and poll.
+ *
+ *     submit --> [ watch: ops in order ] --ready, and the call succeeds--> b->finished --> reap
+ *                       ^         |
+ *                       +-EAGAIN--+
+ *
+ * Two kinds of descriptors, two ways to wait:
+ *   - raw: the kernel is told the union of what the ops want, before each sleep if it changed or if
+ *     nobody had been waiting (the number may have been closed and reused: `fresh`). With no op nothing
+ *     is watched, or at most one more report can come, so a hang-up cannot make the loop spin.
+ *   - owned, where edges come: registered once, both directions, at the first EAGAIN. From then on
+ *     every change brings an edge, so `blocked` (EAGAIN seen, no edge since) may be trusted:
+ *
+ *         EAGAIN --> blocked --edge, in wait()--> not blocked --submit--> tried before the next sleep
+ *
+ *     An edge that comes between the EAGAIN and the submit clears the flag, and the submit sees that;
+ *     one that has not been reaped yet is still in the kernel's queue and ends the next sleep.
+ *
+ * Always true:
+ *   - an op is in exactly one of: its watch's list, b->finished, nobody's;
+ *   - an owned watch with an op whose direction is not blocked is in `touched`;
+ *   - one wait finishes at most BATCH ops of one descriptor; the rest is served in the next;
+ *   - the table grows only for descriptors that are open, so the process's limit bounds it.
+ *
+ * Runs on the loop's thread; calls nobody back. Elsewhere: the calls themselves (direct.c), telling the
+ * kernel (epoll.c, poll.c). */
+#include "io/readiness.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "base/sys.h"
+
+#include <netinet/in.h>
+
+#define WATCHES_PER_PAGE 64
+#define BATCH            16
+#define BOTH             ((unsigned)(OP_IN | OP_OUT))
+
+static struct readiness *readiness_of(struct backend *b)
+{
+    return container_of(b, struct readiness, b);
+}
+
+void coil__readiness_init(struct readiness *r, const struct backend_class *cls,
+                          const struct poller *poller, const struct backend_opts *opts)
+{
+    *r = (struct readiness){
+        .b = {.cls = cls, .clock = opts->clock}, .poller = poller, .wake_fd = opts->wake_fd};
+    list_init(&r->b.finished);
+    list_init(&r->touched);
+}
+
+void coil__readiness_fini(struct readiness *r)
+{
+    COIL_CHECK(r->b.pending == 0);
+    for (size_t i = 0; i < r->pages_n; i++)
+        coil__free(r->pages[i]);
+    coil__free(r->pages);
+}
+
+/* ---- the table ---- */
+
+struct watch *coil__readiness_find(struct readiness *r, int fd)
+{
+    size_t page = (size_t)fd / WATCHES_PER_PAGE;
+    if (fd < 0 || page >= r->pages_n || !r->pages[page])
+        return NULL;
+    return &r->pages[page][fd % WATCHES_PER_PAGE];
+}
+
+static int make_page(struct readiness *r, size_t page)
+{
+    if (page >= r->pages_n) {
+        size_t n = r->pages_n ? r->pages_n : 4;
+        while (n <= page)
+            n *= 2;
+        struct watch **pages = coil__realloc(r->pages, n * sizeof(struct watch *));
+        if (!pages)
+            return -ENOMEM;
+        for (size_t i = r->pages_n; i < n; i++)
+            pages[i] = NULL;
+        r->pages = pages;
+        r->pages_n = n;
+    }
+    struct watch *w = coil__zalloc(WATCHES_PER_PAGE * sizeof *w);
+    if (!w)
+        return -ENOMEM;
+    for (size_t i = 0; i < WATCHES_PER_PAGE; i++) {
+        list_init(&w[i].ops);
+        list_init(&w[i].touched);
+        w[i].fd = (int)(page * WATCHES_PER_PAGE + i);
+    }
+    r->pages[page] = w;
+    return 0;
+}
+
+/* The watch of a number, made if need be. */
+static int get_watch(struct readiness *r, int fd, struct watch **out)
+{
+    struct watch *w = coil__readiness_find(r, fd);
+    if (!w) {
+        /* Only open descriptors may make the table grow. */
+        int rc = sys_fcntl(fd, F_GETFD, 0);
+        if (rc < 0)
+            return rc;
+        rc = make_page(r, (size_t)fd / WATCHES_PER_PAGE);
+        if (rc < 0)
+            return rc;
+        w = coil__readiness_find(r, fd);
+    }
+    *out = w;
+    return 0;
+}
+
+/* Owned, and every change brings an edge. */
+static bool on_edges(struct readiness *r, struct watch *w)
+{
+    return w->owned && r->poller->edges;
+}
+
+static void touch(struct readiness *r, struct watch *w)
+{
+    if (!list_linked(&w->touched))
+        list_push(&r->touched, &w->touched);
+}
+
+/* Keeps backend.fds exact; after each change of what it depends on. */
+static void count(struct readiness *r, struct watch *w)
+{
+    bool counts = w->ops_n > 0 || (on_edges(r, w) && w->added);
+    if (counts && !w->counted)
+        r->b.fds++;
+    else if (!counts && w->counted)
+        r->b.fds--;
+    w->counted = counts;
+}
+
+static void more(struct readiness *r, struct watch *w)
+{
+    r->b.pending++;
+    r->b.real_pending++;
+    w->ops_n++;
+    count(r, w);
+}
+
+static void fewer(struct readiness *r, struct watch *w)
+{
+    COIL_DCHECK(w->ops_n > 0 && r->b.pending > 0);
+    r->b.pending--;
+    r->b.real_pending--;
+    w->ops_n--;
+    count(r, w);
+}
+
+/* ---- an op ends ---- */
+
+/* The op is not in a watch's list. */
+static void finished(struct readiness *r, struct op *op, int64_t result)
+{
+    op->result = result;
+    op->state = OP_FINISHED;
+    list_push(&r->b.finished, &op->link);
+}
+
+static void finish(struct readiness *r, struct watch *w, struct op *op, int64_t result)
+{
+    list_remove(&op->link);
+    finished(r, op, result);
+    if (!op_continues(op))
+        fewer(r, w);
+}
+
+void coil__readiness_fail(struct readiness *r, struct watch *w, int err)
+{
+    LIST_FOREACH(l, &w->ops)
+        finish(r, w, container_of(l, struct op, link), err);
+    if (w->ops_n == 0)
+        return;
+    /* What is left are level ops that fired and were not reaped. */
+    LIST_FOREACH(l, &r->b.finished) {
+        struct op *op = container_of(l, struct op, link);
+        if (op->fd == w->fd && op_continues(op)) {
+            op->result = err;
+            fewer(r, w);
+        }
+    }
+    COIL_CHECK(w->ops_n == 0);
+}
+
+/* ---- trying ---- */
+
+/* EAGAIN was seen: from now on wait for the edge, which only a registered descriptor gets. */
+static int remember_eagain(struct readiness *r, struct watch *w, unsigned direction)
+{
+    if (!w->added) {
+        int rc = r->poller->arm(r, w, BOTH);
+        if (rc < 0)
+            return rc;
+        count(r, w);
+    }
+    w->blocked |= (uint8_t)direction;
+    return 0;
+}
+
+/* A recv got less than it asked for, in one piece of data with nothing behind it? */
+static bool short_means_empty(struct watch *w)
+{
+    if (w->exact == EXACT_UNKNOWN) {
+        int proto = 0;
+        socklen_t n = sizeof proto;
+        int rc = sys_getsockopt(w->fd, SOL_SOCKET, SO_PROTOCOL, &proto, &n);
+        w->exact = rc == 0 && proto == IPPROTO_TCP ? EXACT_YES : EXACT_NO;
+    }
+    return w->exact == EXACT_YES;
+}
+
+static void after_recv(struct readiness *r, struct watch *w, ssize_t got, size_t asked, int flags)
+{
+    if (got > 0 && (size_t)got < asked && flags == 0 && w->added && w->exact != EXACT_NO &&
+        on_edges(r, w) && short_means_empty(w))
+        w->blocked |= OP_IN;
+}
+
+/* One try; -EAGAIN: stays pending. */
+static int64_t attempt(struct readiness *r, struct watch *w, struct op *op, unsigned ready)
+{
+    switch ((enum op_kind)op->kind) {
+    case OP_POLL: return op->events & ready;
+    case OP_RECV: {
+        ssize_t got = coil__direct_recv(op->fd, op->buf.p, op->buf.n, op->buf.flags);
+        after_recv(r, w, got, op->buf.n, op->buf.flags);
+        return got;
+    }
+    case OP_SEND: return coil__direct_send(op->fd, op->buf.p, op->buf.n, op->buf.flags);
+    case OP_SENDV: return coil__direct_sendv(op->fd, op->vec.v, op->vec.n);
+    case OP_RECVMSG: return coil__direct_recvmsg(op->fd, op->msg.hdr, op->msg.flags);
+    case OP_SENDMSG: return coil__direct_sendmsg(op->fd, op->msg.hdr, op->msg.flags);
+    case OP_READ: return coil__direct_read(op->fd, op->buf.p, op->buf.n);
+    case OP_WRITE: return coil__direct_write(op->fd, op->buf.p, op->buf.n);
+    case OP_ACCEPT: return coil__direct_accept(op->fd, op->to.addr, &op->to.len);
+    case OP_CONNECT: return coil__direct_connected(op->fd, ready & READY_BROKEN);
+    }
+    return -EINVAL;
+}
+
+/* A second try of these might block on a raw descriptor that was left in blocking mode. */
+static bool may_block(const struct op *op)
+{
+    return op->kind == OP_READ || op->kind == OP_WRITE || op->kind == OP_ACCEPT;
+}
+
+static void serve(struct readiness *r, struct watch *w, unsigned ready)
+{
+    unsigned live = ready & BOTH;
+    int left = BATCH;
+    LIST_FOREACH(l, &w->ops) {
+        struct op *op = container_of(l, struct op, link);
+        unsigned want = op_directions(op) & live;
+        if (!want)
+            continue;
+        if (left-- == 0) {
+            touch(r, w);
+            break;
+        }
+        int64_t rc = attempt(r, w, op, want | (ready & READY_BROKEN));
+        if (rc != -EAGAIN) {
+            finish(r, w, op, rc);
+            if (!w->owned && may_block(op))
+                live &= ~want;
+            live &= ~(unsigned)w->blocked;
+        } else {
+            if (on_edges(r, w))
+                w->blocked |= (uint8_t)want;
+            live &= ~want;
+        }
+        if (!live)
+            break;
+    }
+}
+
+/* Which directions hold at this moment? */
+static unsigned look(struct watch *w)
+{
+    struct pollfd p = {.fd = w->fd, .events = POLLIN | POLLOUT};
+    struct timespec now = {0, 0};
+    int rc;
+    do
+        rc = sys_ppoll(&p, 1, &now, NULL);
+    while (rc == -EINTR);
+    unsigned ready = 0;
+    if (p.revents & POLLIN)
+        ready |= OP_IN;
+    if (p.revents & POLLOUT)
+        ready |= OP_OUT;
+    if (p.revents & (POLLHUP | POLLERR | POLLNVAL))
+        ready |= BOTH | READY_BROKEN;
+    return ready;
+}
+
+/* An owned descriptor with ops that no edge may come for: try them now. */
+static void serve_unblocked(struct readiness *r, struct watch *w)
+{
+    if (!w->added) {
+        int rc = r->poller->arm(r, w, BOTH);
+        if (rc < 0) {
+            coil__readiness_fail(r, w, rc);
+            return;
+        }
+        count(r, w);
+    }
+    unsigned ready = BOTH & ~(unsigned)w->blocked;
+    LIST_FOREACH(l, &w->ops) {
+        /* A poll makes no call that could tell EAGAIN, so it asks. */
+        if (container_of(l, struct op, link)->kind == OP_POLL) {
+            ready = look(w);
+            w->blocked = (uint8_t)(BOTH & ~ready);
+            break;
+        }
+    }
+    serve(r, w, ready);
+}
+
+/* Is there an op that could be tried without waiting for an edge? */
+static bool has_unblocked(struct watch *w)
+{
+    LIST_FOREACH(l, &w->ops)
+        if (op_directions(container_of(l, struct op, link)) & ~(unsigned)w->blocked)
+            return true;
+    return false;
+}
+
+static unsigned wanted(struct watch *w)
+{
+    unsigned want = 0;
+    LIST_FOREACH(l, &w->ops) {
+        struct op *op = container_of(l, struct op, link);
+        want |= op_directions(op) | (op->flags & OP_LEVEL);
+    }
+    return want;
+}
+
+bool coil__readiness_prepare(struct readiness *r)
+{
+    struct list todo;
+    list_init(&todo);
+    list_splice(&todo, &r->touched);
+    struct list *l;
+    while ((l = list_pop(&todo))) {
+        struct watch *w = container_of(l, struct watch, touched);
+        if (!on_edges(r, w)) {
+            int rc = r->poller->arm(r, w, wanted(w));
+            w->fresh = false;
+            if (rc < 0)
+                coil__readiness_fail(r, w, rc);
+        } else if (has_unblocked(w)) {
+            serve_unblocked(r, w);
+            if (has_unblocked(w))
+                touch(r, w);
+        }
+    }
+    return list_empty(&r->b.finished) && list_empty(&r->touched);
+}
+
+void coil__readiness_event(struct readiness *r, struct watch *w, unsigned ready)
+{
+    if (on_edges(r, w)) {
+        w->blocked &= (uint8_t)~ready;
+        if (ready & (READY_INEXACT | READY_BROKEN))
+            w->exact = EXACT_NO;
+        serve(r, w, ready);
+    } else {
+        serve(r, w, ready);
+        touch(r, w); /* what is wanted of it may have changed */
+    }
+}
+
+void coil__readiness_drain_wake(struct readiness *r)
+{
+    uint64_t rings;
+    (void)sys_read(r->wake_fd, &rings, sizeof rings); /* EAGAIN: somebody else drained it */
+}
+
+/* ---- the contract ---- */
+
+void coil__readiness_submit(struct backend *b, struct op *op)
+{
+    struct readiness *r = readiness_of(b);
+    COIL_DCHECK(op->state == OP_IDLE);
+    list_init(&op->link);
+
+    struct watch *w;
+    int64_t rc = get_watch(r, op->fd, &w);
+    if (rc < 0)
+        goto done;
+    /* Level triggering is for polls; on anything else it would repeat the transfer. */
+    rc = -EINVAL;
+    if (op_directions(op) == 0 || ((op->flags & OP_LEVEL) && op->kind != OP_POLL))
+        goto done;
+    rc = 0;
+    if ((op->kind == OP_RECV || op->kind == OP_READ) && op->buf.n == 0)
+        goto done; /* some kinds of descriptors would wait for data here, others not */
+    if (op->kind == OP_CONNECT) {
+        rc = coil__direct_connect(op->fd, op->to.addr, op->to.len);
+        if (rc != -EINPROGRESS)
+            goto done;
+        if (on_edges(r, w) && (rc = remember_eagain(r, w, OP_OUT)) < 0)
+            goto done;
+    }
+
+    op->state = OP_PENDING;
+    list_push(&w->ops, &op->link);
+    if (w->ops_n == 0)
+        w->fresh = true;
+    more(r, w);
+    if (!on_edges(r, w) || (op_directions(op) & ~(unsigned)w->blocked))
+        touch(r, w);
+    return;
+done:
+    finished(r, op, rc);
+}
+
+int coil__readiness_cancel(struct backend *b, struct op *op)
+{
+    struct readiness *r = readiness_of(b);
+    if (op->state == OP_IDLE)
+        return -ENOENT;
+    if (op->state == OP_FINISHED && !op_continues(op))
+        return -EINPROGRESS;
+    struct watch *w = coil__readiness_find(r, op->fd);
+    COIL_CHECK(w);
+    list_remove(&op->link);
+    op->state = OP_IDLE;
+    fewer(r, w);
+    if (on_edges(r, w))
+        return 0;
+    /* A level registration goes at once: the caller may close the number next, and while a copy of
+     * the descriptor lives elsewhere the kernel would report it to us for ever. */
+    if (w->ops_n == 0 && (w->armed & OP_LEVEL))
+        r->poller->disarm(r, w);
+    touch(r, w);
+    return 0;
+}
+
+void coil__readiness_rearm(struct backend *b, struct op *op)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = coil__readiness_find(r, op->fd);
+    COIL_CHECK(w);
+    op->state = OP_PENDING;
+    list_push(&w->ops, &op->link);
+    touch(r, w);
+}
+
+int64_t coil__readiness_next_event_ns(struct backend *b)
+{
+    return CLOCK_FOREVER;
+}
+
+/* What is known of the number ends; whatever waits on it ends with -ECANCELED. */
+static void forget(struct readiness *r, struct watch *w)
+{
+    coil__readiness_fail(r, w, -ECANCELED);
+    r->poller->disarm(r, w);
+    list_remove(&w->touched);
+    w->owned = false;
+    w->blocked = 0;
+    w->exact = EXACT_UNKNOWN;
+    w->generation++;
+    count(r, w);
+}
+
+int coil__readiness_own(struct backend *b, int fd)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w;
+    int rc = get_watch(r, fd, &w);
+    if (rc < 0)
+        return rc;
+    if (!w->owned && w->ops_n > 0)
+        return -EBUSY;
+    forget(r, w); /* of an owned one, too: somebody must have closed it behind our back */
+    w->owned = true;
+    return 0;
+}
+
+int coil__readiness_close(struct backend *b, int fd)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = coil__readiness_find(r, fd);
+    if (w)
+        forget(r, w); /* before the number is free for others */
+    return coil__direct_close(fd);
+}
+
+/* The watch if `fd` is owned, on a backend with edges, and NULL otherwise: no memory of EAGAIN. */
+static struct watch *edge_watch(struct readiness *r, int fd)
+{
+    struct watch *w = coil__readiness_find(r, fd);
+    return w && on_edges(r, w) ? w : NULL;
+}
+
+ssize_t coil__readiness_recv(struct backend *b, int fd, void *p, size_t n, int flags)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = edge_watch(r, fd);
+    if (w && (w->blocked & OP_IN))
+        return -EAGAIN;
+    ssize_t rc = coil__direct_recv(fd, p, n, flags);
+    if (w && rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_IN); /* a failure is met again, and told, by the submit */
+    else if (w)
+        after_recv(r, w, rc, n, flags);
+    return rc;
+}
+
+ssize_t coil__readiness_send(struct backend *b, int fd, const void *p, size_t n)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = edge_watch(r, fd);
+    if (w && (w->blocked & OP_OUT))
+        return -EAGAIN;
+    ssize_t rc = coil__direct_send(fd, p, n, 0);
+    if (w && rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_OUT);
+    return rc;
+}
+
+ssize_t coil__readiness_sendv(struct backend *b, int fd, const struct iovec *v, int n)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = edge_watch(r, fd);
+    if (w && (w->blocked & OP_OUT))
+        return -EAGAIN;
+    ssize_t rc = coil__direct_sendv(fd, v, n);
+    if (w && rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_OUT);
+    return rc;
+}
+
+int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *addr, socklen_t *len)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = edge_watch(r, fd);
+    if (w && (w->blocked & OP_IN))
+        return -EAGAIN;
+    int rc = coil__direct_accept(fd, addr, len);
+    if (w && rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_IN);
+    return rc;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * readiness.h: turns "this descriptor is ready" into "this op is done", for epoll and poll.
+ *
+ * A kernel interface that speaks of readiness (a `struct poller`) embeds a `struct readiness` as the
+ * first thing of its backend, takes submit, cancel, rearm and most calls from here, and in its wait():
+ *
+ *     if (!coil__readiness_prepare(r)) timeout = 0;
+ *     sleep; for each event: coil__readiness_event(r, w, what is ready); */
+#ifndef COIL_IO_READINESS_H
+#define COIL_IO_READINESS_H
+
+#include "io/backend.h"
+#include "io/direct.h"
+
+/* What an event says; OP_IN and OP_OUT are part of it. */
+enum {
+    READY_BROKEN = 1u << 2, /* HUP or ERR */
+    READY_INEXACT =
+        1u << 3, /* something beyond plain data came (end of stream, urgent): see watch.exact */
+};
+
+/* All we know of one descriptor number. */
+struct watch {
+    struct list ops;     /* waiting, in order of submission, both directions mixed */
+    struct list touched; /* in readiness.touched: to be looked at before the next sleep */
+    int fd;
+    uint32_t generation; /* of the file behind the number, as far as we can tell; events carry it */
+    uint32_t ops_n;      /* in flight; level ops that fired and were not reaped are not in `ops` */
+    uint32_t slot;       /* poll: place in the array, 0 for none */
+    bool owned;
+    bool counted; /* in backend.fds */
+    uint8_t
+        blocked; /* owned, where edges come: directions whose last try said EAGAIN, no edge since */
+    uint8_t exact; /* see enum exact */
+    bool fresh;    /* raw: nobody waited for a while, so the number may mean another file now */
+    bool added;    /* epoll: the kernel should know this descriptor */
+    uint8_t armed; /* epoll: directions the kernel will report, | OP_LEVEL if more than once */
+};
+
+/* Does a short recv mean "empty", so that the EAGAIN after it can be spared? True for TCP until its
+ * end is in sight: every later byte brings an edge. Not for others: a unix socket's recv also stops
+ * at passed descriptors, a TCP one's at urgent data. */
+enum exact { EXACT_UNKNOWN, EXACT_YES, EXACT_NO };
+
+struct readiness;
+
+struct poller {
+    bool edges; /* owned descriptors are reported once per change, not for as long as it holds */
+    /* Report `want` (OP_IN, OP_OUT, OP_LEVEL as in watch.armed; 0: nothing) of w from now on. An
+     * error is that of every op waiting on it. */
+    int (*arm)(struct readiness *r, struct watch *w, unsigned want);
+    /* Forget the file behind the number, now. */
+    void (*disarm)(struct readiness *r, struct watch *w);
+};
+
+struct readiness {
+    struct backend b;
+    const struct poller *poller;
+    int wake_fd;
+    struct list touched;
+    struct watch **pages; /* WATCHES_PER_PAGE each, or NULL; the index is the descriptor */
+    size_t pages_n;
+};
+
+void coil__readiness_init(struct readiness *r, const struct backend_class *cls,
+                          const struct poller *poller, const struct backend_opts *opts);
+void coil__readiness_fini(struct readiness *r);
+
+void coil__readiness_submit(struct backend *b, struct op *op);
+int coil__readiness_cancel(struct backend *b, struct op *op);
+void coil__readiness_rearm(struct backend *b, struct op *op);
+int64_t coil__readiness_next_event_ns(struct backend *b); /* CLOCK_FOREVER */
+
+int coil__readiness_own(struct backend *b, int fd);
+int coil__readiness_close(struct backend *b, int fd);
+ssize_t coil__readiness_recv(struct backend *b, int fd, void *p, size_t n, int flags);
+ssize_t coil__readiness_send(struct backend *b, int fd, const void *p, size_t n);
+ssize_t coil__readiness_sendv(struct backend *b, int fd, const struct iovec *v, int n);
+int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *addr,
+                           socklen_t *len);
+
+#define READINESS_CALLS                                                                \
+    {                                                                                  \
+        DIRECT_CALLS, .own = coil__readiness_own, .close = coil__readiness_close,      \
+                      .recv = coil__readiness_recv, .send = coil__readiness_send,      \
+                      .sendv = coil__readiness_sendv, .accept = coil__readiness_accept \
+    }
+
+/* Tell the kernel what has changed, serve what needs no waiting. False: do not sleep now. */
+bool coil__readiness_prepare(struct readiness *r);
+/* The watch of a number, or NULL if nobody ever asked. */
+struct watch *coil__readiness_find(struct readiness *r, int fd);
+/* `ready` is OP_IN, OP_OUT, READY_*: try the ops that wait for it. */
+void coil__readiness_event(struct readiness *r, struct watch *w, unsigned ready);
+/* Every op on w finishes with this error. */
+void coil__readiness_fail(struct readiness *r, struct watch *w, int err);
+/* The wake fd rang. */
+void coil__readiness_drain_wake(struct readiness *r);
+
+#endif
