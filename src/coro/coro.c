@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * coro.c: make, enter, leave, finish.
+ *
+ * Runs in any thread; a coroutine stays in one. Elsewhere: the contract (coro.h), the swap
+ * itself (switch_<cpu>.S), stacks (stack.c). */
+#include "coro/coro.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/sys.h"
+
+CORO_THREAD_LOCAL struct coro *coil__coro_now;
+static CORO_THREAD_LOCAL struct coro own; /* the thread's own stack */
+
+struct coro *coil__coro_main(void)
+{
+    if (!coil__coro_now) {
+        coil__coro_now = &own;
+#if COIL_TSAN
+        own.tools.fiber = __tsan_get_current_fiber();
+#endif
+    }
+    return &own;
+}
+
+#if COIL_ASAN
+CORO_THREAD_LOCAL struct coro *coil__coro_left_own;
+#endif
+#if COIL_TSAN
+CORO_THREAD_LOCAL void *coil__coro_left_fiber;
+#endif
+
+#if COIL_CORO_TOOLED
+static void begin(struct coro *self)
+{
+    coro_arrive(self);
+    self->entry(self);
+    COIL_CHECK(!"a coroutine's entry returned");
+}
+
+#endif
+
+int coil__coro_make(struct coro *co, struct stack *stack, void (*entry)(struct coro *self))
+{
+    void (*first)(struct coro *) = entry;
+    *co = (struct coro){.stack = stack, .entry = entry};
+#if COIL_TSAN
+    co->tools.fiber = __tsan_create_fiber(0);
+    if (!co->tools.fiber)
+        return (int)coil_fail(-ENOMEM, "no TSan fiber for a coroutine");
+#endif
+#if COIL_CORO_TOOLED
+    first = begin;
+#endif
+    COIL_DCHECK((uintptr_t)stack->high % 16 == 0);
+    co->sp = coil__switch_make(stack->low, stack->high, first, co);
+    return 0;
+}
+
+void coil__coro_drop(struct coro *co)
+{
+    (void)co;
+#if COIL_TSAN
+    if (co->tools.fiber && co->stack)
+        __tsan_destroy_fiber(co->tools.fiber);
+    co->tools.fiber = NULL;
+#endif
+}
+
+_Noreturn void coil__coro_exit_to(struct coro *to)
+{
+    struct coro *from = coro_current();
+    void *nowhere; /* where the registers were left does not matter any more */
+    COIL_CHECK(from->stack != NULL && to != from);
+    coil__coro_now = to;
+    coro_leave(from, to, true);
+    coil__switch(&nowhere, to->sp);
+    __builtin_unreachable();
+}
+
+coil_ret coil__coro_refuse(struct coro *co)
+{
+    if (++co->refusals > CORO_REFUSALS_MAX && co->abandon) {
+        co->abandon(co);
+        COIL_CHECK(!"an abandoned coroutine came back");
+    }
+    return COIL_EEXIT;
+}
+
+static void to_stderr(const char *line)
+{
+    struct iovec parts[] = {
+        {(void *)(uintptr_t) "coil: ", 6},
+        {(void *)(uintptr_t)line, strlen(line)},
+        {(void *)(uintptr_t) "\n", 1},
+    };
+    (void)sys_writev(2, parts, 3);
+}
+
+void (*coil__coro_complain)(const char *line) = to_stderr;

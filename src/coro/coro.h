@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * coro.h: a coroutine is a stack that can pause.
+ *
+ * Nothing here knows of loops, tasks or generators: they stand on this floor and decide who runs
+ * next.
+ *
+ *     make --> [stopped] --switch to it--> [running] --switch to another--> [stopped] ...
+ *                                              '-----exit_to another-----> gone
+ *
+ * Always true:
+ *   - exactly one coroutine runs in a thread; the thread's own stack counts as one
+ *     (coil__coro_main);
+ *   - whoever is not running has its registers on its own stack and `sp` pointing at them;
+ *   - a coroutine runs only in the thread that made its stack;
+ *   - an entry function never returns: it ends in coil__coro_exit_to.
+ *
+ * The stack of a finished coroutine: it goes home (coil__stack_put) after somebody else runs, or
+ * with coil__stack_put_leaving as the last thing before coil__coro_exit_to. A struct coro may live
+ * on its own stack (coil__stack_reserve) and then goes with it.
+ *
+ * Unwinding (what happens to a stopped coroutine nobody wants any more): set `unwinding`, switch to
+ * it; every waiting call it makes asks coil__coro_unwinding and returns coil__coro_refuse instead
+ * of waiting. */
+#ifndef COIL_CORO_CORO_H
+#define COIL_CORO_CORO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/check.h"
+#include "coil/error.h"
+#include "coro/stack.h"
+#include "coro/switch.h"
+#include "coro/tooling.h"
+
+#define CORO_REFUSALS_MAX 1000
+
+/* The thread's own words are reached by one load, also from a shared library. */
+#define CORO_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+
+struct coro {
+    void *sp;             /* its registers, while it is stopped */
+    struct stack *stack;  /* NULL: a thread's own */
+    struct coro *resumer; /* who drives it and gets control back (a generator); else NULL */
+    void (*entry)(struct coro *self);
+    void (*abandon)(struct coro *self); /* leaves for good once it refused to unwind too often */
+    unsigned refusals;                  /* waiting calls made while unwinding */
+    bool unwinding;
+#if COIL_CORO_TOOLED
+    struct coro_tools tools;
+#endif
+};
+
+extern CORO_THREAD_LOCAL struct coro *coil__coro_now; /* NULL until the thread first asks */
+
+/* The thread's own stack as a coroutine. */
+struct coro *coil__coro_main(void);
+
+/* Who runs in this thread. */
+static inline struct coro *coro_current(void)
+{
+    struct coro *now = coil__coro_now;
+    return coil_likely(now != NULL) ? now : coil__coro_main();
+}
+
+/* Sets `co` up so that the first switch to it calls entry(co). `co` need not be zeroed. Returns 0;
+ * -ENOMEM only where a tool needs memory. */
+int coil__coro_make(struct coro *co, struct stack *stack, void (*entry)(struct coro *self));
+
+/* Lets go of a coroutine that will not run (again): one never started, or abandoned. One that left
+ * by coil__coro_exit_to needs no drop. */
+void coil__coro_drop(struct coro *co);
+
+/* What the one who leaves tells the one who arrives. */
+#if COIL_ASAN
+extern CORO_THREAD_LOCAL struct coro
+    *coil__coro_left_own; /* a thread's own stack: learn its bounds */
+#endif
+#if COIL_TSAN
+extern CORO_THREAD_LOCAL void *coil__coro_left_fiber; /* its coroutine is gone: destroy it */
+#endif
+
+/* Right before the swap and right after it. Inlined because TSan counts each function's entry and
+ * return on the fiber it believes in, and these two change it. */
+__attribute__((always_inline)) static inline void coro_leave(struct coro *from, struct coro *to,
+                                                             bool for_good)
+{
+    (void)from, (void)to, (void)for_good;
+#if COIL_ASAN
+    const void *bottom = to->stack ? to->stack->low : to->tools.bottom;
+    size_t size = to->stack ? (size_t)((char *)to->stack - to->stack->low) : to->tools.size;
+    coil__coro_left_own = from->stack ? NULL : from;
+    __sanitizer_start_switch_fiber(for_good ? NULL : &from->tools.fake_stack, bottom, size);
+#endif
+#if COIL_TSAN
+    coil__coro_left_fiber = for_good ? from->tools.fiber : NULL;
+    __tsan_switch_to_fiber(to->tools.fiber, 0);
+#endif
+}
+
+__attribute__((always_inline)) static inline void coro_arrive(struct coro *self)
+{
+    (void)self;
+#if COIL_ASAN
+    const void *bottom;
+    size_t size;
+    __sanitizer_finish_switch_fiber(self->tools.fake_stack, &bottom, &size);
+    if (coil__coro_left_own) {
+        coil__coro_left_own->tools.bottom = bottom;
+        coil__coro_left_own->tools.size = size;
+    }
+#endif
+#if COIL_TSAN
+    if (coil__coro_left_fiber) {
+        __tsan_destroy_fiber(coil__coro_left_fiber);
+        coil__coro_left_fiber = NULL;
+    }
+#endif
+}
+
+/* Stops the running coroutine and runs `to`; returns when someone switches back. Always inlined, so
+ * that nothing but the swap itself stands above the caller: a return predicts well only if all who
+ * stop, stop at one place. errno is not kept. */
+__attribute__((always_inline)) static inline void coil__coro_switch(struct coro *to)
+{
+    struct coro *from = coro_current();
+    COIL_DCHECK(to != from && to->sp != NULL);
+    coil__coro_now = to;
+    coro_leave(from, to, false);
+    coil__switch(&from->sp, to->sp);
+    coro_arrive(from);
+}
+
+/* The last switch of a finished coroutine; it must never be switched to again. */
+_Noreturn void coil__coro_exit_to(struct coro *to);
+
+/* The coroutine that is being unwound, be it the running one or one that drives it; else NULL. */
+static inline struct coro *coil__coro_unwinding(void)
+{
+    struct coro *co = coro_current();
+    while (co && !co->unwinding)
+        co = co->resumer;
+    return co;
+}
+
+/* What a waiting call returns inside an unwinding coroutine: COIL_EEXIT. The call after the
+ * thousandth does not return: co->abandon is called, the stack is left as it is. */
+coil_ret coil__coro_refuse(struct coro *co);
+
+/* Where this floor says what no return value can: one line, without a newline. To stderr unless a
+ * test or an upper floor takes it. */
+extern void (*coil__coro_complain)(const char *line);
+
+#endif
