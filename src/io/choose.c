@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * choose.c: picks a backend by name; COIL_BACKEND overrides when nobody named one. */
-#include "coil/error.h"
 #include "io/backend.h"
+
+#include <coil/error.h>
 
 #include <stdlib.h>
 #include <string.h>

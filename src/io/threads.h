@@ -37,13 +37,15 @@ struct pool_stats {
 
 /* Threads are called `name`. Returns 0 or -ENOMEM. */
 int coil__pool_new(struct pool **out, const char *name, unsigned threads_max);
-/* 0, COIL_ESHUTDOWN, or -EAGAIN when not even one thread could be started. */
+/* 0, COIL_ESHUTDOWN, or -EAGAIN (-ENOMEM) when not even one thread could be started. */
 int coil__pool_submit(struct pool *pool, struct job *job);
 /* True: the job was still queued and will not run. */
 bool coil__pool_cancel(struct pool *pool, struct job *job);
-/* Refuse new jobs; with `cancel_queued` take out queued ones, calling dropped(job) for each. Does not wait. */
+/* Refuse new jobs; with `cancel_queued` take out queued ones, calling dropped(job) for each, else they
+ * still run. Does not wait. */
 void coil__pool_shutdown(struct pool *pool, bool cancel_queued, void (*dropped)(struct job *job));
-/* After shutdown: wait for the threads until `deadline_ns` of the real clock. False if some still run. */
+/* After shutdown: wait for the threads until `deadline_ns` of the real clock. False if some still run,
+ * which is so at once for a caller that is one of them. */
 bool coil__pool_join(struct pool *pool, int64_t deadline_ns);
 /* Gives the pool up: freed here, or by its last thread if some still run. */
 void coil__pool_free(struct pool *pool);
