@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/sys.h"
 
 CORO_THREAD_LOCAL struct coro *coil__coro_now;
@@ -49,7 +50,7 @@ int coil__coro_make(struct coro *co, struct stack *stack, void (*entry)(struct c
 #if COIL_TSAN
     co->tools.fiber = __tsan_create_fiber(0);
     if (!co->tools.fiber)
-        return (int)coil_fail(-ENOMEM, "no TSan fiber for a coroutine");
+        return (int)coil__fail(-ENOMEM, "no TSan fiber for a coroutine");
 #endif
 #if COIL_CORO_TOOLED
     first = begin;
@@ -72,11 +73,11 @@ void coil__coro_drop(struct coro *co)
 _Noreturn void coil__coro_exit_to(struct coro *to)
 {
     struct coro *from = coro_current();
-    void *nowhere; /* where the registers were left does not matter any more */
     COIL_CHECK(from->stack != NULL && to != from);
     coil__coro_now = to;
     coro_leave(from, to, true);
-    coil__switch(&nowhere, to->sp);
+    coil__switch(&from->sp,
+                 to->sp); /* the last word here is nobody's, but no local is left by now */
     __builtin_unreachable();
 }
 

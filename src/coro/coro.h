@@ -25,11 +25,12 @@
 #ifndef COIL_CORO_CORO_H
 #define COIL_CORO_CORO_H
 
+#include <coil/error.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "base/check.h"
-#include "coil/error.h"
 #include "coro/stack.h"
 #include "coro/switch.h"
 #include "coro/tooling.h"

@@ -26,8 +26,8 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/error.h"
 #include "base/sys.h"
-#include "coil/error.h"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
@@ -109,8 +109,8 @@ char *coil__stack_guard(const struct stack *s)
 int coil__stack_pool_init(struct stack_pool *pool, size_t default_size)
 {
     if (default_size > STACK_SIZE_MAX)
-        return (int)coil_fail(-EINVAL, "a default stack of %zu bytes is beyond the limit of %zu",
-                              default_size, STACK_SIZE_MAX);
+        return (int)coil__fail(-EINVAL, "a default stack of %zu bytes is beyond the limit of %zu",
+                               default_size, STACK_SIZE_MAX);
     memset(pool, 0, sizeof *pool);
     for (int i = 0; i < STACK_CLASSES; i++) {
         struct stack_class *cls = &pool->classes[i];
@@ -172,10 +172,10 @@ static int class_grow(struct stack_class *cls)
     while ((err = arena_map(stride(cls), slots, &arena)) == -ENOMEM && slots > 1)
         slots /= 2;
     if (err)
-        return (int)coil_fail(err,
-                              "no address space for a stack of %zu KB: %s "
-                              "(see ulimit -v and the sysctl vm.max_map_count)",
-                              cls->size / KB, coil_strerror(err));
+        return (int)coil__fail(err,
+                               "no address space for a stack of %zu KB: %s "
+                               "(see ulimit -v and the sysctl vm.max_map_count)",
+                               cls->size / KB, coil_strerror(err));
     arena->next = cls->arenas;
     cls->arenas = arena;
     return 0;
@@ -194,11 +194,11 @@ static int guard_install(struct stack_pool *pool, const struct stack_class *cls,
         err = sys_mprotect(start, cls->guard, PROT_NONE);
     }
     if (err)
-        return (int)coil_fail(-ENOMEM,
-                              "no guard page for a stack: %s; %zu stacks are in use, and "
-                              "each guard is a mapping of its own here (raise the sysctl "
-                              "vm.max_map_count, or use Linux 6.13)",
-                              coil_strerror(err), pool->in_use);
+        return (int)coil__fail(-ENOMEM,
+                               "no guard page for a stack: %s; %zu stacks are in use, and "
+                               "each guard is a mapping of its own here (raise the sysctl "
+                               "vm.max_map_count, or use Linux 6.13)",
+                               coil_strerror(err), pool->in_use);
     return 0;
 }
 
@@ -269,7 +269,7 @@ __attribute__((no_sanitize("address", "thread"))) static bool is_deep(const stru
 {
     if (s->deep)
         return true;
-    if (stack_size(s) <= 2 * KEEP)
+    if (stack_bytes(s) <= 2 * KEEP)
         return false;
     const volatile uint64_t *word = (const volatile uint64_t *)(const void *)keep_line(s) - 8;
     return (word[0] | word[1] | word[2] | word[3] | word[4] | word[5] | word[6] | word[7]) != 0;
@@ -307,8 +307,8 @@ static void unmap_leaving(struct stack_pool *pool)
 static int get_own(struct stack_pool *pool, size_t size, struct stack **out)
 {
     if (size > STACK_SIZE_MAX)
-        return (int)coil_fail(-EINVAL, "a stack of %zu bytes is beyond the limit of %zu", size,
-                              STACK_SIZE_MAX);
+        return (int)coil__fail(-EINVAL, "a stack of %zu bytes is beyond the limit of %zu", size,
+                               STACK_SIZE_MAX);
     unmap_leaving(pool);
     /* A class for this moment: `size` differs from mapping to mapping. */
     struct stack_class *own = &pool->own;
@@ -319,8 +319,8 @@ static int get_own(struct stack_pool *pool, size_t size, struct stack **out)
     struct stack_arena *arena;
     int err = arena_map(stride(own), 1, &arena);
     if (err) {
-        err = (int)coil_fail(err, "no address space for a stack of %zu KB: %s", own->size / KB,
-                             coil_strerror(err));
+        err = (int)coil__fail(err, "no address space for a stack of %zu KB: %s", own->size / KB,
+                              coil_strerror(err));
         goto undo_size;
     }
     err = guard_install(pool, own, slot_start(arena, own, 0));

@@ -126,7 +126,7 @@ size_t coil__stack_used(const struct stack *stack);
 void coil__stack_pool_stats(const struct stack_pool *pool, struct stack_stats *out_stats);
 
 /* The whole of it, as its owner asked for it. */
-static inline size_t stack_size(const struct stack *stack)
+static inline size_t stack_bytes(const struct stack *stack)
 {
     return (size_t)((const char *)stack + sizeof *stack - stack->low);
 }
