@@ -54,6 +54,12 @@ struct io_calls {
      * where the result was there already, with that. Closes a raw descriptor as well. */
     int (*close)(struct backend *b, int fd);
 
+    /* May a raw op wait for this number? 0, -EBADF, -EPERM (regular files and directories are always
+     * ready, the kernel does not watch them), COIL_EINVALIDSTATE for an owned one. */
+    int (*watchable)(struct backend *b, int fd);
+    /* A raw descriptor is about to be closed by somebody else: drop what is remembered of it. */
+    void (*forget)(struct backend *b, int fd);
+
     /* Try now; -EAGAIN means submit an op. On owned descriptors a remembered EAGAIN costs no call. */
     ssize_t (*recv)(struct backend *b, int fd, void *p, size_t n, int flags);
     ssize_t (*send)(struct backend *b, int fd, const void *p, size_t n);

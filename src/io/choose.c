@@ -11,6 +11,7 @@
 static const struct backend_class *const backends[] = {
     &coil__backend_epoll,
     &coil__backend_poll,
+    &coil__backend_sim,
 };
 
 /* The fastest one that works here. */

@@ -19,7 +19,7 @@
  *     one that has not been reaped yet is still in the kernel's queue and ends the next sleep.
  *
  * Always true:
- *   - an op is in exactly one of: its watch's list, b->finished, nobody's;
+ *   - an op is in exactly one of: its watch's list, the list of finished ones, nobody's;
  *   - an owned watch with an op whose direction is not blocked is in `touched`;
  *   - one wait finishes at most BATCH ops of one descriptor; the rest is served in the next;
  *   - the table grows only for descriptors that are open, so the process's limit bounds it.
@@ -32,6 +32,7 @@
 #include "base/mem.h"
 #include "base/sys.h"
 
+#include <coil/error.h>
 #include <netinet/in.h>
 
 #define WATCHES_PER_PAGE 64
@@ -50,6 +51,12 @@ void coil__readiness_init(struct readiness *r, const struct backend_class *cls,
         .b = {.cls = cls, .clock = opts->clock}, .poller = poller, .wake_fd = opts->wake_fd};
     list_init(&r->b.finished);
     list_init(&r->touched);
+    r->finished = &r->b.finished;
+}
+
+void coil__readiness_redirect(struct backend *b, struct list *finished)
+{
+    readiness_of(b)->finished = finished;
 }
 
 void coil__readiness_fini(struct readiness *r)
@@ -161,7 +168,7 @@ static void finished(struct readiness *r, struct op *op, int64_t result)
 {
     op->result = result;
     op->state = OP_FINISHED;
-    list_push(&r->b.finished, &op->link);
+    list_push(r->finished, &op->link);
 }
 
 static void finish(struct readiness *r, struct watch *w, struct op *op, int64_t result)
@@ -179,7 +186,7 @@ void coil__readiness_fail(struct readiness *r, struct watch *w, int err)
     if (w->ops_n == 0)
         return;
     /* What is left are level ops that fired and were not reaped. */
-    LIST_FOREACH(l, &r->b.finished) {
+    LIST_FOREACH(l, r->finished) {
         struct op *op = container_of(l, struct op, link);
         if (op->fd == w->fd && op_continues(op)) {
             op->result = err;
@@ -360,7 +367,7 @@ bool coil__readiness_prepare(struct readiness *r)
                 touch(r, w);
         }
     }
-    return list_empty(&r->b.finished) && list_empty(&r->touched);
+    return list_empty(r->finished) && list_empty(&r->touched);
 }
 
 void coil__readiness_event(struct readiness *r, struct watch *w, unsigned ready)
@@ -483,6 +490,26 @@ int coil__readiness_own(struct backend *b, int fd)
     forget(r, w); /* of an owned one, too: somebody must have closed it behind our back */
     w->owned = true;
     return 0;
+}
+
+int coil__readiness_watchable(struct backend *b, int fd)
+{
+    const struct watch *w = coil__readiness_find(readiness_of(b), fd);
+    struct stat st;
+    if (w && w->owned)
+        return COIL_EINVALIDSTATE;
+    int rc = sys_fstat(fd, &st);
+    if (rc < 0)
+        return rc;
+    return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? -EPERM : 0;
+}
+
+void coil__readiness_forget(struct backend *b, int fd)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = coil__readiness_find(r, fd);
+    if (w && !w->owned)
+        forget(r, w);
 }
 
 int coil__readiness_close(struct backend *b, int fd)

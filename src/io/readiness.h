@@ -58,6 +58,8 @@ struct readiness {
     struct backend b;
     const struct poller *poller;
     int wake_fd;
+    struct list
+        *finished; /* where done ops go: b.finished, or that of the backend that embeds this one */
     struct list touched;
     struct watch **pages; /* WATCHES_PER_PAGE each, or NULL; the index is the descriptor */
     size_t pages_n;
@@ -66,6 +68,8 @@ struct readiness {
 void coil__readiness_init(struct readiness *r, const struct backend_class *cls,
                           const struct poller *poller, const struct backend_opts *opts);
 void coil__readiness_fini(struct readiness *r);
+/* Before the first submit: finished ops go to this list, the embedding backend's. */
+void coil__readiness_redirect(struct backend *b, struct list *finished);
 
 void coil__readiness_submit(struct backend *b, struct op *op);
 int coil__readiness_cancel(struct backend *b, struct op *op);
@@ -74,17 +78,20 @@ int64_t coil__readiness_next_event_ns(struct backend *b); /* CLOCK_FOREVER */
 
 int coil__readiness_own(struct backend *b, int fd);
 int coil__readiness_close(struct backend *b, int fd);
+int coil__readiness_watchable(struct backend *b, int fd);
+void coil__readiness_forget(struct backend *b, int fd);
 ssize_t coil__readiness_recv(struct backend *b, int fd, void *p, size_t n, int flags);
 ssize_t coil__readiness_send(struct backend *b, int fd, const void *p, size_t n);
 ssize_t coil__readiness_sendv(struct backend *b, int fd, const struct iovec *v, int n);
 int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *addr,
                            socklen_t *len);
 
-#define READINESS_CALLS                                                                \
-    {                                                                                  \
-        DIRECT_CALLS, .own = coil__readiness_own, .close = coil__readiness_close,      \
-                      .recv = coil__readiness_recv, .send = coil__readiness_send,      \
-                      .sendv = coil__readiness_sendv, .accept = coil__readiness_accept \
+#define READINESS_CALLS                                                                         \
+    {                                                                                           \
+        DIRECT_CALLS, .own = coil__readiness_own, .close = coil__readiness_close,               \
+                      .watchable = coil__readiness_watchable, .forget = coil__readiness_forget, \
+                      .recv = coil__readiness_recv, .send = coil__readiness_send,               \
+                      .sendv = coil__readiness_sendv, .accept = coil__readiness_accept          \
     }
 
 /* Tell the kernel what has changed, serve what needs no waiting. False: do not sleep now. */

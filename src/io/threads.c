@@ -96,7 +96,8 @@ static void run_one(struct pool *pool)
     pool->finished++;
     coil__mutex_unlock(&pool->lock);
 
-    job->finish(job); /* the job may be gone from here on */
+    job->finish(job);          /* the job may be gone from here on */
+    coil__thread_busy_add(-1); /* only now: finish() may have called into a loop */
 
     coil__mutex_lock(&pool->lock);
     pool->idle++;
@@ -184,6 +185,7 @@ int coil__pool_submit(struct pool *pool, struct job *job)
     list_push(&pool->queue, &job->link);
     job->state = JOB_QUEUED;
     pool->queued++;
+    coil__thread_busy_add(1);
     coil__cond_signal(&pool->work);
 out:
     coil__mutex_unlock(&pool->lock);
@@ -196,6 +198,7 @@ static void take_out(struct pool *pool, struct job *job)
     list_remove(&job->link);
     job->state = JOB_IDLE;
     pool->queued--;
+    coil__thread_busy_add(-1);
 }
 
 bool coil__pool_cancel(struct pool *pool, struct job *job)

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * datagram.c: messages: each arrives whole, after a latency, or not at all.
+ *
+ * A message under way belongs to nobody but its event; whom it reaches is decided when it arrives. A full
+ * receiver drops it (between unix sockets the sender waits instead). */
+#include "io/sim/sim.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define PACKET_MAX  65507u
+#define PACKETS_CAP ((size_t)208 * 1024) /* bytes that nobody read, a receiver */
+
+struct packet {
+    struct event event;
+    struct list link; /* file.packets, once arrived */
+    struct name from, to;
+    int domain, from_fd;
+    size_t n;
+    uint8_t data[];
+};
+
+static void packet_free(struct sim *sim, struct packet *packet)
+{
+    coil__sim_event_fini(sim, &packet->event);
+    coil__free(packet);
+}
+
+static void deliver(struct sim *sim, struct packet *packet, struct file *to)
+{
+    if (to->packets_bytes + packet->n > PACKETS_CAP || to->shut_in) {
+        packet_free(sim, packet);
+        return;
+    }
+    list_push(&to->packets, &packet->link);
+    to->packets_bytes += packet->n + sizeof *packet;
+    coil__sim_stir(sim, to);
+}
+
+static void arrive(struct sim *sim, struct event *event)
+{
+    struct packet *packet = container_of(event, struct packet, event);
+    coil__sim_note(sim, sim_now(sim), (int64_t)packet->n);
+    struct file seen_from = {.domain = packet->domain, .type = SOCK_DGRAM};
+    struct file *to = coil__sim_find(sim, &seen_from, &packet->to);
+    if (to) {
+        deliver(sim, packet, to);
+        return;
+    }
+    /* Nobody there: a sender that is connected, and still the same, hears of it. */
+    struct file *from = coil__sim_file(sim, packet->from_fd);
+    if (from && from->kind == FILE_DATAGRAM && from->state == STATE_CONNECTED &&
+        from->peer.len == packet->to.len &&
+        memcmp(&from->peer.addr, &packet->to.addr, packet->to.len) == 0) {
+        from->error = ECONNREFUSED;
+        coil__sim_stir(sim, from);
+    }
+    packet_free(sim, packet);
+}
+
+static int take_error(struct file *file)
+{
+    int err = -file->error;
+    file->error = 0;
+    return err;
+}
+
+ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct msghdr *hdr)
+{
+    struct name to = file->peer;
+    int err = 0;
+    if (hdr->msg_namelen > 0)
+        err = coil__sim_name_check(file, hdr->msg_name, hdr->msg_namelen, &to);
+    else if (to.len == 0)
+        err = -EDESTADDRREQ;
+    if (err < 0)
+        return err;
+    if (file->error)
+        return take_error(file);
+    if (file->shut_out)
+        return -EPIPE;
+    size_t n = 0;
+    for (size_t i = 0; i < hdr->msg_iovlen; i++)
+        n += hdr->msg_iov[i].iov_len;
+    if (n > PACKET_MAX)
+        return -EMSGSIZE;
+    if (sim_fault(sim, SIM_NO_BUFFER))
+        return -ENOBUFS;
+    err = coil__sim_autobind(sim, file, &to);
+    if (err < 0)
+        return err;
+
+    struct file *receiver = NULL;
+    if (file->domain == AF_UNIX) {
+        receiver = coil__sim_find(sim, file, &to);
+        if (!receiver)
+            return hdr->msg_namelen > 0 ? -ENOENT : -ECONNREFUSED;
+        if (receiver->packets_bytes + n > PACKETS_CAP)
+            return -EAGAIN;
+    }
+    struct packet *packet = coil__alloc(sizeof *packet + n);
+    if (!packet)
+        return -ENOMEM;
+    err = coil__sim_event_init(sim, &packet->event, arrive);
+    if (err < 0) {
+        coil__free(packet);
+        return err;
+    }
+    list_init(&packet->link);
+    packet->from = file->local;
+    packet->to = to;
+    packet->domain = file->domain;
+    packet->from_fd = file->fd;
+    packet->n = n;
+    uint8_t *at = packet->data;
+    for (size_t i = 0; i < hdr->msg_iovlen; i++) {
+        if (hdr->msg_iov[i].iov_len)
+            memcpy(at, hdr->msg_iov[i].iov_base, hdr->msg_iov[i].iov_len);
+        at += hdr->msg_iov[i].iov_len;
+    }
+    if (receiver)
+        deliver(sim, packet, receiver);
+    else if (coil__sim_unreachable(&to) || sim_fault(sim, SIM_LOSS))
+        packet_free(sim, packet);
+    else
+        coil__sim_schedule(sim, &packet->event, sim_now(sim) + coil__sim_latency_ns(sim));
+    return (ssize_t)n;
+}
+
+ssize_t coil__sim_datagram_recv(struct sim *sim, struct file *file, struct msghdr *hdr, int flags)
+{
+    struct list *first = list_first(&file->packets);
+    if (!first) {
+        if (file->error)
+            return take_error(file);
+        return file->shut_in ? 0 : -EAGAIN;
+    }
+    struct packet *packet = container_of(first, struct packet, link);
+    size_t done = 0;
+    for (size_t i = 0; i < hdr->msg_iovlen && done < packet->n; i++) {
+        size_t n = hdr->msg_iov[i].iov_len;
+        if (n > packet->n - done)
+            n = packet->n - done;
+        if (n)
+            memcpy(hdr->msg_iov[i].iov_base, packet->data + done, n);
+        done += n;
+    }
+    hdr->msg_flags = done < packet->n ? MSG_TRUNC : 0;
+    hdr->msg_controllen = 0;
+    if (hdr->msg_name)
+        coil__sim_name_copy(&packet->from, file->domain, hdr->msg_name, &hdr->msg_namelen);
+    ssize_t result = (ssize_t)(flags & MSG_TRUNC ? packet->n : done);
+    if (!(flags & MSG_PEEK)) {
+        list_remove(&packet->link);
+        file->packets_bytes -= packet->n + sizeof *packet;
+        packet_free(sim, packet);
+    }
+    return result;
+}
+
+void coil__sim_datagram_close(struct sim *sim, struct file *file)
+{
+    struct list *l;
+    while ((l = list_pop(&file->packets)))
+        packet_free(sim, container_of(l, struct packet, link));
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sim.h: the inside of the imaginary kernel.
+ *
+ *     calls, ops --> files --> channels, packets --(latency)--> events --> files stirred --> ops finished
+ *
+ * Time is the loop's virtual clock; chance is one seeded generator; memory is all there is. Nothing
+ * else enters, so that a seed is a whole story. Descriptors start at SIM_FD_BASE, and the lowest free
+ * number is used again at once. What is below is real and goes to an embedded poll backend.
+ *
+ * Files of this folder, each one idea: sim.c the backend and its ops, events.c what happens when,
+ * table.c descriptor numbers, names.c addresses, stream.c bytes, connect.c how two ends meet,
+ * datagram.c messages, options.c socket options. */
+#ifndef COIL_IO_SIM_SIM_H
+#define COIL_IO_SIM_SIM_H
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "io/readiness.h"
+
+#define SIM_FD_BASE (1 << 24)
+
+struct sim;
+struct file;
+
+/* ---- what happens when ---- */
+
+struct event {
+    struct heap_node node;
+    void (*fire)(struct sim *sim, struct event *event);
+};
+
+/* ---- names ---- */
+
+struct name {
+    struct sockaddr_storage addr;
+    socklen_t len; /* 0: no name */
+};
+
+/* ---- bytes on their way from one end to the other ---- */
+
+enum { SEGMENTS_MAX = 16 };
+enum segment_kind { SEGMENT_BYTES, SEGMENT_FIN, SEGMENT_RST };
+
+struct segment {
+    int64_t when_ns; /* of arrival; never earlier than that of the one before */
+    size_t n;
+    enum segment_kind kind;
+};
+
+/* One direction of a connection, or a pipe. The ring holds what arrived, then what is under way:
+ *
+ *     head --arrived--|--in segments--| used ...room... cap
+ */
+struct channel {
+    struct file *reader, *writer; /* NULL once closed; with both gone the channel is freed */
+    struct event event;           /* the first segment arrives */
+    uint8_t *ring;
+    size_t size, head, used, arrived;
+    size_t cap; /* the ring grows up to this */
+    struct segment segments[SEGMENTS_MAX];
+    unsigned segments_at, segments_n;
+    bool instant; /* pipes and unix sockets: there is no way to be under */
+    bool fin_sent, rst_sent, fin_arrived;
+};
+
+/* ---- open files ---- */
+
+enum file_kind { FILE_STREAM, FILE_LISTENER, FILE_DATAGRAM, FILE_PIPE };
+
+/*     FRESH --connect--> CONNECTING --event--> CONNECTED --RST--> RESET
+ *       ^                     |
+ *       +------ refused ------+                                              */
+enum file_state { STATE_FRESH, STATE_CONNECTING, STATE_CONNECTED, STATE_RESET };
+
+struct option {
+    int level, name;
+    socklen_t len;
+    uint8_t value[16];
+};
+
+struct file {
+    enum file_kind kind;
+    enum file_state state; /* of streams; a connected datagram socket is CONNECTED */
+    int fd;                /* -1 while it waits to be accepted */
+    int domain, type;
+    int error; /* SO_ERROR: positive, given once */
+    bool shut_in, shut_out;
+    struct list ops;     /* in order of submission */
+    uint32_t ops_n;      /* also counts level ops that fired and were not reaped */
+    struct list stirred; /* in sim.stirred: something changed, try the ops */
+    struct list bound;   /* in sim.bound: can be found by its local name */
+    struct name local, peer;
+
+    struct channel *in, *out;
+
+    struct event connecting; /* the answer to our SYN */
+    unsigned connect_tries;
+
+    struct list accept_queue; /* of a listener: connected files, oldest first */
+    struct list accept_link;  /* of such a file */
+    int backlog, accept_n;
+
+    struct list packets; /* of a datagram socket, oldest first */
+    size_t packets_bytes;
+
+    struct option options[16];
+    unsigned options_n;
+};
+
+/* ---- faults: drawn from the seed, none by default ---- */
+
+enum sim_fault { SIM_SHORT_IO, SIM_NO_DESCRIPTOR, SIM_NO_BUFFER, SIM_RESET, SIM_LOSS, SIM_FAULTS };
+
+struct sim {
+    struct backend b;      /* first */
+    struct backend *inner; /* for real descriptors; its finished ops go to b.finished */
+    struct random random;
+    struct heap events;
+    uint64_t events_seq;
+    uint32_t events_holders; /* each has room in the heap */
+    struct list stirred;
+    struct list bound;
+
+    struct file **files; /* by number, NULL where free */
+    uint32_t files_size, files_n, files_lowest, files_max;
+    size_t pending, watched;           /* ops on imaginary files; files that have any */
+    uint32_t ephemeral;                /* the port given out last */
+    uint16_t fault_chance[SIM_FAULTS]; /* in 65,536ths */
+    uint64_t trace;                    /* a hash of everything that happened */
+};
+
+static inline struct sim *sim_of(struct backend *b)
+{
+    return container_of(b, struct sim, b);
+}
+
+static inline int64_t sim_now(struct sim *sim)
+{
+    return clock_now_ns(sim->b.clock);
+}
+
+/* Draws nothing where the chance is nil, so that a new kind of fault does not change old stories. */
+static inline bool sim_fault(struct sim *sim, enum sim_fault fault)
+{
+    return coil_unlikely(sim->fault_chance[fault]) &&
+           random_below(&sim->random, 65536) < sim->fault_chance[fault];
+}
+
+/* For tests. */
+void coil__sim_limit_files(struct backend *b, uint32_t files_max);
+void coil__sim_set_fault(struct backend *b, enum sim_fault fault, uint16_t chance);
+uint64_t coil__sim_trace(struct backend *b);
+
+/* sim.c: something happened to the file; its ops are tried in the next wait. */
+void coil__sim_stir(struct sim *sim, struct file *file);
+void coil__sim_note(struct sim *sim, int64_t what, int64_t number);
+
+/* events.c. Who holds an event has room for it, so scheduling cannot fail. */
+int coil__sim_event_init(struct sim *sim, struct event *event,
+                         void (*fire)(struct sim *, struct event *));
+void coil__sim_event_fini(struct sim *sim, struct event *event);
+void coil__sim_schedule(struct sim *sim, struct event *event, int64_t when_ns);
+void coil__sim_run_due(struct sim *sim);
+int64_t coil__sim_latency_ns(struct sim *sim);
+
+/* table.c. */
+int coil__sim_file_new(struct sim *sim, enum file_kind kind, int domain, int type,
+                       struct file **out);
+/* Gives it the lowest free number: that, or -EMFILE, -ENOMEM. */
+int coil__sim_file_install(struct sim *sim, struct file *file);
+struct file *coil__sim_file(struct sim *sim, int fd); /* NULL if no such */
+/* What close(2) does: the peer is told, the number is free. Pending ops must have been ended. */
+void coil__sim_file_close(struct sim *sim, struct file *file);
+
+/* names.c. */
+int coil__sim_bind(struct sim *sim, struct file *file, const struct sockaddr *a, socklen_t n);
+int coil__sim_autobind(struct sim *sim, struct file *file, const struct name *towards);
+int coil__sim_name_check(struct file *file, const void *a, socklen_t n, struct name *out);
+/* Who would get what is sent to this name? NULL if nobody. */
+struct file *coil__sim_find(struct sim *sim, struct file *from, const struct name *to);
+bool coil__sim_unreachable(const struct name *to);
+/* The name as a socket of `domain` sees it: an IPv4 one inside IPv6 is mapped. */
+struct name coil__sim_name_seen_by(int domain, const struct name *name);
+void coil__sim_name_copy(const struct name *name, int domain, void *out, socklen_t *len);
+uint16_t coil__sim_name_port(const struct name *name);
+
+/* stream.c. */
+int coil__sim_channels_new(struct sim *sim, struct file *a, struct file *b, bool both,
+                           bool instant);
+ssize_t coil__sim_stream_recv(struct sim *sim, struct file *file, void *p, size_t n, int flags);
+ssize_t coil__sim_stream_send(struct sim *sim, struct file *file, const void *p, size_t n);
+int coil__sim_stream_shutdown(struct sim *sim, struct file *file, int how);
+void coil__sim_stream_close(struct sim *sim, struct file *file);
+unsigned coil__sim_stream_ready(struct file *file);
+bool coil__sim_channel_set_cap(struct channel *c, size_t cap);
+
+/* connect.c. */
+int coil__sim_listen(struct sim *sim, struct file *file, int backlog);
+int coil__sim_connect(struct sim *sim, struct file *file, const void *a, socklen_t n);
+int coil__sim_connected(struct sim *sim, struct file *file); /* -EAGAIN: not decided */
+int coil__sim_accept(struct sim *sim, struct file *file, struct sockaddr_storage *addr,
+                     socklen_t *len);
+void coil__sim_listener_close(struct sim *sim, struct file *file);
+
+/* datagram.c. */
+ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct msghdr *hdr);
+ssize_t coil__sim_datagram_recv(struct sim *sim, struct file *file, struct msghdr *hdr, int flags);
+void coil__sim_datagram_close(struct sim *sim, struct file *file);
+
+/* options.c. */
+int coil__sim_setsockopt(struct sim *sim, struct file *file, int level, int name, const void *v,
+                         socklen_t n);
+int coil__sim_getsockopt(struct sim *sim, struct file *file, int level, int name, void *v,
+                         socklen_t *n);
+/* An int option as it was set, else `otherwise`. */
+int coil__sim_option(const struct file *file, int level, int name, int otherwise);
+
+#endif
