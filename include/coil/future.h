@@ -78,8 +78,8 @@ COIL_API int coil_future_remove_done_callback(coil_future *future, coil_done_fn 
  *   Suspends: unless it is done; a coroutine object runs right here, in this task.
  *   Cancel:   cancels what is awaited too (use coil_shield against that); returns -ECANCELED.
  *   Owns:     nothing of a future; a coroutine object is consumed.
- *   Errors:   COIL_ENOTASK outside a task, COIL_EWRONGLOOP, COIL_ESELFAWAIT; for a coroutine object that was
- *             awaited before COIL_EINVALIDSTATE.
+ *   Errors:   COIL_ENOTASK outside a task, COIL_EWRONGLOOP, COIL_ESELFAWAIT; for a coroutine object that
+ *             somebody awaits already COIL_EINVALIDSTATE.
  *   asyncio:  await */
 COIL_ASYNC coil_ret coil_await_future(coil_future *future);
 COIL_ASYNC coil_ret coil_await_coro(coil_coro *coro);

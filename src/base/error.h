@@ -47,6 +47,8 @@ coil_ret coil__fail_plain(coil_ret code);
 /* A counted record for `code`: a copy of the slot if that is what it speaks of, else the code's own
  * words. NULL when out of memory, which every user of a record takes for "the code's own words". */
 struct error_record *coil__error_capture(coil_ret code);
+/* A counted record of a cancellation with this message; NULL (plain words) for no message or no memory. */
+struct error_record *coil__error_cancelled(const char *message);
 /* A counted record that says the same: `r` itself, or a copy if it is embedded. NULL is fine. */
 struct error_record *coil__error_share(struct error_record *r);
 void coil__error_unref(struct error_record *r);

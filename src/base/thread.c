@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -151,6 +152,30 @@ unsigned coil__thread_cpus(void)
 unsigned coil__thread_count(void)
 {
     return atomic_load(&running);
+}
+
+static _Atomic unsigned busy;
+
+void coil__thread_busy_add(int n)
+{
+    atomic_fetch_add_explicit(&busy, (unsigned)n, memory_order_seq_cst);
+}
+
+unsigned coil__thread_busy(void)
+{
+    return atomic_load_explicit(&busy, memory_order_seq_cst);
+}
+
+unsigned coil__thread_in_process(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    unsigned n = 0;
+    if (!dir)
+        return 0;
+    for (const struct dirent *entry; (entry = readdir(dir));)
+        n += entry->d_name[0] != '.';
+    closedir(dir);
+    return n;
 }
 
 struct at_exit {

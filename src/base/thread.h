@@ -51,6 +51,14 @@ unsigned coil__thread_cpus(void);
 /* How many threads coil itself has running in this process. */
 unsigned coil__thread_count(void);
 
+/* Jobs queued or running on coil's threads, for any loop or none; the job queue counts them in and out. While there is one,
+ * somebody may yet call in from another thread. */
+void coil__thread_busy_add(int n);
+unsigned coil__thread_busy(void);
+
+/* Threads of this process, whoever made them; 0 if the system does not say. Slow: reads a directory. */
+unsigned coil__thread_in_process(void);
+
 /* Runs fn(arg) when the calling thread ends; for what a thread keeps to itself. Returns 0 or -errno.
  * `key` is a zeroed static of the caller, one for each use. */
 struct thread_key {

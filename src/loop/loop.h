@@ -41,6 +41,8 @@ enum { LOOP_PART_TASK, LOOP_PART_WORK, LOOP_PART_NET, LOOP_PART_RUN, LOOP_PARTS 
 struct loop_part {
     /* The loop is closing, top part first; the loop is current but does not turn. */
     void (*closing)(struct loop_part *part, struct coil_loop *loop);
+    /* Adds this floor's numbers; may be NULL. */
+    void (*stats)(struct loop_part *part, coil_loop_stats_t *out);
     /* Last words: give your memory back. Nothing of the loop may be used. */
     void (*release)(struct loop_part *part);
 };
@@ -54,15 +56,17 @@ struct coil_loop {
 
     bool running, stopping, closed;
     bool debug;
-    bool every_turn;        /* look at clock and kernel on each turn (sim, virtual time, differential runs) */
+    bool every_turn;        /* look at clock and kernel on each turn (sim, virtual time, debug) */
+    bool may_batch;         /* coil__loop_run turns it, so batches may follow each other without a look */
     bool closing;           /* unwinding: the loop is current but does not turn */
     bool collected;         /* between coil_loop_collect and coil_loop_dispatch */
+    bool embedded;          /* a host polls coil_loop_fd */
     bool until_future;      /* run_until_complete: a certain deadlock may be reported */
     uint8_t idle_turns;     /* turns since the last look at clock and kernel */
     uint64_t look_ticks;    /* clock_ticks() at that look */
     uint64_t look_every;    /* ticks in 50 us */
     coil_ret raised;        /* coil_loop_raise; 0 */
-    void *dispatching;      /* the slot argument that runs now, for debug reports */
+    struct coil_context hub_context; /* what callbacks run in: the map their slot captured */
 
     /* ---- the world ---- */
     struct clock clock;
@@ -81,10 +85,13 @@ struct coil_loop {
     struct list watches;     /* add_reader, add_writer */
     struct list handles;     /* live call_later/call_soon handles, so that close can cancel them */
     struct list free_handles;
+    unsigned free_handles_n;
 
     coil_exception_handler_fn on_exception;
     void *on_exception_arg;
+    bool reporting;      /* inside on_exception */
     int64_t slow_ns;
+    char ran_what[64];   /* debug: what a slot that is more than a callback calls itself */
 
     uintptr_t thread;        /* who turns it (or made it) */
     pid_t pid;
@@ -180,6 +187,9 @@ static inline int64_t loop_now_ns(const struct coil_loop *loop)
     return clock_now_ns(&loop->clock);
 }
 
+/* Fire what is due, in order of (when, sequence). */
+void coil__timers_fire(struct coil_loop *loop);
+
 /* A public time as a deadline: 0, or -EINVAL for NaN. */
 int coil__deadline_after(struct coil_loop *loop, double delay, int64_t *out_when_ns);
 
@@ -195,13 +205,26 @@ int coil__loop_dispatch(struct coil_loop *loop);
  * once, without a look at clock and kernel? Then it has started. At most 61 turns or 50 us in a row. */
 bool coil__loop_next_batch(struct coil_loop *loop);
 
+/* Mark the loop as the one that runs in this thread, and the reverse. 0 or why it may not. */
+int coil__loop_enter(struct coil_loop *loop);
+void coil__loop_leave(struct coil_loop *loop);
+
 /* Run until `stop` (coil_loop_stop, raise). The one driver under run_forever and run_until_complete. */
 int coil__loop_run(struct coil_loop *loop);
 
 /* Op reaping outside of a turn, for unwinding: waits until `*pending` falls to 0. */
 void coil__loop_settle(struct coil_loop *loop, bool (*settled)(void *arg), void *arg);
 
+/* ---- the end ---- */
+
+/* Handles and watches let go of everything; their callbacks never run. */
+void coil__handles_drop(struct coil_loop *loop);
+void coil__watches_drop(struct coil_loop *loop);
+
 /* ---- reports ---- */
+
+/* Run fn(arg) and, if it took long, say so (debug mode). */
+void coil__loop_run_timed(struct coil_loop *loop, slot_fn fn, void *arg);
 
 /* message, and optionally an error and the future concerned. */
 void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret code, const coil_error *error,

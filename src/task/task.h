@@ -29,6 +29,7 @@
 #include <coil/task.h>
 
 struct wait;
+struct task_part;
 
 struct wait_class {
     const char *what; /* for people: "sleep", "lock", "recv" */
@@ -49,6 +50,7 @@ struct wait {
     coil_task *task;  /* set by park */
     coil_ret value;   /* what park will return */
     bool woken;
+    bool cancel_asked; /* cls->cancel was called and said yes */
 };
 
 #define WAIT_INIT(class_ptr) {.cls = (class_ptr)}
@@ -66,12 +68,24 @@ bool coil__wait_cancel_plain(struct wait *w, const char *message);
 /* May the caller wait here? 0, COIL_ENOTASK outside a task, COIL_EEXIT while being unwound (counted). */
 int coil__can_wait(void);
 
+/* A wait for one op, both in the parked frame. */
+struct op_wait {
+    struct wait w;
+    struct op op; /* kind, fd and arguments filled in by the caller; done is ours */
+};
+/* Submit the op and wait for its last word. `what` must be static. Returns the op's result, or -ECANCELED when
+ * nothing was done. A result that was quicker than the cancel is returned, the cancel waits for the next wait. */
+COIL_MUST coil_ret coil__op_await(struct op_wait *ow, const struct wait_class *cls);
+/* The classes for it are made with these. */
+bool coil__op_wait_cancel(struct wait *w, const char *message);
+void coil__op_wait_abandon(struct wait *w);
+#define OP_WAIT_CLASS(word) \
+    {.what = (word), .cancel = coil__op_wait_cancel, .abandon = coil__op_wait_abandon, .keeps = true}
+
 /* Give up one turn: a bare yield, as sleep(0) does. */
 COIL_MUST coil_ret coil__yield(void);
 
 /* ---- futures ---- */
-
-enum future_kind { FUTURE_PLAIN, FUTURE_TASK };
 
 /* How a kind of future differs. gather's and shield's outer futures, thread-linked futures, have their own. */
 struct future_class {
@@ -97,7 +111,6 @@ struct coil_future {
     uint8_t state; /* enum coil_future_state */
     bool is_task;
     bool retrieved;   /* somebody looked at the error, or took the value */
-    bool log_destroy_pending; /* tasks: report being destroyed while pending */
     bool immortal;    /* the thread's stand-in for what could not be made */
     coil_ret result;
     struct error_record *error; /* of a failed or cancelled one; counted, or a task's own slot; NULL: plain words */
@@ -105,7 +118,7 @@ struct coil_future {
     void (*free_result)(coil_ret value);
     const char *file;           /* where it was created */
     int line;
-    struct list all;            /* in its loop's list of futures (debug: who leaked) or of tasks */
+    struct list all;            /* tasks: in their loop's list while not done */
 };
 
 /* In place, for upper floors that embed one; refs = 1. The class's destroy must free the memory around it. */
@@ -120,12 +133,19 @@ coil_future *coil__future_failed(coil_ret error);
  * pending. coil__future_finish(f, -ECANCELED, NULL) makes it cancelled. */
 void coil__future_finish(coil_future *f, coil_ret result, struct error_record *error);
 
+/* For loops that close, and futures that go while pending: callbacks that will never run. */
+void coil__future_drop_queued(struct task_part *part);
+void coil__future_drop_callbacks(coil_future *f);
+
 /* Add a node; if the future is done already it fires at once. Holding ring room for it is the caller's business. */
 void coil__future_watch(coil_future *f, struct future_callback *cb);
 static inline void future_unwatch(struct future_callback *cb)
 {
     list_remove(&cb->link);
 }
+
+/* The result of a done one, as await returns it: the slot says what its error says, and it counts as retrieved. */
+coil_ret coil__future_take(coil_future *f);
 
 /* A counted record of why it failed (NULL: plain words), and the look counts as retrieval. */
 struct error_record *coil__future_take_error(coil_future *f);
@@ -144,6 +164,7 @@ struct coil__task {
     struct coro coro;
     struct coro *leaf;  /* where to switch to: the task's own coroutine, or a generator it drives that waits */
     struct coro *back;  /* eager first step: who to go back to at the first wait */
+    struct stack *stack;
     struct wait *waiting; /* NULL while it runs, and before the first step */
     coil_fn fn;
     void *arg;
@@ -156,8 +177,7 @@ struct coil__task {
     int (*arm_scopes)(struct coil__task *t); /* NULL: none to arm */
     uint32_t cancelling;              /* cancel requests outstanding */
     bool must_cancel;                 /* deliver at the next step */
-    bool started, queued, unwinding;
-    uint32_t refusals;                /* waiting calls refused while unwinding */
+    bool started, queued;
     uint64_t number;                  /* Task-N */
     int64_t parked_ns;                /* debug: since when */
     char name[ERROR_NAME_MAX];
@@ -174,14 +194,18 @@ struct task_part {
     coil_loop *loop;
     struct coil__task *current;
     struct coro *hub;      /* the coroutine that turns the loop (a thread's own stack) */
-    struct coil__task *departed; /* finished, and its stack was still stood upon */
+    struct coil__task *departed; /* finished: the loop's reference is still to be given back, on the loop's stack */
     struct list tasks;     /* live ones, in order of creation, through future.all */
+    struct list callbacks; /* done-callbacks that are on the ready ring */
     size_t tasks_n;
     uint64_t number;
     struct stack_pool stacks;
 };
 
 struct task_part *coil__task_part(coil_loop *loop);
+
+/* "Task-7" */
+void coil__task_default_name(struct coil__task *t);
 
 /* The current task of the running loop, or NULL. */
 struct coil__task *coil__current(void);

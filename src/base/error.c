@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * error.c: codes, their names, a sentence for each; and the record that carries the words.
+ *
+ * Runs on any thread; a slot belongs to one task or thread at a time, a counted record is immutable. */
+#include "base/error.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    coil_ret code;
+    const char *name, *words;
+} own_codes[] = {
+    {COIL_EINVALIDSTATE, "COIL_EINVALIDSTATE", "the object is not in the state this call needs"},
+    {COIL_EINCOMPLETE, "COIL_EINCOMPLETE", "the stream ended before everything was read"},
+    {COIL_ELIMIT, "COIL_ELIMIT", "no separator was found within the limit"},
+    {COIL_EQUEUEEMPTY, "COIL_EQUEUEEMPTY", "the queue is empty"},
+    {COIL_EQUEUEFULL, "COIL_EQUEUEFULL", "the queue is full"},
+    {COIL_ESHUTDOWN, "COIL_ESHUTDOWN", "it was shut down and takes no more"},
+    {COIL_EBROKENBARRIER, "COIL_EBROKENBARRIER", "the barrier is broken"},
+    {COIL_ETLS, "COIL_ETLS", "TLS failed"},
+    {COIL_EGAI, "COIL_EGAI", "the name could not be resolved"},
+    {COIL_EDEADLOCK, "COIL_EDEADLOCK", "nothing left can wake any task"},
+    {COIL_EEXIT, "COIL_EEXIT", "this coroutine is being unwound; clean up and return"},
+    {COIL_ETYPE, "COIL_ETYPE", "this is not the kind of object the call takes"},
+    {COIL_ECLOSED, "COIL_ECLOSED", "Event loop is closed"},
+    {COIL_ENOLOOP, "COIL_ENOLOOP", "no running event loop"},
+    {COIL_ENOTASK, "COIL_ENOTASK", "only a task can wait; start one with coil_create_task"},
+    {COIL_EWRONGLOOP, "COIL_EWRONGLOOP", "the object is bound to a different event loop"},
+    {COIL_EWRONGTHREAD, "COIL_EWRONGTHREAD",
+     "called from another thread; use coil_loop_call_soon_threadsafe"},
+    {COIL_ERUNNING, "COIL_ERUNNING", "it is already running"},
+    {COIL_ESTOPPED, "COIL_ESTOPPED", "Event loop stopped before Future completed"},
+    {COIL_ESELFAWAIT, "COIL_ESELFAWAIT", "Task cannot await on itself"},
+    {COIL_EGROUP, "COIL_EGROUP", "several errors happened; see the members"},
+};
+
+const char *coil_strerror(coil_ret code)
+{
+    if (!coil_iserr(code))
+        return "success";
+    if (code == -ECANCELED)
+        return "cancelled";
+    if (code == -ETIMEDOUT)
+        return "timed out";
+    for (size_t i = 0; i < sizeof own_codes / sizeof own_codes[0]; i++)
+        if (own_codes[i].code == code)
+            return own_codes[i].words;
+    if (code <= COIL_EUSER && code >= -4000)
+        return "an error of the program";
+    const char *words = strerrordesc_np((int)-code);
+    return words ? words : "unknown error";
+}
+
+const char *coil_errname(coil_ret code)
+{
+    if (!coil_iserr(code))
+        return "OK";
+    for (size_t i = 0; i < sizeof own_codes / sizeof own_codes[0]; i++)
+        if (own_codes[i].code == code)
+            return own_codes[i].name;
+    if (code <= COIL_EUSER && code >= -4000)
+        return "COIL_EUSER";
+    const char *name = strerrorname_np((int)-code);
+    return name ? name : "UNKNOWN";
+}
+
+/* ---- slots ---- */
+
+_Thread_local struct error_record *coil__error_slot_ptr;
+static _Thread_local struct error_record thread_slot;
+
+struct error_record *coil__error_slot(void)
+{
+    return coil__error_slot_ptr ? coil__error_slot_ptr : &thread_slot;
+}
+
+void coil__error_init(struct error_record *slot, const char *owner)
+{
+    slot->pub = (coil_error){.message = "", .task = ""};
+    slot->owner = owner;
+    atomic_init(&slot->refs, 0);
+}
+
+/* The record that a public pointer is part of. */
+static struct error_record *record_of(const coil_error *pub)
+{
+    return (struct error_record *)((char *)(uintptr_t)pub - offsetof(struct error_record, pub));
+}
+
+static void drop_links(struct error_record *r)
+{
+    if (r->pub.cause)
+        coil__error_unref(record_of(r->pub.cause));
+    for (size_t i = 0; i < r->pub.members_n; i++)
+        coil__error_unref(record_of(r->pub.members[i]));
+    coil__free((void *)(uintptr_t)r->pub.members);
+    r->pub.cause = NULL;
+    r->pub.members = NULL;
+    r->pub.members_n = 0;
+}
+
+void coil__error_clear(struct error_record *slot)
+{
+    if (slot->pub.cause || slot->pub.members)
+        drop_links(slot);
+    slot->pub = (coil_error){.message = "", .task = ""};
+}
+
+static struct error_record *ref(struct error_record *r)
+{
+    atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
+    return r;
+}
+
+void coil__error_unref(struct error_record *r)
+{
+    if (!r || atomic_load_explicit(&r->refs, memory_order_relaxed) == 0)
+        return;
+    if (atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    drop_links(r);
+    coil__free(r);
+}
+
+/* A slot starts speaking of a new error. */
+static struct error_record *slot_begin(coil_ret code)
+{
+    struct error_record *slot = coil__error_slot();
+    if (slot->pub.cause || slot->pub.members)
+        drop_links(slot);
+    slot->pub = (coil_error){.code = code, .message = coil_strerror(code), .task = slot->owner ? slot->owner : ""};
+    return slot;
+}
+
+static void slot_words(struct error_record *slot, const char *fmt, va_list args)
+{
+    int n = vsnprintf(slot->text, sizeof slot->text, fmt, args);
+    if (n >= (int)sizeof slot->text)
+        memcpy(slot->text + sizeof slot->text - 4, "...", 4);
+    slot->pub.message = slot->text;
+}
+
+coil_ret coil__fail_plain(coil_ret code)
+{
+    slot_begin(code);
+    return code;
+}
+
+coil_ret coil__fail(coil_ret code, const char *fmt, ...)
+{
+    struct error_record *slot = slot_begin(code);
+    va_list args;
+    va_start(args, fmt);
+    slot_words(slot, fmt, args);
+    va_end(args);
+    return code;
+}
+
+coil_ret coil_fail_at(const char *file, int line, coil_ret code, const char *fmt, ...)
+{
+    if (!coil_iserr(code))
+        code = -EINVAL;
+    struct error_record *slot = slot_begin(code);
+    va_list args;
+    va_start(args, fmt);
+    slot_words(slot, fmt, args);
+    va_end(args);
+    slot->pub.file = file;
+    slot->pub.line = line;
+    return code;
+}
+
+coil_ret coil_fail_from_at(const char *file, int line, coil_ret code, const char *fmt, ...)
+{
+    if (!coil_iserr(code))
+        code = -EINVAL;
+    struct error_record *slot = coil__error_slot();
+    /* Without memory the cause is lost and the new error still speaks. */
+    struct error_record *cause = slot->pub.code ? coil__error_capture(slot->pub.code) : NULL;
+    slot = slot_begin(code);
+    va_list args;
+    va_start(args, fmt);
+    slot_words(slot, fmt, args);
+    va_end(args);
+    slot->pub.file = file;
+    slot->pub.line = line;
+    slot->pub.cause = cause ? &cause->pub : NULL;
+    return code;
+}
+
+const coil_error *coil_last_error(void)
+{
+    const struct error_record *slot = coil__error_slot();
+    return slot->pub.code ? &slot->pub : NULL;
+}
+
+/* ---- counted records ---- */
+
+/* Copies words and links; `to` has no links of its own. False: a link array could not be copied. */
+static void copy_record(struct error_record *to, const struct error_record *from)
+{
+    to->pub = from->pub;
+    if (from->pub.message == from->text) {
+        memcpy(to->text, from->text, sizeof to->text);
+        to->pub.message = to->text;
+    }
+    if (from->pub.task && from->pub.task[0]) {
+        strncpy(to->task, from->pub.task, sizeof to->task - 1);
+        to->task[sizeof to->task - 1] = 0;
+        to->pub.task = to->task;
+    }
+    to->pub.members = NULL;
+    to->pub.members_n = 0;
+    if (from->pub.cause)
+        ref(record_of(from->pub.cause));
+    if (from->pub.members_n) {
+        const coil_error **members = coil__alloc(from->pub.members_n * sizeof *members);
+        if (members) { /* without memory the copy speaks for the group alone */
+            for (size_t i = 0; i < from->pub.members_n; i++) {
+                members[i] = from->pub.members[i];
+                ref(record_of(members[i]));
+            }
+            to->pub.members = members;
+            to->pub.members_n = from->pub.members_n;
+        }
+    }
+}
+
+static struct error_record *new_record(void)
+{
+    struct error_record *r = coil__zalloc(sizeof *r);
+    if (r) {
+        coil__error_init(r, NULL);
+        atomic_store_explicit(&r->refs, 1, memory_order_relaxed);
+    }
+    return r;
+}
+
+struct error_record *coil__error_capture(coil_ret code)
+{
+    const struct error_record *slot = coil__error_slot();
+    struct error_record *r = new_record();
+    if (!r)
+        return NULL;
+    if (slot->pub.code == code) {
+        copy_record(r, slot);
+    } else {
+        r->pub.code = code;
+        r->pub.message = coil_strerror(code);
+        if (slot->owner) {
+            strncpy(r->task, slot->owner, sizeof r->task - 1);
+            r->pub.task = r->task;
+        }
+    }
+    return r;
+}
+
+struct error_record *coil__error_cancelled(const char *message)
+{
+    struct error_record *r = message ? new_record() : NULL;
+    if (r) {
+        r->pub.code = -ECANCELED;
+        snprintf(r->text, sizeof r->text, "%s", message);
+        r->pub.message = r->text;
+    }
+    return r;
+}
+
+struct error_record *coil__error_share(struct error_record *r)
+{
+    if (!r)
+        return NULL;
+    if (atomic_load_explicit(&r->refs, memory_order_relaxed) > 0)
+        return ref(r);
+    struct error_record *copy = new_record();
+    if (copy)
+        copy_record(copy, r);
+    return copy;
+}
+
+coil_ret coil__error_restore(const struct error_record *r, coil_ret code)
+{
+    struct error_record *slot = coil__error_slot();
+    if (r == slot)
+        return code;
+    if (!r || r->pub.code == 0) {
+        slot_begin(code);
+        return code;
+    }
+    if (slot->pub.cause || slot->pub.members)
+        drop_links(slot);
+    const char *owner = slot->owner;
+    copy_record(slot, r);
+    slot->owner = owner;
+    return code;
+}
+
+const coil_error *coil__error_show(struct error_record *r, coil_ret code)
+{
+    static _Thread_local coil_error plain;
+    if (r && r->pub.code)
+        return &r->pub;
+    plain = (coil_error){.code = code, .message = coil_strerror(code), .task = ""};
+    return &plain;
+}
+
+struct error_record *coil__error_group(coil_ret code, const char *message, struct error_record *const *members,
+                                       size_t n)
+{
+    struct error_record *r = new_record();
+    const coil_error **list = r && n ? coil__alloc(n * sizeof *list) : NULL;
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!members[i])
+            continue;
+        if (list)
+            list[kept++] = &members[i]->pub;
+        else
+            coil__error_unref(members[i]);
+    }
+    if (!r)
+        return NULL;
+    r->pub.code = code;
+    snprintf(r->text, sizeof r->text, "%s", message);
+    r->pub.message = r->text;
+    r->pub.members = list;
+    r->pub.members_n = kept;
+    const struct error_record *slot = coil__error_slot();
+    if (slot->owner) {
+        strncpy(r->task, slot->owner, sizeof r->task - 1);
+        r->pub.task = r->task;
+    }
+    return r;
+}
+
+struct error_record *coil__error_with_cause(struct error_record *r, coil_ret code, struct error_record *cause)
+{
+    struct error_record *copy = new_record();
+    struct error_record *shared = coil__error_share(cause);
+    if (!copy) {
+        coil__error_unref(shared);
+        return NULL;
+    }
+    if (r) {
+        copy_record(copy, r);
+    } else {
+        copy->pub.code = code;
+        copy->pub.message = coil_strerror(code);
+    }
+    if (shared) {
+        if (copy->pub.cause)
+            coil__error_unref(record_of(copy->pub.cause));
+        copy->pub.cause = &shared->pub;
+    }
+    return copy;
+}
+
+/* ---- for people ---- */
+
+enum { REPORT_DEPTH_MAX = 16 }; /* a chain longer than this is cut; nobody reads on */
+
+static void print_error(const coil_error *e, int depth)
+{
+    fprintf(stderr, "%*s%s: %s", depth * 2, "", coil_errname(e->code), e->message);
+    if (e->file)
+        fprintf(stderr, " (%s:%d%s%s)", e->file, e->line, e->task[0] ? ", " : "", e->task);
+    else if (e->task[0])
+        fprintf(stderr, " (%s)", e->task);
+    fputc('\n', stderr);
+    if (depth >= REPORT_DEPTH_MAX)
+        return;
+    for (size_t i = 0; i < e->members_n; i++)
+        print_error(e->members[i], depth + 1);
+    if (e->cause) {
+        fprintf(stderr, "%*scaused by\n", depth * 2, "");
+        print_error(e->cause, depth + 1);
+    }
+}
+
+int coil_report(coil_ret rc)
+{
+    if (!coil_iserr(rc))
+        return 0;
+    const coil_error *e = coil_last_error();
+    coil_error plain = {.code = rc, .message = coil_strerror(rc), .task = ""};
+    fputs("coil: ", stderr);
+    print_error(e && e->code == rc ? e : &plain, 0);
+    return rc == -ECANCELED ? 130 : 1;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * close.c: the end of a loop: everything it holds is given back, in an order that never pulls the
+ * ground from under a frame that is still to unwind.
+ *
+ *     tasks unwind --> connections --> thread pools --> handles, watches --> inbox --> ring --> backend
+ *
+ * While closing, the loop is current but does not turn: op->done and inbox nodes are still handled (a
+ * frame may wait for the kernel's last word), slots are queued and never run.
+ *
+ * Runs on the thread that closes, which becomes the loop's. */
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/sys.h"
+#include "base/thread.h"
+#include "loop/loop.h"
+
+void coil__loop_unset(struct coil_loop *loop);
+
+/* Tasks first: their frames use everything else. */
+static const int closing_order[LOOP_PARTS] = {LOOP_PART_TASK, LOOP_PART_NET, LOOP_PART_WORK, LOOP_PART_RUN};
+
+static void drop_ready(struct coil_loop *loop)
+{
+    while (loop->head != loop->tail) {
+        struct slot *slot = &loop->ring[loop->head++ & loop->mask];
+        coil__context_map_unref(slot->map);
+        slot->map = NULL;
+    }
+    loop->batch_end = loop->head;
+}
+
+static void drop_inbox(struct coil_loop *loop)
+{
+    /* Nodes own memory, so each is handled; what it queues goes with the rest of the ring. */
+    struct inbox_node *node = coil__inbox_close(loop->inbox);
+    while (node) {
+        struct inbox_node *next = node->next;
+        node->fn(node);
+        node = next;
+    }
+}
+
+int coil_loop_close(coil_loop *loop)
+{
+    if (!loop && !(loop = coil_get_event_loop()))
+        return COIL_ENOLOOP;
+    if (loop->running)
+        return (int)coil__fail(COIL_ERUNNING, "Cannot close a running event loop");
+    if (loop->closed || loop->closing)
+        return 0;
+
+    struct coil_loop *outer = coil__running_loop;
+    loop->closing = true;
+    loop->thread = coil__thread_self();
+    coil__running_loop = loop;
+    for (int i = 0; i < LOOP_PARTS; i++) {
+        struct loop_part *part = loop->parts[closing_order[i]];
+        if (part && part->closing)
+            part->closing(part, loop);
+    }
+    coil__handles_drop(loop);
+    coil__watches_drop(loop);
+    drop_inbox(loop);
+    drop_ready(loop);
+    coil__running_loop = outer;
+    coil__loop_unset(loop);
+
+    if (loop->backend) {
+        struct op *op;
+        while ((op = backend_reap(loop->backend)))
+            op->done(op);
+        drop_ready(loop);
+        loop->backend->cls->close(loop->backend);
+        loop->backend = NULL;
+    }
+    coil__heap_free(&loop->timers);
+    coil__free(loop->ring);
+    loop->ring = NULL;
+    loop->mask = 0;
+    loop->head = loop->tail = loop->batch_end = 0;
+    coil__context_map_unref(loop->hub_context.map);
+    loop->hub_context.map = NULL;
+    loop->closing = false;
+    loop->closed = true;
+    return 0;
+}
+
+void coil_loop_free(coil_loop *loop)
+{
+    if (!loop || coil_loop_close(loop) < 0)
+        return;
+    for (int i = LOOP_PARTS - 1; i >= 0; i--)
+        if (loop->parts[i] && loop->parts[i]->release)
+            loop->parts[i]->release(loop->parts[i]);
+    coil__inbox_unref(loop->inbox);
+    coil__free(loop);
+}
+
+void coil_loop_fork_child(coil_loop *loop)
+{
+    if (coil__running_loop == loop)
+        coil__running_loop = NULL;
+    if (loop->closed || loop->pid == sys_getpid())
+        return;
+    /* The descriptors are shared with the parent: only our numbers for them go. Memory is the child's
+     * copy; nothing in it is run or unwound, since that would act on what the parent still uses. */
+    int fd = loop->backend ? loop->backend->cls->poll_fd(loop->backend) : -1;
+    if (fd >= 0)
+        sys_close(fd);
+    sys_close(loop->inbox->wake_fd);
+    loop->inbox->wake_fd = -1;
+    loop->running = false;
+    loop->closed = true;
+}

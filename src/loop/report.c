@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * report.c: troubles nobody can be told of otherwise, and callbacks that took too long.
+ *
+ * Runs on the loop's thread. */
+#include "base/error.h"
+#include "loop/loop.h"
+
+#include <stdio.h>
+
+void coil_loop_set_exception_handler(coil_loop *loop, coil_exception_handler_fn fn, void *arg)
+{
+    if (!loop && !(loop = coil_get_event_loop()))
+        return;
+    loop->on_exception = fn;
+    loop->on_exception_arg = arg;
+}
+
+coil_exception_handler_fn coil_loop_get_exception_handler(coil_loop *loop, void **out_arg)
+{
+    if (!loop && !(loop = coil_get_event_loop()))
+        return NULL;
+    if (out_arg)
+        *out_arg = loop->on_exception_arg;
+    return loop->on_exception;
+}
+
+void coil_loop_default_exception_handler(coil_loop *loop, const coil_exception_context *context)
+{
+    (void)loop;
+    char text[1024];
+    int n = snprintf(text, sizeof text, "coil: %s\n",
+                     context->message ? context->message : "Unhandled exception in event loop");
+    const coil_error *e = context->error;
+    if (e && n < (int)sizeof text)
+        n += snprintf(text + n, sizeof text - (size_t)n, "  %s: %s", coil_errname(e->code), e->message);
+    else if (context->code && n < (int)sizeof text)
+        n += snprintf(text + n, sizeof text - (size_t)n, "  %s: %s", coil_errname(context->code),
+                      coil_strerror(context->code));
+    if (e && e->file && n < (int)sizeof text)
+        n += snprintf(text + n, sizeof text - (size_t)n, " (%s:%d%s%s)", e->file, e->line,
+                      e->task[0] ? ", " : "", e->task);
+    /* One write, so that lines of several threads do not mix. */
+    fprintf(stderr, (e || context->code) ? "%s\n" : "%s", text);
+}
+
+void coil_loop_call_exception_handler(coil_loop *loop, const coil_exception_context *context)
+{
+    if (!loop && !(loop = coil_get_event_loop()))
+        return;
+    if (!loop->on_exception) {
+        coil_loop_default_exception_handler(loop, context);
+        return;
+    }
+    /* A handler that itself leads here again would recurse for ever: the second time is printed. */
+    if (loop->reporting) {
+        coil_loop_default_exception_handler(loop, context);
+        return;
+    }
+    loop->reporting = true;
+    loop->on_exception(loop, context, loop->on_exception_arg);
+    loop->reporting = false;
+}
+
+void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret code, const coil_error *error,
+                       coil_future *future)
+{
+    coil_exception_context context = {.size = sizeof context, .message = message, .code = code,
+                                      .error = error, .future = future, .fd = -1};
+    coil_loop_call_exception_handler(loop, &context);
+}
+
+void coil__loop_run_timed(struct coil_loop *loop, slot_fn fn, void *arg)
+{
+    int64_t before = coil__clock_real_ns();
+    fn(arg);
+    int64_t took = coil__clock_real_ns() - before;
+    if (took < loop->slow_ns)
+        return;
+    char text[128];
+    snprintf(text, sizeof text, "Executing %s took %.3f seconds", loop->ran_what[0] ? loop->ran_what : "a callback",
+             (double)took / 1e9);
+    coil__loop_report(loop, text, 0, NULL, NULL);
+    loop->ran_what[0] = 0;
+}

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * turn.c: one turn of the loop: wait and reap, then run what is queued.
+ *
+ *     collect:  wait --> ops done --> inbox --> due timers --> [ batch fixed ]
+ *     dispatch: run the batch; what it queues is the next batch
+ *
+ * While work is ready a turn need not look at clock and kernel: batches follow each other for at most
+ * 61 turns or 50 us (coil__loop_next_batch), so a descriptor or timer is late by no more than that and
+ * one callback.
+ *
+ * Virtual time stands still while anything runs. When nothing is ready it jumps to the next timer or imaginary event,
+ * unless somebody outside may still act: thread jobs are waited for in real time, real descriptors get a
+ * grace (the kernel's own loopback work may lag by a moment).
+ *
+ * A deadlock is certain when the loop is asked to run until a future is done, and would sleep for ever:
+ * nothing ready, no timer, no op, no job, no waker, and no thread in the process but this one and idle
+ * ones of coil's own. Then, and only then, collect says COIL_EDEADLOCK.
+ *
+ * Runs on the loop's thread. Elsewhere: the ring and its rooms (loop.c), timers (timer.c). */
+#include "base/error.h"
+#include "base/sys.h"
+#include "base/thread.h"
+#include "loop/loop.h"
+
+enum { TURNS_WITHOUT_LOOK = 61 };
+#define LOOK_AFTER_NS    (50 * NS_PER_US)
+#define WAIT_MAX_NS      (24 * 3600 * NS_PER_S) /* as asyncio: a day, then look again */
+#define VIRTUAL_GRACE_NS (10 * NS_PER_MS)
+
+/* ---- waiting ---- */
+
+/* Nanoseconds until the next timer, -1 for ever, 0 if overdue. */
+static int64_t until_timer(const struct coil_loop *loop, int64_t now_ns)
+{
+    const struct heap_entry *first = heap_min(&loop->timers);
+    if (!first)
+        return -1;
+    int64_t left = first->key > now_ns ? clock_add(first->key, -now_ns) : 0;
+    return left > WAIT_MAX_NS ? WAIT_MAX_NS : left;
+}
+
+static bool deadlock_is_certain(struct coil_loop *loop)
+{
+    if (!loop->until_future || loop->backend->pending || loop->jobs || loop->wakers ||
+        !inbox_empty(loop->inbox) || coil__thread_busy())
+        return false;
+    return coil__thread_in_process() == 1 + coil__thread_count();
+}
+
+static int wait_asleep(struct coil_loop *loop, int64_t timeout_ns)
+{
+    if (!coil__inbox_fall_asleep(loop->inbox))
+        return loop->backend->cls->wait(loop->backend, 0);
+    int err = loop->backend->cls->wait(loop->backend, timeout_ns);
+    coil__inbox_wake_up(loop->inbox);
+    return err;
+}
+
+static int wait_real(struct coil_loop *loop, bool busy, int64_t limit_ns)
+{
+    if (busy || limit_ns == 0)
+        return loop->backend->cls->wait(loop->backend, 0);
+    int64_t timeout = until_timer(loop, loop_now_ns(loop));
+    if (timeout == 0)
+        return loop->backend->cls->wait(loop->backend, 0);
+    if (timeout < 0 && limit_ns == CLOCK_FOREVER && deadlock_is_certain(loop))
+        return (int)coil__fail(COIL_EDEADLOCK, "nothing left can wake any task");
+    if (timeout < 0 || (limit_ns < timeout))
+        timeout = limit_ns == CLOCK_FOREVER ? -1 : limit_ns;
+    return wait_asleep(loop, timeout);
+}
+
+static bool something_came(struct coil_loop *loop)
+{
+    return !list_empty(&loop->backend->finished) || !inbox_empty(loop->inbox);
+}
+
+static int wait_virtual(struct coil_loop *loop, bool busy, int64_t limit_ns)
+{
+    struct backend *b = loop->backend;
+    int err = b->cls->wait(b, 0);
+    if (err || busy || limit_ns == 0 || something_came(loop))
+        return err;
+
+    const struct heap_entry *first = heap_min(&loop->timers);
+    int64_t target = first ? first->key : CLOCK_FOREVER, event = b->cls->next_event_ns(b);
+    if (event < target)
+        target = event;
+    if (limit_ns != CLOCK_FOREVER && clock_add(loop->clock.virtual_ns, limit_ns) < target)
+        target = clock_add(loop->clock.virtual_ns, limit_ns);
+    if (target == CLOCK_FOREVER && deadlock_is_certain(loop))
+        return (int)coil__fail(COIL_EDEADLOCK, "nothing left can wake any task");
+
+    int64_t left = target == CLOCK_FOREVER ? -1 : clock_add(target, -loop->clock.virtual_ns);
+    if (left == 0)
+        return 0;
+    if (loop->jobs || loop->wakers || target == CLOCK_FOREVER) {
+        /* Somebody outside may act, and takes real time to do so. */
+        int64_t before = coil__clock_real_ns();
+        err = wait_asleep(loop, left);
+        int64_t now = clock_add(loop->clock.virtual_ns, coil__clock_real_ns() - before);
+        clock_advance_to(&loop->clock, now < target ? now : target);
+        return err;
+    }
+    if (b->real_pending) {
+        err = wait_asleep(loop, left < VIRTUAL_GRACE_NS ? left : VIRTUAL_GRACE_NS);
+        if (err || something_came(loop))
+            return err;
+    }
+    clock_advance_to(&loop->clock, target);
+    return event <= target ? b->cls->wait(b, 0) : 0;
+}
+
+/* ---- the two halves ---- */
+
+static void drain_inbox(struct coil_loop *loop)
+{
+    struct inbox_node *node = coil__inbox_take(loop->inbox);
+    while (node) {
+        struct inbox_node *next = node->next;
+        node->fn(node);
+        node = next;
+    }
+}
+
+static void reap(struct coil_loop *loop)
+{
+    for (struct op *op; (op = backend_reap(loop->backend));)
+        op->done(op);
+    drain_inbox(loop);
+}
+
+int coil__loop_collect(struct coil_loop *loop, int64_t limit_ns)
+{
+    int err = coil__loop_open_backend(loop);
+    if (err)
+        return err;
+    bool busy = loop_ready(loop) > 0 || loop->stopping;
+    err = loop->clock.is_virtual ? wait_virtual(loop, busy, limit_ns) : wait_real(loop, busy, limit_ns);
+    if (err < 0)
+        return err;
+    reap(loop);
+    coil__timers_fire(loop);
+    loop->batch_end = loop->tail;
+    loop->turns++;
+    loop->idle_turns = 0;
+    loop->look_ticks = clock_ticks();
+    return 0;
+}
+
+bool coil__loop_next_batch(struct coil_loop *loop)
+{
+    if (loop->head != loop->batch_end || loop->head == loop->tail || !loop->may_batch || loop->stopping ||
+        loop->raised || loop->every_turn || loop->debug)
+        return false;
+    if (++loop->idle_turns >= TURNS_WITHOUT_LOOK || clock_ticks() - loop->look_ticks > loop->look_every)
+        return false;
+    loop->batch_end = loop->tail;
+    loop->turns++;
+    return true;
+}
+
+static void run_slot(struct coil_loop *loop)
+{
+    struct slot slot = loop->ring[loop->head++ & loop->mask];
+    /* The argument is usually a task or handle that is cold: ask for the ones to come while this runs. */
+    __builtin_prefetch(loop->ring[(loop->head + 3) & loop->mask].arg);
+    loop->hub_context.map = slot.map;
+    loop->callbacks++;
+    if (coil_unlikely(loop->debug))
+        coil__loop_run_timed(loop, slot.fn, slot.arg);
+    else
+        slot.fn(slot.arg);
+    if (coil_unlikely(loop->hub_context.map != NULL)) {
+        coil__context_map_unref(loop->hub_context.map);
+        loop->hub_context.map = NULL;
+    }
+}
+
+int coil__loop_dispatch(struct coil_loop *loop)
+{
+    uint64_t before = loop->callbacks;
+    struct coil_context *outer = coil__context_ptr;
+    coil__context_ptr = &loop->hub_context;
+    while (loop->head != loop->batch_end && !loop->raised)
+        run_slot(loop);
+    coil__context_ptr = outer;
+    return (int)(loop->callbacks - before);
+}
+
+/* ---- running ---- */
+
+/* May this thread run this loop now? */
+static int may_run(struct coil_loop *loop)
+{
+    if (loop->closed)
+        return (int)coil__fail_plain(COIL_ECLOSED);
+    if (loop->pid != sys_getpid())
+        return (int)coil__fail(COIL_EWRONGTHREAD, "this loop was inherited by fork; make a new one");
+    if (loop->running)
+        return (int)coil__fail(COIL_ERUNNING, "This event loop is already running");
+    if (coil__running_loop)
+        return (int)coil__fail(COIL_ERUNNING, "Cannot run the event loop while another loop is running");
+    return 0;
+}
+
+int coil__loop_enter(struct coil_loop *loop)
+{
+    int err = may_run(loop);
+    if (err)
+        return err;
+    loop->running = true;
+    loop->thread = coil__thread_self();
+    coil__running_loop = loop;
+    return 0;
+}
+
+void coil__loop_leave(struct coil_loop *loop)
+{
+    loop->running = false;
+    coil__running_loop = NULL;
+}
+
+int coil__loop_run(struct coil_loop *loop)
+{
+    int err = coil__loop_enter(loop);
+    if (err)
+        return err;
+    loop->may_batch = true;
+    do {
+        err = coil__loop_collect(loop, CLOCK_FOREVER);
+        if (err)
+            break;
+        do
+            coil__loop_dispatch(loop);
+        while (coil__loop_next_batch(loop));
+    } while (!loop->stopping && !loop->raised);
+    loop->may_batch = false;
+    loop->stopping = false;
+    coil__loop_leave(loop);
+    if (err == 0 && loop->raised) {
+        err = (int)loop->raised;
+        loop->raised = 0;
+        coil__error_restore(NULL, err);
+    }
+    return err;
+}
+
+int coil_loop_run_forever(coil_loop *loop)
+{
+    if (!loop && !(loop = coil_get_event_loop()))
+        return COIL_ENOLOOP;
+    return coil__loop_run(loop);
+}
+
+void coil__loop_settle(struct coil_loop *loop, bool (*settled)(void *arg), void *arg)
+{
+    while (!settled(arg)) {
+        /* Only the backend and the inbox can settle anything; neither runs a user's code. */
+        if (!list_empty(&loop->backend->finished) || !inbox_empty(loop->inbox)) {
+            reap(loop);
+            continue;
+        }
+        if (coil__inbox_fall_asleep(loop->inbox)) {
+            bool imaginary = loop->clock.is_virtual && !loop->jobs;
+            if (imaginary && loop->backend->cls->next_event_ns(loop->backend) != CLOCK_FOREVER)
+                clock_advance_to(&loop->clock, loop->backend->cls->next_event_ns(loop->backend));
+            (void)loop->backend->cls->wait(loop->backend, imaginary ? 0 : -1);
+            coil__inbox_wake_up(loop->inbox);
+        }
+    }
+}
+
+/* ---- embedding ---- */
+
+/* The host sleeps in its own poll, where we have no second look: a post from another thread must ring,
+ * and what came already rings now. */
+static void host_sleeps(struct coil_loop *loop)
+{
+    loop->embedded = true;
+    if (!coil__inbox_fall_asleep(loop->inbox))
+        coil__inbox_ring(loop->inbox);
+}
+
+int coil_loop_collect(coil_loop *loop, double timeout)
+{
+    int64_t limit = 0;
+    if (!loop && !(loop = coil_get_event_loop()))
+        return COIL_ENOLOOP;
+    if (timeout != timeout)
+        return (int)coil__fail(-EINVAL, "a timeout must be a number");
+    if (timeout > 0)
+        limit = coil__clock_from_seconds(timeout);
+    if (loop->collected)
+        return (int)coil__fail(COIL_EINVALIDSTATE, "what was collected has not been dispatched yet");
+    int err = coil__loop_enter(loop);
+    if (err)
+        return err;
+    err = coil__loop_collect(loop, limit);
+    if (err)
+        coil__loop_leave(loop);
+    else
+        loop->collected = true;
+    return err;
+}
+
+int coil_loop_dispatch(coil_loop *loop)
+{
+    if (!loop && !(loop = coil_get_event_loop()))
+        return COIL_ENOLOOP;
+    if (!loop->collected)
+        return (int)coil__fail(COIL_EINVALIDSTATE, "nothing was collected; call coil_loop_collect first");
+    int n = coil__loop_dispatch(loop);
+    loop->collected = false;
+    loop->stopping = false;
+    coil__loop_leave(loop);
+    if (loop->embedded)
+        host_sleeps(loop);
+    if (loop->raised) {
+        n = (int)coil__error_restore(NULL, loop->raised);
+        loop->raised = 0;
+    }
+    return n;
+}
+
+int coil_loop_iterate(coil_loop *loop)
+{
+    int err = coil_loop_collect(loop, 0);
+    return err ? err : coil_loop_dispatch(loop);
+}
+
+double coil_loop_timeout(coil_loop *loop)
+{
+    if (!loop && !(loop = coil_get_event_loop()))
+        return 0;
+    if (loop_ready(loop) || loop->stopping || (loop->backend && something_came(loop)))
+        return 0;
+    if (loop->clock.is_virtual) /* its time only moves when it is turned */
+        return heap_min(&loop->timers) ? 0 : COIL_FOREVER;
+    int64_t left = until_timer(loop, loop_now_ns(loop));
+    return left < 0 ? COIL_FOREVER : clock_to_seconds(left);
+}
+
+int coil_loop_fd(coil_loop *loop)
+{
+    if (!loop && !(loop = coil_get_event_loop()))
+        return COIL_ENOLOOP;
+    int err = loop->closed ? (int)coil__fail_plain(COIL_ECLOSED) : coil__loop_open_backend(loop);
+    if (err)
+        return err;
+    int fd = loop->backend->cls->poll_fd(loop->backend);
+    if (fd >= 0)
+        host_sleeps(loop);
+    else
+        coil__fail(fd, "the %s backend has no descriptor to poll; call coil_loop_iterate often",
+                   loop->backend->cls->name);
+    return fd;
+}

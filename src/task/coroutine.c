@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * coroutine.c: the coroutine object: made, awaited, never awaited.
+ *
+ *     CREATED --await, task, run--> RUNNING / SUSPENDED --its function returns--> freed
+ *        |
+ *        +-- free: "was never awaited"; close: silently
+ *
+ * Runs on the loop's thread; making and freeing one needs no loop. */
+#include "base/mem.h"
+#include "task/task.h"
+
+#include <stdio.h>
+
+struct coil_coro {
+    coil_fn fn;
+    void *arg;
+    const char *name, *file;
+    int line;
+    bool taken;
+    struct coil__task *task; /* who runs it, while that is known */
+};
+
+coil_coro *coil_coro_new_at(const char *file, int line, const char *name, coil_fn fn, void *arg)
+{
+    coil_coro *c = fn ? coil__zalloc(sizeof *c) : NULL;
+    if (!c) {
+        coil__fail(fn ? -ENOMEM : -EINVAL, fn ? "out of memory" : "a coroutine needs a function");
+        return NULL;
+    }
+    *c = (coil_coro){.fn = fn, .arg = arg, .name = name, .file = file, .line = line};
+    return c;
+}
+
+void coil_coro_close(coil_coro *coro)
+{
+    if (coro && !coro->taken)
+        coil__free(coro);
+}
+
+void coil_coro_free(coil_coro *coro)
+{
+    if (!coro || coro->taken)
+        return;
+    char text[160];
+    snprintf(text, sizeof text, "coroutine '%s' was never awaited, created at %s:%d", coro->name, coro->file,
+             coro->line);
+    coil_loop *loop = coil__running_loop;
+    if (loop)
+        coil__loop_report(loop, text, 0, NULL, NULL);
+    else
+        fprintf(stderr, "coil: %s\n", text);
+    coil__free(coro);
+}
+
+enum coil_coro_state coil_coro_state(const coil_coro *coro)
+{
+    if (!coro->taken)
+        return COIL_CORO_CREATED;
+    return coro->task && coro->task == coil__current() ? COIL_CORO_RUNNING : COIL_CORO_SUSPENDED;
+}
+
+/* Its body, wherever it runs; the object goes when it returns. */
+static coil_ret run_coro(void *arg)
+{
+    coil_coro *coro = arg;
+    coro->task = coil__current();
+    coil_ret rc = coro->fn(coro->arg);
+    coil__free(coro);
+    return rc;
+}
+
+static int take(coil_coro *coro)
+{
+    if (!coro)
+        return (int)coil__fail(-EINVAL, "there is no coroutine (NULL)");
+    if (coro->taken)
+        return (int)coil__fail(COIL_EINVALIDSTATE, "coroutine is being awaited already");
+    coro->taken = true;
+    return 0;
+}
+
+coil_ret coil_await_coro(coil_coro *coro)
+{
+    int err = coil__can_wait();
+    if (!err)
+        err = take(coro);
+    else
+        coil_coro_close(coro);
+    return err ? err : run_coro(coro);
+}
+
+/* The task of a coroutine object that was cancelled before its first step never ran run_coro. */
+static void coro_task_done(struct future_callback *cb, coil_future *f);
+
+struct coro_watch {
+    struct future_callback cb;
+    coil_coro *coro;
+};
+
+static void coro_task_done(struct future_callback *cb, coil_future *f)
+{
+    struct coro_watch *watch = container_of(cb, struct coro_watch, cb);
+    if (!as_task(f)->started)
+        coil__free(watch->coro);
+    coil__free(watch);
+}
+
+coil_task *coil_create_task_coro_at(const char *file, int line, coil_coro *coro, const coil_task_opts *opts)
+{
+    int err = take(coro);
+    if (err)
+        return coil__future_failed(err);
+    struct coro_watch *watch = coil__alloc(sizeof *watch);
+    if (!watch) {
+        coil__free(coro);
+        return coil__future_failed(coil__fail_plain(-ENOMEM));
+    }
+    *watch = (struct coro_watch){.cb = {.fire = coro_task_done}, .coro = coro};
+    /* An eager task may be over before it can be watched; that it started is all the watch asks. */
+    coil_task *task = coil_create_task_at(file, line, run_coro, coro, 0, opts);
+    if (task->immortal) {
+        coil__free(coro);
+        coil__free(watch);
+    } else {
+        coil__future_watch(task, &watch->cb);
+    }
+    return task;
+}
+
+coil_future *coil_ensure_future_future(coil_future *future)
+{
+    return future ? coil_ref(future) : coil__future_failed(coil__fail(-EINVAL, "there is no future (NULL)"));
+}
+
+coil_future *coil_ensure_future_coro(coil_coro *coro)
+{
+    return coil_create_task_coro(coro);
+}
+
+static coil_ret await_object(void *arg)
+{
+    return coil_await_object(arg);
+}
+
+coil_future *coil_ensure_future_object(coil_awaitable *awaitable)
+{
+    return coil_create_task(await_object, awaitable);
+}

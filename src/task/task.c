@@ -1,0 +1,650 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task.c: a coroutine with a result: started, parked, woken, cancelled, finished, unwound.
+ *
+ *              create                     its turn
+ *     (stack) --------> queued on ring ------------> running <---+
+ *                            ^                         |  |      | a done await does not stop it
+ *                            | coil__wake              |  +------+
+ *                            +-------- parked <--------+ coil__park
+ *                                                      |
+ *                                            returns --+--> done: callbacks queued, stack given back
+ *
+ * The control block stands at the top of the task's own stack, so a parked task is one page.
+ *
+ * Who runs next when a task parks or ends: if the next slot of this batch is a task's step, that task,
+ * straight from stack to stack; else the stack that turns the loop (the hub), since callbacks never
+ * run on a task's stack. In debug mode always the hub, which times each step.
+ *
+ * Always true:
+ *   - task_part.current is the task whose frames run, NULL on the hub;
+ *   - the loop owns a reference to each task that is not done; the task gives it back as it leaves;
+ *   - a task holds ROOMS places in the ready ring, so waking it cannot fail.
+ *
+ * Runs on the loop's thread. Elsewhere: futures (future.c), waiting for one (await.c). */
+#include "task/task.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ROOMS = 2 }; /* its step, and a slot that its wait queued before a cancel overtook it */
+
+static void task_step(void *arg);
+
+/* ---- the loop's part ---- */
+
+static void describe_stack(const struct stack *stack, struct stack_about *out)
+{
+    const struct coil__task *t = stack->owner;
+    if (t)
+        *out = (struct stack_about){.name = t->name, .file = t->future.file, .line = t->future.line};
+}
+
+static void part_closing(struct loop_part *part, coil_loop *loop);
+
+static void part_stats(struct loop_part *p, coil_loop_stats_t *out)
+{
+    struct task_part *part = container_of(p, struct task_part, part);
+    out->tasks = part->tasks_n;
+    out->stacks = part->stacks.in_use;
+    out->stacks_max = part->stacks.high_water;
+}
+
+static void part_release(struct loop_part *p)
+{
+    struct task_part *part = container_of(p, struct task_part, part);
+    /* Finished tasks somebody still refers to live on their stacks: those stay mapped, and the pool with them. */
+    if (coil__stack_pool_fini(&part->stacks) == 0)
+        coil__free(part);
+}
+
+struct task_part *coil__task_part(coil_loop *loop)
+{
+    struct loop_part *p = loop->parts[LOOP_PART_TASK];
+    if (coil_likely(p != NULL))
+        return container_of(p, struct task_part, part);
+    struct task_part *part = coil__zalloc(sizeof *part);
+    if (!part) {
+        coil__fail_plain(-ENOMEM);
+        return NULL;
+    }
+    int err = coil__stack_pool_init(&part->stacks, loop->stack_size);
+    if (err) {
+        coil__free(part);
+        coil__fail(err, "%zu bytes are no size for a stack", loop->stack_size);
+        return NULL;
+    }
+    part->stacks.describe = describe_stack;
+    part->part = (struct loop_part){.closing = part_closing, .stats = part_stats, .release = part_release};
+    part->loop = loop;
+    list_init(&part->tasks);
+    list_init(&part->callbacks);
+    loop->parts[LOOP_PART_TASK] = &part->part;
+    return part;
+}
+
+static struct task_part *part_of(const struct coil__task *t)
+{
+    return container_of(t->future.loop->parts[LOOP_PART_TASK], struct task_part, part);
+}
+
+struct coil__task *coil__current(void)
+{
+    coil_loop *loop = coil__running_loop;
+    if (!loop || !loop->parts[LOOP_PART_TASK])
+        return NULL;
+    return container_of(loop->parts[LOOP_PART_TASK], struct task_part, part)->current;
+}
+
+coil_task *coil_current_task(void)
+{
+    struct coil__task *t = coil__current();
+    return t ? &t->future : NULL;
+}
+
+/* ---- switching ---- */
+
+/* Everything that follows the running task moves to `t`. */
+static struct coro *become(struct task_part *part, struct coil__task *t)
+{
+    t->queued = false;
+    part->current = t;
+    coil__context_ptr = t->context_now;
+    error_switch(&t->error);
+    part->loop->switches++;
+    return t->leaf;
+}
+
+static void become_hub(struct task_part *part)
+{
+    part->current = NULL;
+    coil__context_ptr = &part->loop->hub_context;
+    error_switch(NULL);
+}
+
+/* Whom the leaving task hands over to. */
+static struct coro *next_up(struct task_part *part)
+{
+    coil_loop *loop = part->loop;
+    if (coil_unlikely(loop->raised || loop->debug || loop->closing))
+        return part->hub;
+    if (loop->head == loop->batch_end && !coil__loop_next_batch(loop))
+        return part->hub;
+    const struct slot *slot = &loop->ring[loop->head & loop->mask];
+    if (slot->fn != task_step)
+        return part->hub;
+    struct coil__task *t = slot->arg;
+    loop->head++;
+    loop->callbacks++;
+    __builtin_prefetch(loop->ring[(loop->head + 3) & loop->mask].arg);
+    return become(part, t);
+}
+
+/* On the hub, after a task that ended there: give back what it could not give back itself. */
+static void bury(struct task_part *part)
+{
+    struct coil__task *t = part->departed;
+    if (coil_likely(!t))
+        return;
+    part->departed = NULL;
+    coil_unref(&t->future);
+}
+
+/* The hub runs a task until control comes back to the hub, by whatever way. */
+static void task_step(void *arg)
+{
+    struct coil__task *t = arg;
+    struct task_part *part = part_of(t);
+    part->hub = coro_current();
+    if (coil_unlikely(part->loop->debug))
+        snprintf(part->loop->ran_what, sizeof part->loop->ran_what, "a step of %s", t->name);
+    coil__coro_switch(become(part, t));
+    become_hub(part);
+    bury(part);
+}
+
+/* ---- parking ---- */
+
+int coil__can_wait(void)
+{
+    if (!coil__current())
+        return (int)coil__fail_plain(COIL_ENOTASK);
+    struct coro *co = coil__coro_unwinding();
+    if (coil_unlikely(co != NULL)) {
+        coil__fail_plain(COIL_EEXIT);
+        return (int)coil__coro_refuse(co);
+    }
+    return 0;
+}
+
+bool coil__wait_cancel_plain(struct wait *w, const char *message)
+{
+    (void)message;
+    coil__wake(w, -ECANCELED);
+    return true;
+}
+
+static bool hand_cancel_to(struct wait *w, const char *message)
+{
+    if (w->woken || w->cancel_asked || !w->cls->cancel || !w->cls->cancel(w, message))
+        return false;
+    w->cancel_asked = true;
+    return true;
+}
+
+/* What park returns, after the task was switched back to. */
+static coil_ret outcome(struct coil__task *t, const struct wait *w)
+{
+    if (coil_unlikely(coil__coro_unwinding() != NULL))
+        return coil__fail_plain(COIL_EEXIT);
+    if (w->cls->keeps && w->value != -ECANCELED) {
+        /* What was done stands; a cancel that asked for it waits for the next wait. */
+        if (w->cancel_asked)
+            t->must_cancel = true;
+        return w->value;
+    }
+    if (!t->must_cancel && w->value != -ECANCELED)
+        return w->value;
+    t->must_cancel = false;
+    return coil__fail(-ECANCELED, "%s", t->cancel_message ? t->cancel_message : "cancelled");
+}
+
+coil_ret coil__park(struct wait *w)
+{
+    struct coil__task *t = coil__current();
+    struct task_part *part = part_of(t);
+    coil_ret failed = 0;
+
+    w->task = &t->future;
+    t->waiting = w;
+    if (t->arm_scopes && (failed = t->arm_scopes(t)) < 0)
+        hand_cancel_to(w, NULL); /* no memory for the deadline: do not wait without it */
+    if (t->must_cancel && hand_cancel_to(w, t->cancel_message))
+        t->must_cancel = false;
+
+    t->leaf = coro_current();
+    t->context_now = coil__context_ptr;
+    if (part->loop->debug)
+        t->parked_ns = loop_now_ns(part->loop);
+    struct coro *to = t->back ? t->back : next_up(part);
+    t->back = NULL;
+    if (to != t->leaf) /* the next one may be this very task */
+        coil__coro_switch(to);
+
+    t->waiting = NULL;
+    coil_ret rc = outcome(t, w);
+    return failed && rc == -ECANCELED ? coil__fail_plain(failed) : rc;
+}
+
+void coil__wake(struct wait *w, coil_ret value)
+{
+    struct coil__task *t = as_task(w->task);
+    COIL_DCHECK(!w->woken && !t->queued);
+    w->woken = true;
+    w->value = value;
+    t->queued = true;
+    loop_push(t->future.loop, task_step, t, NULL);
+}
+
+static bool cancel_nothing(struct wait *w, const char *message)
+{
+    (void)w, (void)message;
+    return false;
+}
+
+coil_ret coil__yield(void)
+{
+    static const struct wait_class bare = {.what = "its next turn", .cancel = cancel_nothing};
+    int err = coil__can_wait();
+    if (err)
+        return err;
+    struct wait w = WAIT_INIT(&bare);
+    w.task = &coil__current()->future;
+    coil__wake(&w, 0);
+    return coil__park(&w);
+}
+
+/* ---- the end of a task ---- */
+
+static void forget_message(struct coil__task *t)
+{
+    coil__free(t->cancel_message);
+    t->cancel_message = NULL;
+}
+
+static bool task_cancel(coil_future *f, const char *message);
+static void task_destroy(coil_future *f);
+
+static const struct future_class task_class = {.name = "Task", .cancel = task_cancel, .destroy = task_destroy};
+
+/* Everything but the stack. */
+static void undo_task(struct coil__task *t)
+{
+    if (t->shared_context)
+        coil_context_unref(t->shared_context);
+    coil__context_map_unref(t->context.map);
+    t->context.map = NULL;
+    coil__error_clear(&t->error);
+    forget_message(t);
+}
+
+static void task_destroy(coil_future *f)
+{
+    struct coil__task *t = as_task(f);
+    if (f->error != &t->error)
+        coil__error_unref(f->error);
+    undo_task(t);
+    coil__stack_put(t->stack);
+}
+
+/* The coroutine returned rc: become done. */
+static void finish(struct coil__task *t, coil_ret rc)
+{
+    struct task_part *part = part_of(t);
+    list_remove(&t->future.all);
+    part->tasks_n--;
+    loop_release(part->loop, ROOMS);
+    if (coil_unlikely((t->must_cancel && !coil_iserr(rc)) || t->coro.unwinding)) {
+        /* CPython: a cancel that came during the last step wins over the return value. One that was
+         * unwound was destroyed, whatever it returns. */
+        if (t->future.free_result && !coil_iserr(rc))
+            t->future.free_result(rc);
+        rc = -ECANCELED;
+        coil__fail(rc, "%s", t->cancel_message ? t->cancel_message : "cancelled");
+    }
+    t->must_cancel = false;
+    struct error_record *error = NULL;
+    if (coil_iserr(rc)) {
+        if (t->error.pub.code != rc)
+            coil__fail_plain(rc);
+        error = &t->error;
+    }
+    coil__future_finish(&t->future, rc, error);
+}
+
+/* Leaves a stack that will never be stood on again. */
+static _Noreturn void leave_for_good(struct coil__task *t)
+{
+    struct task_part *part = part_of(t);
+    coil_future *f = &t->future;
+    struct coro *to = t->back;
+    bool quiet = f->retrieved || (!coil_iserr(f->result) && !f->free_result) || f->state == COIL_FUTURE_CANCELLED;
+    if (f->refs > 1) {
+        f->refs--;
+        if (!to)
+            to = next_up(part);
+    } else if (quiet && !to && list_empty(&f->callbacks)) {
+        /* Nobody holds it and nothing is to be said: home at once. Nothing takes a stack before we are off it. */
+        struct stack *stack = t->stack;
+        error_switch(NULL);
+        undo_task(t);
+        to = next_up(part);
+        coil__stack_put_leaving(stack);
+    } else {
+        /* Reports and free_result are not for this stack. */
+        part->departed = t;
+        if (!to)
+            to = part->hub;
+    }
+    coil__coro_exit_to(to);
+}
+
+static void task_entry(struct coro *co)
+{
+    struct coil__task *t = container_of(co, struct coil__task, coro);
+    /* Cancelled before its first step: the body sees nothing. */
+    coil_ret rc = -ECANCELED;
+    if (t->must_cancel) {
+        t->must_cancel = false;
+        coil__fail(rc, "%s", t->cancel_message ? t->cancel_message : "cancelled");
+    } else {
+        t->started = true;
+        rc = t->fn(t->arg);
+    }
+    finish(t, rc);
+    leave_for_good(t);
+}
+
+/* ---- creation ---- */
+
+static void set_name(struct coil__task *t, const char *name)
+{
+    strncpy(t->name, name, sizeof t->name - 1);
+    t->name[sizeof t->name - 1] = 0;
+}
+
+/* Would not unwind: its frames stay for ever, and it is over. */
+static void abandon(struct coro *co)
+{
+    struct coil__task *t = container_of(co, struct coil__task, coro);
+    struct task_part *part = part_of(t);
+    finish(t, -ECANCELED);
+    coil__stack_abandon(t->stack);
+    t->future.refs++; /* whatever else happens, its memory is never reused */
+    coil__coro_exit_to(part->hub);
+}
+
+static void run_eagerly(struct task_part *part, struct coil__task *t)
+{
+    struct coil__task *creator = part->current;
+    struct coil_context *context = coil__context_ptr;
+    struct error_record *slot = coil__error_slot_ptr;
+    t->back = coro_current();
+    coil__coro_switch(become(part, t));
+    part->current = creator;
+    coil__context_ptr = context;
+    error_switch(slot);
+}
+
+static coil_task *create(const char *file, int line, coil_fn fn, const void *arg, size_t copy,
+                         const coil_task_opts *opts)
+{
+    coil_loop *loop = coil__loop_use_current(opts->loop);
+    if (!loop)
+        return coil__future_failed(coil_last_error()->code);
+    if (!fn)
+        return coil__future_failed(coil__fail(-EINVAL, "a task needs a function"));
+    if (loop->closing)
+        return coil__future_failed(coil__fail(COIL_ECLOSED, "the event loop is closing; no task can start"));
+    struct task_part *part = coil__task_part(loop);
+    if (!part)
+        return coil__future_failed(coil_last_error()->code);
+
+    int err = coil__loop_hold(loop, ROOMS);
+    if (err)
+        return coil__future_failed(coil__fail_plain(err));
+    struct stack *stack;
+    err = coil__stack_get(&part->stacks, opts->stack_size, &stack);
+    if (err)
+        goto undo_hold;
+    struct coil__task *t = coil__stack_reserve(stack, sizeof *t);
+    void *args = copy && t ? coil__stack_reserve(stack, copy) : NULL;
+    if (!t || (copy && !args)) {
+        err = (int)coil__fail(-EINVAL, "%zu bytes of arguments leave no room on a stack of %zu", copy,
+                              stack_bytes(stack));
+        goto undo_stack;
+    }
+    /* Field by field where it matters: a fresh page is dirtied no more than needed. */
+    *t = (struct coil__task){.fn = fn, .stack = stack};
+    coil__future_init(&t->future, loop, &task_class, file, line);
+    t->future.is_task = true;
+    t->future.refs = 2; /* the caller's and, until it is done, the loop's */
+    t->future.free_result = opts->free_result;
+    err = coil__coro_make(&t->coro, stack, task_entry);
+    if (err)
+        goto undo_stack;
+    t->coro.abandon = abandon;
+    t->leaf = &t->coro;
+    if (copy) {
+        memcpy(args, arg, copy);
+        t->arg = args;
+    } else {
+        t->arg = (void *)(uintptr_t)arg;
+    }
+    stack->owner = t;
+    list_init(&t->scopes);
+    t->number = ++part->number;
+    if (opts->name)
+        set_name(t, opts->name);
+    else
+        coil__task_default_name(t);
+    coil__error_init(&t->error, t->name);
+    if (opts->context) {
+        t->shared_context = coil_context_ref(opts->context);
+        t->context_now = t->shared_context;
+    } else {
+        t->context.map = context_capture();
+        t->context_now = &t->context;
+    }
+    list_push(&part->tasks, &t->future.all);
+    part->tasks_n++;
+
+    if (opts->eager && loop == coil__running_loop) {
+        run_eagerly(part, t);
+    } else {
+        t->queued = true;
+        loop_push(loop, task_step, t, NULL);
+    }
+    return &t->future;
+
+undo_stack:
+    coil__stack_put(stack);
+undo_hold:
+    loop_release(loop, ROOMS);
+    if (!coil_last_error() || coil_last_error()->code != err)
+        coil__fail_plain(err);
+    return coil__future_failed(err);
+}
+
+coil_task *coil_create_task_at(const char *file, int line, coil_fn fn, const void *arg, size_t copy,
+                               const coil_task_opts *opts)
+{
+    static const coil_task_opts defaults;
+    return create(file, line, fn, arg, copy, opts ? opts : &defaults);
+}
+
+/* ---- cancelling ---- */
+
+static bool task_cancel(coil_future *f, const char *message)
+{
+    struct coil__task *t = as_task(f);
+    t->cancelling++;
+    forget_message(t);
+    if (message) { /* without memory the cancel goes on without its words */
+        size_t n = strlen(message) + 1;
+        if ((t->cancel_message = coil__alloc(n)))
+            memcpy(t->cancel_message, message, n);
+    }
+    if (t->waiting && hand_cancel_to(t->waiting, t->cancel_message))
+        return true;
+    t->must_cancel = true;
+    return true;
+}
+
+bool coil_task_cancel(coil_task *task, const char *message)
+{
+    return coil_future_cancel(task, message);
+}
+
+int coil_task_cancelling(const coil_task *task)
+{
+    return task->is_task ? (int)((const struct coil__task *)task)->cancelling : 0;
+}
+
+int coil_task_uncancel(coil_task *task)
+{
+    if (!task->is_task)
+        return 0;
+    struct coil__task *t = as_task(task);
+    if (t->cancelling > 0 && --t->cancelling == 0)
+        t->must_cancel = false;
+    return (int)t->cancelling;
+}
+
+/* ---- unwinding ---- */
+
+static void unwind(struct task_part *part, struct coil__task *t)
+{
+    char text[128];
+    snprintf(text, sizeof text, "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s",
+             t->name, t->future.file ? t->future.file : "?", t->future.line,
+             t->waiting ? t->waiting->cls->what : "its first turn");
+    coil__loop_report(part->loop, text, 0, NULL, &t->future);
+
+    part->hub = coro_current();
+    if (!t->started) {
+        /* Nothing of it ran, so there is nothing to unwind. */
+        coil__coro_drop(&t->coro);
+        finish(t, -ECANCELED);
+        coil_unref(&t->future);
+        return;
+    }
+    t->coro.unwinding = true;
+    if (t->waiting && !t->waiting->woken && t->waiting->cls->abandon)
+        t->waiting->cls->abandon(t->waiting);
+    coil__coro_switch(become(part, t));
+    become_hub(part);
+    bury(part);
+}
+
+static void part_closing(struct loop_part *p, coil_loop *loop)
+{
+    struct task_part *part = container_of(p, struct task_part, part);
+    (void)loop;
+    /* Children were created after their parents: the newest first. */
+    struct coil_context *outer = coil__context_ptr;
+    while (!list_empty(&part->tasks)) {
+        struct coil__task *t = container_of(part->tasks.prev, struct coil__task, future.all);
+        unwind(part, t);
+    }
+    coil__context_ptr = outer;
+    coil__future_drop_queued(part);
+}
+
+/* ---- asking ---- */
+
+bool coil_is_task(const coil_future *future)
+{
+    return future->is_task;
+}
+
+size_t coil_all_tasks(coil_loop *loop, coil_task **out, size_t capacity)
+{
+    if (!loop && !(loop = coil__running_loop))
+        return 0;
+    if (!loop->parts[LOOP_PART_TASK])
+        return 0;
+    struct task_part *part = coil__task_part(loop);
+    size_t n = 0;
+    LIST_FOREACH (link, &part->tasks) {
+        if (n == capacity)
+            break;
+        out[n++] = coil_ref(container_of(link, coil_future, all));
+    }
+    return part->tasks_n;
+}
+
+void coil__task_default_name(struct coil__task *t)
+{
+    /* By hand: this is on the way of every spawn. */
+    char digits[20], *name = t->name;
+    int n = 0;
+    for (uint64_t left = t->number; left || n == 0; left /= 10)
+        digits[n++] = (char)('0' + left % 10);
+    memcpy(name, "Task-", 5);
+    name += 5;
+    while (n > 0)
+        *name++ = digits[--n];
+    *name = 0;
+}
+
+const char *coil_task_get_name(const coil_task *task)
+{
+    return task->is_task ? ((const struct coil__task *)task)->name : "";
+}
+
+void coil_task_set_name(coil_task *task, const char *name)
+{
+    if (task->is_task && name)
+        set_name(as_task(task), name);
+}
+
+coil_fn coil_task_get_fn(const coil_task *task, void **out_arg)
+{
+    const struct coil__task *t = (const struct coil__task *)task;
+    if (out_arg)
+        *out_arg = task->is_task ? t->arg : NULL;
+    return task->is_task ? t->fn : NULL;
+}
+
+coil_context *coil_task_get_context(coil_task *task)
+{
+    if (!task->is_task)
+        return NULL;
+    struct coil__task *t = as_task(task);
+    return t->shared_context ? t->shared_context : &t->context;
+}
+
+enum coil_task_state coil_task_state(const coil_task *task)
+{
+    if (task->state == COIL_FUTURE_CANCELLED)
+        return COIL_TASK_CANCELLED;
+    if (future_done(task))
+        return COIL_TASK_DONE;
+    return task == coil_current_task() ? COIL_TASK_RUNNING : COIL_TASK_PENDING;
+}
+
+const char *coil_task_waiting_on(const coil_task *task)
+{
+    const struct coil__task *t = (const struct coil__task *)task;
+    return task->is_task && t->waiting && !t->waiting->woken ? t->waiting->cls->what : "";
+}
+
+const char *coil_task_created_at(const coil_task *task, int *out_line)
+{
+    if (out_line)
+        *out_line = task->line;
+    return task->file ? task->file : "";
+}
