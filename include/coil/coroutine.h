@@ -28,6 +28,15 @@ COIL_API void coil_coro_free(coil_coro *coro);
 COIL_API void coil_coro_close(coil_coro *coro);
 COIL_API enum coil_coro_state coil_coro_state(const coil_coro *coro);
 
+struct coil_gen;
+/* The old way: a generator driven as a coroutine. Each future it yields is waited for and given back, and what
+ * comes of it is sent in (an error is thrown in); yielding 0 gives up one turn; its return value is the
+ * coroutine's. NULL when out of memory.
+ *
+ *   Owns:    the generator's reference, whatever happens.
+ *   asyncio: @asyncio.coroutine, up to Python 3.10 */
+COIL_API coil_coro *coil_gen_to_coro(struct coil_gen *gen);
+
 #ifdef __cplusplus
 }
 #endif

@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "task/task.h"
 
+#include <coil/generator.h>
+
 #include <stdio.h>
 
 struct coil_coro {
@@ -18,6 +20,7 @@ struct coil_coro {
     const char *name, *file;
     int line;
     bool taken;
+    coil_gen *gen; /* counted, where it drives one; it is `arg` too */
     struct coil__task *task; /* who runs it, while that is known */
 };
 
@@ -32,10 +35,16 @@ coil_coro *coil_coro_new_at(const char *file, int line, const char *name, coil_f
     return c;
 }
 
+static void free_coro(coil_coro *coro)
+{
+    coil_gen_unref(coro->gen);
+    coil__free(coro);
+}
+
 void coil_coro_close(coil_coro *coro)
 {
     if (coro && !coro->taken)
-        coil__free(coro);
+        free_coro(coro);
 }
 
 void coil_coro_free(coil_coro *coro)
@@ -50,7 +59,7 @@ void coil_coro_free(coil_coro *coro)
         coil__loop_report(loop, text, 0, NULL, NULL);
     else
         fprintf(stderr, "coil: %s\n", text);
-    coil__free(coro);
+    free_coro(coro);
 }
 
 enum coil_coro_state coil_coro_state(const coil_coro *coro)
@@ -66,7 +75,7 @@ static coil_ret run_coro(void *arg)
     coil_coro *coro = arg;
     coro->task = coil__current();
     coil_ret rc = coro->fn(coro->arg);
-    coil__free(coro);
+    free_coro(coro);
     return rc;
 }
 
@@ -102,7 +111,7 @@ static void coro_task_done(struct future_callback *cb, coil_future *f)
 {
     struct coro_watch *watch = container_of(cb, struct coro_watch, cb);
     if (!as_task(f)->started)
-        coil__free(watch->coro);
+        free_coro(watch->coro);
     coil__free(watch);
 }
 
@@ -113,20 +122,50 @@ coil_task *coil_create_task_coro_at(const char *file, int line, coil_coro *coro,
         return coil__future_failed(err);
     struct coro_watch *watch = coil__alloc(sizeof *watch);
     if (!watch) {
-        coil__free(coro);
+        free_coro(coro);
         return coil__future_failed(coil__fail_plain(-ENOMEM));
     }
     *watch = (struct coro_watch){.cb = {.fire = coro_task_done}, .coro = coro};
     /* An eager task may be over before it can be watched; that it started is all the watch asks. */
     coil_task *task = coil_create_task_at(file, line, run_coro, coro, 0, opts);
     if (task->immortal) {
-        coil__free(coro);
+        free_coro(coro);
         coil__free(watch);
     } else {
         coil__future_watch(task, &watch->cb);
     }
     return task;
 }
+
+/* ---- generators as coroutines ---- */
+
+static coil_ret drive_generator(void *arg)
+{
+    coil_gen *gen = arg;
+    coil_ret value = 0;
+    int rc = coil_gen_next(gen, &value);
+    while (rc == 1) {
+        coil_ret sent = value ? coil_join((coil_future *)value) : coil_sleep(0);
+        rc = coil_iserr(sent) ? coil_gen_throw(gen, sent, &value) : coil_gen_send(gen, sent, &value);
+    }
+    return rc < 0 ? rc : value;
+}
+
+coil_coro *coil_gen_to_coro(struct coil_gen *gen)
+{
+    if (!gen) {
+        coil__fail(-EINVAL, "there is no generator (NULL)");
+        return NULL;
+    }
+    coil_coro *coro = coil_coro_new_at("a generator", 0, coil_gen_name(gen), drive_generator, gen);
+    if (coro)
+        coro->gen = gen;
+    else
+        coil_gen_unref(gen);
+    return coro;
+}
+
+/* ---- ensure_future ---- */
 
 coil_future *coil_ensure_future_future(coil_future *future)
 {

@@ -79,6 +79,8 @@ struct task_part *coil__task_part(coil_loop *loop)
     part->stacks.describe = describe_stack;
     part->part = (struct loop_part){.closing = part_closing, .stats = part_stats, .release = part_release};
     part->loop = loop;
+    memcpy(part->last_name, "Task-0", 7);
+    part->last_digits = 1;
     list_init(&part->tasks);
     list_init(&part->callbacks);
     loop->parts[LOOP_PART_TASK] = &part->part;
@@ -375,6 +377,20 @@ static void set_name(struct coil__task *t, const char *name)
     t->name[sizeof t->name - 1] = 0;
 }
 
+/* "Task-9" becomes "Task-10": counting in decimal, since a name is made for each spawn and hardly ever read. */
+static void next_name(struct task_part *part)
+{
+    char *digits = part->last_name + 5, *last = digits + part->last_digits - 1;
+    while (last >= digits && *last == '9')
+        *last-- = '0';
+    if (last >= digits) {
+        ++*last;
+        return;
+    }
+    memmove(digits + 1, digits, part->last_digits++);
+    *digits = '1';
+}
+
 /* Would not unwind: its frames stay for ever, and it is over. */
 static void abandon(struct coro *co)
 {
@@ -426,8 +442,9 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
                               stack_bytes(stack));
         goto undo_stack;
     }
-    /* Field by field where it matters: a fresh page is dirtied no more than needed. */
-    *t = (struct coil__task){.fn = fn, .stack = stack};
+    memset(t, 0, offsetof(struct coil__task, name));
+    t->fn = fn;
+    t->stack = stack;
     coil__future_init(&t->future, loop, &task_class, file, line);
     t->future.is_task = true;
     t->future.refs = 2; /* the caller's and, until it is done, the loop's */
@@ -445,11 +462,11 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
     }
     stack->owner = t;
     list_init(&t->scopes);
-    t->number = ++part->number;
+    next_name(part);
     if (opts->name)
         set_name(t, opts->name);
     else
-        coil__task_default_name(t);
+        memcpy(t->name, part->last_name, sizeof t->name);
     coil__error_init(&t->error, t->name);
     if (opts->context) {
         t->shared_context = coil_context_ref(opts->context);
@@ -584,20 +601,6 @@ size_t coil_all_tasks(coil_loop *loop, coil_task **out, size_t capacity)
         out[n++] = coil_ref(container_of(link, coil_future, all));
     }
     return part->tasks_n;
-}
-
-void coil__task_default_name(struct coil__task *t)
-{
-    /* By hand: this is on the way of every spawn. */
-    char digits[20], *name = t->name;
-    int n = 0;
-    for (uint64_t left = t->number; left || n == 0; left /= 10)
-        digits[n++] = (char)('0' + left % 10);
-    memcpy(name, "Task-", 5);
-    name += 5;
-    while (n > 0)
-        *name++ = digits[--n];
-    *name = 0;
 }
 
 const char *coil_task_get_name(const coil_task *task)

@@ -171,16 +171,16 @@ struct coil__task {
     struct coil_context context;      /* its own copy ... */
     coil_context *shared_context;     /* ... or the one it was given */
     struct coil_context *context_now; /* while parked: the context it was running in */
-    struct error_record error;        /* its last error; after the end, what it failed with */
     char *cancel_message;             /* of the last cancel; NULL */
     struct list scopes;               /* open timeout scopes not yet armed: combine/ arms them when it parks */
     int (*arm_scopes)(struct coil__task *t); /* NULL: none to arm */
     uint32_t cancelling;              /* cancel requests outstanding */
     bool must_cancel;                 /* deliver at the next step */
     bool started, queued;
-    uint64_t number;                  /* Task-N */
     int64_t parked_ns;                /* debug: since when */
+    /* From here on nothing is zeroed at birth: words come when there is something to say. */
     char name[ERROR_NAME_MAX];
+    struct error_record error;        /* its last error; after the end, what it failed with */
 };
 
 static inline struct coil__task *as_task(coil_future *f)
@@ -198,14 +198,12 @@ struct task_part {
     struct list tasks;     /* live ones, in order of creation, through future.all */
     struct list callbacks; /* done-callbacks that are on the ready ring */
     size_t tasks_n;
-    uint64_t number;
+    char last_name[ERROR_NAME_MAX]; /* "Task-7", the last one given */
+    unsigned last_digits;
     struct stack_pool stacks;
 };
 
 struct task_part *coil__task_part(coil_loop *loop);
-
-/* "Task-7" */
-void coil__task_default_name(struct coil__task *t);
 
 /* The current task of the running loop, or NULL. */
 struct coil__task *coil__current(void);
