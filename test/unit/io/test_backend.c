@@ -1,0 +1,1233 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_backend.c: the contract of backend.h, the same on every backend. */
+#include "world.h"
+
+#include "base/thread.h"
+#include "io/sim/sim.h"
+
+#include <sys/resource.h>
+#include <time.h>
+
+#define WORLD                        \
+    struct world world, *w = &world; \
+    world_open(w)
+
+static int64_t cpu_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
+/* ---- bytes ---- */
+
+static void recv_completes_when_data_comes(void **state)
+{
+    WORLD;
+    for (int owned = 0; owned < 2; owned++) {
+        int fd[2];
+        char buf[8];
+        make_pair(w, fd);
+        if (owned)
+            own(w, fd[0]);
+        assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), -EAGAIN);
+        struct test_op r = recv_op(fd[0], buf, sizeof buf);
+        submit(w, &r);
+        assert_int_equal(w->b->pending, 1);
+        assert_quiet(w);
+        assert_int_equal(w->calls->send(w->b, fd[1], "hello", 5), 5);
+        run_until(w, &r, 1);
+        assert_int_equal(r.op.result, 5);
+        assert_memory_equal(buf, "hello", 5);
+        assert_int_equal(r.op.state, OP_IDLE);
+        close_fd(w, fd[0]);
+        close_fd(w, fd[1]);
+    }
+    world_close(w);
+}
+
+static void data_between_eagain_and_submit_is_not_lost(void **state)
+{
+    WORLD;
+    for (int owned = 0; owned < 2; owned++) {
+        int fd[2];
+        char buf[8];
+        make_pair(w, fd);
+        if (owned)
+            own(w, fd[0]);
+        for (int round = 0; round < 3; round++) {
+            assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), -EAGAIN);
+            assert_int_equal(w->calls->send(w->b, fd[1], "x", 1), 1);
+            if (round == 1)
+                look_once(w); /* the edge is reaped while nobody waits for it */
+            struct test_op r = recv_op(fd[0], buf, sizeof buf);
+            submit(w, &r);
+            run_until(w, &r, 1);
+            assert_int_equal(r.op.result, 1);
+        }
+        close_fd(w, fd[0]);
+        close_fd(w, fd[1]);
+    }
+    world_close(w);
+}
+
+static void data_that_was_there_before_owning_is_found(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[8];
+    make_pair(w, fd);
+    assert_int_equal(w->calls->send(w->b, fd[1], "x", 1), 1);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &r);
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 1);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void end_of_stream_comes_after_the_data(void **state)
+{
+    WORLD;
+    for (int tcp = 0; tcp < 2; tcp++) {
+        int fd[2];
+        char buf[8];
+        if (tcp)
+            make_tcp(w, fd);
+        else
+            make_pair(w, fd);
+        own(w, fd[0]);
+        assert_int_equal(w->calls->send(w->b, fd[1], "tail", 4), 4);
+        close_fd(w, fd[1]);
+        struct test_op r = recv_op(fd[0], buf, sizeof buf);
+        submit(w, &r);
+        run_until(w, &r, 1);
+        assert_int_equal(r.op.result, 4);
+        for (int i = 0; i < 3; i++) {
+            struct test_op end = recv_op(fd[0], buf, sizeof buf);
+            submit(w, &end);
+            run_until(w, &end, 1);
+            assert_int_equal(end.op.result, 0);
+        }
+        close_fd(w, fd[0]);
+    }
+    world_close(w);
+}
+
+/* A short recv on an owned TCP socket is taken for "empty"; the end must come through all the same. */
+static void end_of_stream_right_after_a_short_recv_is_seen(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[64];
+    make_tcp(w, fd);
+    own(w, fd[0]);
+    for (int i = 0; i < 3; i++) {
+        struct test_op r = recv_op(fd[0], buf, sizeof buf);
+        submit(w, &r);
+        assert_quiet(w);
+        assert_int_equal(w->calls->send(w->b, fd[1], "abc", 3), 3);
+        run_until(w, &r, 1);
+        assert_int_equal(r.op.result, 3);
+    }
+    assert_int_equal(w->calls->shutdown(w->b, fd[1], SHUT_WR), 0);
+    struct test_op end = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &end);
+    run_until(w, &end, 1);
+    assert_int_equal(end.op.result, 0);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void half_close_leaves_the_other_direction(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[8];
+    make_tcp(w, fd);
+    own(w, fd[0]);
+    own(w, fd[1]);
+    assert_int_equal(w->calls->shutdown(w->b, fd[0], SHUT_WR), 0);
+    assert_int_equal(w->calls->send(w->b, fd[0], "x", 1), -EPIPE);
+    struct test_op r = recv_op(fd[1], buf, sizeof buf);
+    submit(w, &r);
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 0);
+    assert_int_equal(w->calls->send(w->b, fd[1], "back", 4), 4);
+    struct test_op back = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &back);
+    run_until(w, &back, 1);
+    assert_int_equal(back.op.result, 4);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void a_write_error_never_hides_readable_data(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[8];
+    make_tcp(w, fd);
+    own(w, fd[0]);
+    assert_int_equal(w->calls->send(w->b, fd[0], "unread", 6), 6);
+    struct test_op there = poll_op(fd[1], OP_IN, 0);
+    submit(w, &there);
+    run_until(w, &there, 1);
+    assert_int_equal(w->calls->send(w->b, fd[1], "last", 4), 4);
+    close_fd(w, fd[1]); /* with something unread: a reset */
+    int idle = 0;
+    ssize_t rc;
+    while ((rc = w->calls->send(w->b, fd[0], "x", 1)) >= 0 && idle++ < 1000)
+        turn(w, NS_PER_MS);
+    assert_true(rc == -EPIPE || rc == -ECONNRESET);
+    struct test_op r = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &r);
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 4);
+    assert_memory_equal(buf, "last", 4);
+    struct test_op after = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &after);
+    run_until(w, &after, 1);
+    assert_true(after.op.result <= 0);
+    close_fd(w, fd[0]);
+    world_close(w);
+}
+
+static uint8_t pattern(size_t i)
+{
+    return (uint8_t)(i * 31 + (i >> 8));
+}
+
+static void a_partial_send_is_resumed(void **state)
+{
+    WORLD;
+    enum { TOTAL = 1 << 20 };
+    static uint8_t out[TOTAL], in[4096];
+    for (size_t i = 0; i < TOTAL; i++)
+        out[i] = pattern(i);
+    for (int tcp = 0; tcp < 2; tcp++) {
+        int fd[2];
+        if (tcp)
+            make_tcp(w, fd);
+        else
+            make_pair(w, fd);
+        own(w, fd[0]);
+        own(w, fd[1]);
+        size_t sent = 0, got = 0;
+        struct test_op s = send_op(fd[0], out, TOTAL), r = recv_op(fd[1], in, sizeof in);
+        submit(w, &s);
+        submit(w, &r);
+        int idle = 0;
+        bool partial = false;
+        while (got < TOTAL) {
+            idle = turn(w, NS_PER_S) ? 0 : idle + 1;
+            assert_true(idle < 1000);
+            if (s.done) {
+                assert_true(s.op.result > 0);
+                sent += (size_t)s.op.result;
+                partial |= sent < TOTAL;
+                if (sent < TOTAL) {
+                    s = send_op(fd[0], out + sent, TOTAL - sent);
+                    submit(w, &s);
+                } else {
+                    s.done = 0;
+                }
+            }
+            if (r.done) {
+                assert_true(r.op.result > 0);
+                for (int64_t i = 0; i < r.op.result; i++)
+                    assert_int_equal(in[i], pattern(got + (size_t)i));
+                got += (size_t)r.op.result;
+                r = recv_op(fd[1], in, sizeof in);
+                if (got < TOTAL)
+                    submit(w, &r);
+            }
+        }
+        assert_int_equal(sent, TOTAL);
+        assert_true(partial || tcp);
+        close_fd(w, fd[0]);
+        close_fd(w, fd[1]);
+    }
+    world_close(w);
+}
+
+static void a_vector_is_sent_in_order(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[16];
+    make_pair(w, fd);
+    struct iovec v[3] = {{(char[]){'a', 'b'}, 2}, {NULL, 0}, {(char[]){'c', 'd', 'e'}, 3}};
+    struct test_op s = {.op = {.done = on_done, .fd = fd[0], .kind = OP_SENDV, .vec = {v, 3}}};
+    submit(w, &s);
+    run_until(w, &s, 1);
+    assert_int_equal(s.op.result, 5);
+    assert_int_equal(w->calls->sendv(w->b, fd[0], v, 3), 5);
+    assert_int_equal(w->calls->recv(w->b, fd[1], buf, sizeof buf, 0), 10);
+    assert_memory_equal(buf, "abcdeabcde", 10);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void several_receives_are_served_in_order(void **state)
+{
+    WORLD;
+    for (int owned = 0; owned < 2; owned++) {
+        enum { N = 40 };
+        int fd[2];
+        char buf[N] = {0};
+        struct test_op r[N];
+        make_pair(w, fd);
+        if (owned)
+            own(w, fd[0]);
+        for (int i = 0; i < N; i++) {
+            r[i] = recv_op(fd[0], &buf[i], 1);
+            submit(w, &r[i]);
+        }
+        assert_int_equal(w->b->pending, N);
+        char data[N];
+        for (int i = 0; i < N; i++)
+            data[i] = (char)('0' + i);
+        assert_int_equal(w->calls->send(w->b, fd[1], data, N), N);
+        completions = 0;
+        /* No wait serves one descriptor for ever, and what it leaves needs no new edge. */
+        assert_true(turn(w, NS_PER_S) < N);
+        run_until(w, &r[N - 1], 1);
+        for (int i = 0; i < N; i++) {
+            assert_int_equal(r[i].order, i + 1);
+            assert_int_equal(buf[i], data[i]);
+        }
+        close_fd(w, fd[0]);
+        close_fd(w, fd[1]);
+    }
+    world_close(w);
+}
+
+static void both_directions_wait_side_by_side(void **state)
+{
+    WORLD;
+    int fd[2];
+    static char fill[65536];
+    char buf[8];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    while (w->calls->send(w->b, fd[0], fill, sizeof fill) > 0)
+        ;
+    struct test_op r = recv_op(fd[0], buf, sizeof buf), s = send_op(fd[0], "x", 1);
+    submit(w, &s);
+    submit(w, &r);
+    assert_quiet(w);
+    assert_int_equal(w->calls->send(w->b, fd[1], "y", 1), 1);
+    run_until(w, &r, 1);
+    assert_int_equal(s.done, 0);
+    while (w->calls->recv(w->b, fd[1], fill, sizeof fill, 0) > 0)
+        ;
+    run_until(w, &s, 1);
+    assert_int_equal(s.op.result, 1);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void a_recv_of_nothing_is_no_end_of_stream(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[4];
+    make_pair(w, fd);
+    struct test_op nothing = recv_op(fd[0], buf, 0);
+    submit(w, &nothing);
+    run_until(w, &nothing, 1);
+    assert_int_equal(nothing.op.result, 0);
+    assert_int_equal(w->calls->send(w->b, fd[1], "x", 1), 1);
+    assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), 1);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void pipes_read_and_write(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[8];
+    assert_int_equal(w->calls->pipe(w->b, fd), 0);
+    struct test_op r = {
+        .op = {.done = on_done, .fd = fd[0], .kind = OP_READ, .buf = {buf, sizeof buf, 0}}};
+    struct test_op wr = {
+        .op = {.done = on_done, .fd = fd[1], .kind = OP_WRITE, .buf = {(char[]){'p'}, 1, 0}}};
+    submit(w, &r);
+    assert_quiet(w);
+    submit(w, &wr);
+    run_until(w, &wr, 1);
+    if (!r.done)
+        run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 1);
+    close_fd(w, fd[1]);
+    submit(w, &r);
+    run_until(w, &r, 2);
+    assert_int_equal(r.op.result, 0);
+    close_fd(w, fd[0]);
+    world_close(w);
+}
+
+static void datagrams_keep_their_edges_and_their_sender(void **state)
+{
+    WORLD;
+    int a = w->calls->socket(w->b, AF_INET, SOCK_DGRAM, 0),
+        c = w->calls->socket(w->b, AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_storage to, from, me;
+    socklen_t n = sizeof to;
+    assert_int_equal(w->calls->bind(w->b, a, (struct sockaddr *)&in, sizeof in), 0);
+    assert_int_equal(w->calls->bind(w->b, c, (struct sockaddr *)&in, sizeof in), 0);
+    assert_int_equal(w->calls->getsockname(w->b, a, (struct sockaddr *)&to, &n), 0);
+    own(w, a);
+    char buf[16];
+    struct iovec in_v = {buf, sizeof buf}, out_v = {(char[]){'h', 'i'}, 2};
+    struct msghdr in_h = {
+        .msg_iov = &in_v, .msg_iovlen = 1, .msg_name = &from, .msg_namelen = sizeof from};
+    struct msghdr out_h = {.msg_iov = &out_v, .msg_iovlen = 1, .msg_name = &to, .msg_namelen = n};
+    struct test_op r = {.op = {.done = on_done, .fd = a, .kind = OP_RECVMSG, .msg = {&in_h, 0}}};
+    struct test_op s = {.op = {.done = on_done, .fd = c, .kind = OP_SENDMSG, .msg = {&out_h, 0}}};
+    submit(w, &r);
+    submit(w, &s);
+    run_until(w, &s, 1);
+    assert_int_equal(s.op.result, 2);
+    out_v.iov_len = 0;
+    submit(w, &s);
+    run_until(w, &s, 2);
+    assert_int_equal(s.op.result, 0);
+    while (r.done < 1)
+        turn(w, NS_PER_S);
+    assert_int_equal(r.op.result, 2);
+    assert_memory_equal(buf, "hi", 2);
+    n = sizeof me;
+    assert_int_equal(w->calls->getsockname(w->b, c, (struct sockaddr *)&me, &n), 0);
+    assert_memory_equal(&from, &me, sizeof(struct sockaddr_in));
+    submit(w, &r); /* an empty one is a message like any other */
+    run_until(w, &r, 2);
+    assert_int_equal(r.op.result, 0);
+    close_fd(w, a);
+    close_fd(w, c);
+    world_close(w);
+}
+
+/* ---- connections ---- */
+
+static void connect_meets_accept(void **state)
+{
+    WORLD;
+    struct sockaddr_storage addr, peer, mine;
+    socklen_t len, n;
+    int listener = make_listener(w, &addr, &len, 8);
+    own(w, listener);
+    assert_int_equal(w->calls->accept(w->b, listener, NULL, NULL), -EAGAIN);
+    int client = w->calls->socket(w->b, AF_INET, SOCK_STREAM, 0);
+    own(w, client);
+    struct test_op a = accept_op(listener), c = connect_op(client, &addr, len);
+    a.op.to.addr = &peer;
+    submit(w, &a);
+    submit(w, &c);
+    run_until(w, &c, 1);
+    assert_int_equal(c.op.result, 0);
+    if (!a.done)
+        run_until(w, &a, 1);
+    int served = (int)a.op.result;
+    assert_true(served >= 0);
+    n = sizeof mine;
+    assert_int_equal(w->calls->getsockname(w->b, client, (struct sockaddr *)&mine, &n), 0);
+    assert_int_equal(n, a.op.to.len);
+    assert_memory_equal(&mine, &peer, n);
+    n = sizeof mine;
+    assert_int_equal(w->calls->getpeername(w->b, client, (struct sockaddr *)&mine, &n), 0);
+    assert_memory_equal(&mine, &addr, n);
+    int err = -1;
+    n = sizeof err;
+    assert_int_equal(w->calls->getsockopt(w->b, client, SOL_SOCKET, SO_ERROR, &err, &n), 0);
+    assert_int_equal(err, 0);
+    if (!is_sim(w)) {
+        assert_true(fcntl(served, F_GETFL) & O_NONBLOCK);
+        assert_true(fcntl(served, F_GETFD) & FD_CLOEXEC);
+    }
+    close_fd(w, client);
+    close_fd(w, served);
+    close_fd(w, listener);
+    world_close(w);
+}
+
+static void connect_is_refused_where_nobody_listens(void **state)
+{
+    WORLD;
+    struct sockaddr_storage addr;
+    socklen_t len;
+    close_fd(w, make_listener(w, &addr, &len, 8));
+    for (int owned = 0; owned < 2; owned++) {
+        int client = w->calls->socket(w->b, AF_INET, SOCK_STREAM, 0);
+        if (owned)
+            own(w, client);
+        struct test_op c = connect_op(client, &addr, len);
+        submit(w, &c);
+        run_until(w, &c, 1);
+        assert_int_equal(c.op.result, -ECONNREFUSED);
+        close_fd(w, client);
+    }
+    world_close(w);
+}
+
+static void unix_sockets_meet_by_an_abstract_name(void **state)
+{
+    WORLD;
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    snprintf(un.sun_path + 1, 60, "coil-test-%ld", (long)getpid());
+    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+                                strlen(un.sun_path + 1));
+    struct sockaddr_storage addr = {0};
+    memcpy(&addr, &un, sizeof un);
+    int listener = w->calls->socket(w->b, AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(w->calls->bind(w->b, listener, (struct sockaddr *)&un, len), 0);
+    assert_int_equal(w->calls->listen(w->b, listener, 4), 0);
+    int client = w->calls->socket(w->b, AF_UNIX, SOCK_STREAM, 0);
+    struct test_op c = connect_op(client, &addr, len), a = accept_op(listener);
+    submit(w, &c);
+    submit(w, &a);
+    run_until(w, &a, 1);
+    assert_int_equal(c.op.result, 0);
+    assert_true(a.op.result >= 0);
+    close_fd(w, (int)a.op.result);
+    close_fd(w, client);
+    close_fd(w, listener);
+    world_close(w);
+}
+
+static void a_storm_of_connections_is_accepted_whole(void **state)
+{
+    WORLD;
+    enum { N = 50 };
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int listener = make_listener(w, &addr, &len, 2 * N);
+    own(w, listener);
+    struct test_op c[N], a = accept_op(listener);
+    for (int i = 0; i < N; i++) {
+        int fd = w->calls->socket(w->b, AF_INET, SOCK_STREAM, 0);
+        c[i] = connect_op(fd, &addr, len);
+        submit(w, &c[i]);
+    }
+    int accepted[N], n = 0, idle = 0;
+    while (n < N) {
+        int fd = w->calls->accept(w->b, listener, NULL, NULL);
+        if (fd == -EAGAIN) {
+            a.done = 0;
+            submit(w, &a);
+            while (!a.done) {
+                turn(w, NS_PER_S);
+                assert_true(++idle < 1000);
+            }
+            fd = (int)a.op.result;
+        }
+        assert_true(fd >= 0);
+        accepted[n++] = fd;
+    }
+    for (int i = 0; i < N; i++) {
+        if (!c[i].done)
+            run_until(w, &c[i], 1);
+        assert_int_equal(c[i].op.result, 0);
+        close_fd(w, c[i].op.fd);
+        close_fd(w, accepted[i]);
+    }
+    close_fd(w, listener);
+    world_close(w);
+}
+
+static void accept_tells_when_descriptors_run_out(void **state)
+{
+    WORLD;
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int listener = make_listener(w, &addr, &len, 8);
+    own(w, listener);
+    int client = w->calls->socket(w->b, AF_INET, SOCK_STREAM, 0);
+    struct test_op c = connect_op(client, &addr, len), a = accept_op(listener);
+    submit(w, &c);
+    run_until(w, &c, 1);
+
+    struct rlimit old, none;
+    getrlimit(RLIMIT_NOFILE, &old);
+    none = old;
+    if (is_sim(w)) {
+        coil__sim_limit_files(w->b, 2);
+    } else {
+        int lowest_free = dup(0);
+        close(lowest_free);
+        none.rlim_cur = (rlim_t)lowest_free;
+        setrlimit(RLIMIT_NOFILE, &none);
+    }
+    submit(w, &a);
+    run_until(w, &a, 1);
+    assert_int_equal(a.op.result, -EMFILE);
+    /* The connection is still there; and with nobody waiting for it nothing spins. */
+    assert_quiet(w);
+    if (is_sim(w))
+        coil__sim_limit_files(w->b, 100);
+    else
+        setrlimit(RLIMIT_NOFILE, &old);
+    submit(w, &a);
+    run_until(w, &a, 2);
+    assert_true(a.op.result >= 0);
+    close_fd(w, (int)a.op.result);
+    close_fd(w, client);
+    close_fd(w, listener);
+    world_close(w);
+}
+
+/* ---- cancel and close ---- */
+
+static void cancel_before_completion_takes_the_op_back(void **state)
+{
+    WORLD;
+    for (int owned = 0; owned < 2; owned++) {
+        int fd[2];
+        char buf[4];
+        make_pair(w, fd);
+        if (owned)
+            own(w, fd[0]);
+        struct test_op r = recv_op(fd[0], buf, sizeof buf);
+        assert_int_equal(cancel(w, &r), -ENOENT);
+        for (int i = 0; i < 2; i++) {
+            submit(w, &r);
+            if (i)
+                assert_quiet(w);
+            assert_int_equal(cancel(w, &r), 0);
+            assert_int_equal(r.op.state, OP_IDLE);
+            assert_int_equal(w->b->pending, 0);
+        }
+        assert_int_equal(w->calls->send(w->b, fd[1], "keep", 4), 4);
+        assert_quiet(w);
+        assert_int_equal(r.done, 0);
+        submit(w, &r);
+        run_until(w, &r, 1);
+        assert_int_equal(r.op.result, 4);
+        close_fd(w, fd[0]);
+        close_fd(w, fd[1]);
+    }
+    world_close(w);
+}
+
+static void a_finished_op_beats_the_cancel(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[4];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &r);
+    assert_int_equal(w->calls->send(w->b, fd[1], "x", 1), 1);
+    for (int i = 0; r.op.state != OP_FINISHED && i < 10; i++)
+        assert_int_equal(w->cls->wait(w->b, 0), 0);
+    assert_int_equal(r.op.state, OP_FINISHED);
+    assert_int_equal(cancel(w, &r), -EINPROGRESS);
+    reap(w);
+    assert_int_equal(r.done, 1);
+    assert_int_equal(r.op.result, 1);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void cancel_leaves_the_others_of_the_same_descriptor(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[2];
+    make_pair(w, fd);
+    struct test_op a = recv_op(fd[0], &buf[0], 1), b = recv_op(fd[0], &buf[1], 1);
+    submit(w, &a);
+    submit(w, &b);
+    assert_quiet(w);
+    assert_int_equal(cancel(w, &a), 0);
+    assert_int_equal(w->calls->send(w->b, fd[1], "x", 1), 1);
+    run_until(w, &b, 1);
+    assert_int_equal(a.done, 0);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void close_ends_pending_ops_as_cancelled(void **state)
+{
+    WORLD;
+    for (int owned = 0; owned < 2; owned++) {
+        int fd[2];
+        char buf[4];
+        make_pair(w, fd);
+        if (owned)
+            own(w, fd[0]);
+        struct test_op r = recv_op(fd[0], buf, sizeof buf), l = poll_op(fd[0], OP_IN, OP_LEVEL);
+        submit(w, &r);
+        submit(w, &l);
+        if (owned)
+            assert_quiet(w);
+        close_fd(w, fd[0]);
+        reap(w);
+        assert_int_equal(r.done, 1);
+        assert_int_equal(r.op.result, -ECANCELED);
+        assert_int_equal(l.done, 1);
+        assert_int_equal(l.op.result, -ECANCELED);
+        assert_int_equal(l.op.state, OP_IDLE);
+        assert_int_equal(w->b->pending, 0);
+        close_fd(w, fd[1]);
+    }
+    world_close(w);
+}
+
+static void close_keeps_the_result_that_was_there(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[1];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, 1), l = poll_op(fd[0], OP_IN, OP_LEVEL);
+    submit(w, &l);
+    submit(w, &r);
+    assert_int_equal(w->calls->send(w->b, fd[1], "xy", 2), 2);
+    for (int i = 0; r.op.state != OP_FINISHED && i < 10; i++)
+        assert_int_equal(w->cls->wait(w->b, 0), 0);
+    close_fd(w, fd[0]);
+    reap(w);
+    assert_int_equal(r.op.result, 1);
+    assert_int_equal(l.op.result, -ECANCELED);
+    assert_int_equal(l.op.state, OP_IDLE);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+/* ---- polls ---- */
+
+static void a_level_poll_fires_every_wait_while_readable(void **state)
+{
+    WORLD;
+    for (int owned = 0; owned < 2; owned++) {
+        int fd[2];
+        char buf[4];
+        make_pair(w, fd);
+        if (owned)
+            own(w, fd[0]);
+        struct test_op l = poll_op(fd[0], OP_IN, OP_LEVEL);
+        submit(w, &l);
+        assert_quiet(w);
+        assert_int_equal(w->calls->send(w->b, fd[1], "x", 1), 1);
+        for (int i = 1; i <= 5; i++) {
+            assert_int_equal(turn(w, NS_PER_S), 1);
+            assert_int_equal(l.done, i);
+            assert_int_equal(l.op.result, OP_IN);
+            assert_int_equal(w->b->pending, 1);
+        }
+        assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), 1);
+        assert_quiet(w);
+        assert_int_equal(w->calls->send(w->b, fd[1], "x", 1), 1);
+        assert_int_equal(turn(w, NS_PER_S), 1);
+        assert_int_equal(cancel(w, &l), 0);
+        assert_int_equal(w->b->pending, 0);
+        assert_quiet(w);
+        /* It may also go between firing and being reaped. */
+        l.done = 0;
+        submit(w, &l);
+        for (int i = 0; l.op.state != OP_FINISHED && i < 10; i++)
+            assert_int_equal(w->cls->wait(w->b, 0), 0);
+        assert_int_equal(cancel(w, &l), 0);
+        reap(w);
+        assert_int_equal(l.done, 0);
+        assert_quiet(w);
+        close_fd(w, fd[0]);
+        close_fd(w, fd[1]);
+    }
+    world_close(w);
+}
+
+static void level_polls_of_both_directions_are_apart(void **state)
+{
+    WORLD;
+    int fd[2];
+    make_pair(w, fd);
+    struct test_op in = poll_op(fd[0], OP_IN, OP_LEVEL), out = poll_op(fd[0], OP_OUT, OP_LEVEL);
+    submit(w, &in);
+    submit(w, &out);
+    assert_int_equal(turn(w, NS_PER_S), 1);
+    assert_int_equal(out.done, 1);
+    assert_int_equal(cancel(w, &out), 0);
+    assert_quiet(w);
+    assert_int_equal(w->calls->send(w->b, fd[1], "x", 1), 1);
+    assert_int_equal(turn(w, NS_PER_S), 1);
+    assert_int_equal(in.done, 1);
+    assert_int_equal(cancel(w, &in), 0);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void a_poll_tells_which_direction_holds(void **state)
+{
+    WORLD;
+    for (int owned = 0; owned < 2; owned++) {
+        int fd[2];
+        make_pair(w, fd);
+        if (owned)
+            own(w, fd[0]);
+        struct test_op p = poll_op(fd[0], OP_IN | OP_OUT, 0);
+        submit(w, &p);
+        run_until(w, &p, 1);
+        assert_int_equal(p.op.result, OP_OUT);
+        struct test_op q = poll_op(fd[0], OP_IN, 0);
+        submit(w, &q);
+        assert_quiet(w);
+        close_fd(w, fd[1]);
+        run_until(w, &q, 1);
+        assert_int_equal(q.op.result, OP_IN);
+        struct test_op none = poll_op(fd[0], 0, 0);
+        submit(w, &none);
+        run_until(w, &none, 1);
+        assert_int_equal(none.op.result, -EINVAL);
+        close_fd(w, fd[0]);
+    }
+    world_close(w);
+}
+
+/* ---- numbers that are used again ---- */
+
+static void a_raw_number_may_mean_another_file(void **state)
+{
+    WORLD;
+    for (int watched = 0; watched < 2; watched++) {
+        int a[2], b[2];
+        make_pair(w, a);
+        struct test_op l = poll_op(a[0], OP_IN, OP_LEVEL);
+        submit(w, &l);
+        if (watched)
+            assert_quiet(w);
+        assert_int_equal(cancel(w, &l), 0);
+        /* Closed without a word to the backend, as anybody may do with his own descriptor. */
+        if (is_sim(w))
+            close_fd(w, a[0]);
+        else
+            close(a[0]);
+        make_pair(w, b);
+        int fresh = b[0] == a[0] ? 0 : 1;
+        assert_int_equal(b[fresh], a[0]);
+        submit(w, &l);
+        assert_quiet(w);
+        assert_int_equal(w->calls->send(w->b, b[!fresh], "x", 1), 1);
+        assert_int_equal(turn(w, NS_PER_S), 1);
+        assert_int_equal(l.done, 1);
+        assert_int_equal(cancel(w, &l), 0);
+        l.done = 0;
+        close_fd(w, a[1]);
+        close_fd(w, b[0]);
+        close_fd(w, b[1]);
+    }
+    world_close(w);
+}
+
+static void a_one_time_wait_survives_the_reuse_of_its_number(void **state)
+{
+    WORLD;
+    for (int round = 0; round < 4; round++) {
+        int a[2];
+        char buf[4];
+        make_pair(w, a);
+        struct test_op p = poll_op(a[0], OP_IN, 0);
+        submit(w, &p);
+        assert_int_equal(w->calls->send(w->b, a[1], "x", 1), 1);
+        run_until(w, &p, 1);
+        if (round & 1) { /* left in the kernel, armed */
+            assert_int_equal(w->calls->recv(w->b, a[0], buf, 4, 0), 1);
+            submit(w, &p);
+            assert_quiet(w);
+            assert_int_equal(cancel(w, &p), 0);
+        }
+        if (is_sim(w)) {
+            close_fd(w, a[0]);
+            close_fd(w, a[1]);
+        } else {
+            close(a[0]);
+            close(a[1]);
+        }
+    }
+    world_close(w);
+}
+
+static void a_copy_of_a_closed_descriptor_cannot_make_it_spin(void **state)
+{
+    WORLD;
+    if (is_sim(w)) { /* it has no dup */
+        world_close(w);
+        return;
+    }
+    for (int level = 0; level < 2; level++) {
+        int a[2];
+        make_pair(w, a);
+        struct test_op p = poll_op(a[0], OP_IN, level ? OP_LEVEL : 0);
+        submit(w, &p);
+        assert_quiet(w);
+        assert_int_equal(cancel(w, &p), 0);
+        int copy = dup(a[0]);
+        close(a[0]);
+        assert_int_equal(w->calls->send(w->b, a[1], "x", 1), 1);
+        int early = 0;
+        for (int i = 0; i < 5; i++) {
+            int64_t start = coil__clock_real_ns();
+            assert_int_equal(turn(w, 2 * NS_PER_MS), 0);
+            early += coil__clock_real_ns() - start < 2 * NS_PER_MS;
+        }
+        assert_true(early <= 1);
+        close(copy);
+        close(a[1]);
+    }
+    world_close(w);
+}
+
+static void an_owned_number_starts_afresh(void **state)
+{
+    WORLD;
+    char buf[4];
+    for (int round = 0; round < 5; round++) {
+        int a[2];
+        make_pair(w, a);
+        own(w, a[0]);
+        assert_int_equal(w->calls->recv(w->b, a[0], buf, sizeof buf, 0), -EAGAIN);
+        struct test_op r = recv_op(a[0], buf, sizeof buf);
+        submit(w, &r);
+        assert_quiet(w);
+        if (round & 1) /* an edge nobody reaps */
+            assert_int_equal(w->calls->send(w->b, a[1], "x", 1), 1);
+        close_fd(w, a[0]);
+        reap(w);
+        assert_int_equal(r.op.result, -ECANCELED);
+        close_fd(w, a[1]);
+    }
+    assert_int_equal(w->b->fds, 0);
+    world_close(w);
+}
+
+static void owning_needs_an_idle_open_descriptor(void **state)
+{
+    WORLD;
+    int a[2];
+    char buf[4];
+    make_pair(w, a);
+    struct test_op r = recv_op(a[0], buf, sizeof buf);
+    submit(w, &r);
+    assert_int_equal(w->calls->own(w->b, a[0]), -EBUSY);
+    assert_int_equal(cancel(w, &r), 0);
+    assert_int_equal(w->calls->own(w->b, a[0]), 0);
+    assert_int_equal(w->calls->own(w->b, -1), -EBADF);
+    close_fd(w, a[0]);
+    close_fd(w, a[1]);
+    world_close(w);
+}
+
+static void a_bad_descriptor_is_the_ops_result(void **state)
+{
+    WORLD;
+    char buf[4];
+    int bad[] = {-1, 1 << 20, (1 << 24) + 5, INT32_MAX};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct test_op r = recv_op(bad[i], buf, sizeof buf);
+        submit(w, &r);
+        run_until(w, &r, 1);
+        assert_int_equal(r.op.result, -EBADF);
+        assert_true(w->calls->close(w->b, bad[i]) == -EBADF);
+    }
+    int closed = dup(0);
+    close(closed);
+    struct test_op p = poll_op(closed, OP_IN, OP_LEVEL);
+    submit(w, &p);
+    run_until(w, &p, 1);
+    assert_int_equal(p.op.result, -EBADF);
+    assert_int_equal(p.op.state, OP_IDLE);
+    world_close(w);
+}
+
+static void a_call_for_another_kind_of_file_is_an_error(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[4];
+    assert_int_equal(w->calls->pipe(w->b, fd), 0);
+    struct test_op s = send_op(fd[1], "x", 1);
+    submit(w, &s);
+    run_until(w, &s, 1);
+    assert_int_equal(s.op.result, -ENOTSOCK);
+    assert_int_equal(w->calls->recv(w->b, fd[0], buf, 4, 0), -ENOTSOCK);
+    struct test_op level = recv_op(fd[0], buf, 4);
+    level.op.flags = OP_LEVEL;
+    submit(w, &level);
+    run_until(w, &level, 1);
+    assert_int_equal(level.op.result, -EINVAL);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+/* ---- sleeping ---- */
+
+static void a_hangup_nobody_waits_for_does_not_spin(void **state)
+{
+    WORLD;
+    for (int how = 0; how < 3; how++) { /* raw once waited for, raw after a level poll, owned */
+        int fd[2];
+        char buf[4];
+        make_tcp(w, fd);
+        if (how == 2)
+            own(w, fd[0]);
+        struct test_op p = poll_op(fd[0], OP_IN, how == 1 ? OP_LEVEL : 0);
+        submit(w, &p);
+        assert_quiet(w);
+        assert_int_equal(w->calls->send(w->b, fd[0], "unread", 6), 6);
+        turn(w, NS_PER_MS);
+        close_fd(w, fd[1]); /* a reset */
+        if (!p.done)
+            run_until(w, &p, 1);
+        cancel(w, &p);
+        int64_t start = cpu_ns();
+        int early = 0;
+        for (int i = 0; i < 10 && !is_sim(w); i++) {
+            int64_t before = coil__clock_real_ns();
+            assert_int_equal(turn(w, 2 * NS_PER_MS), 0);
+            early += coil__clock_real_ns() - before < 2 * NS_PER_MS;
+        }
+        assert_true(early <= 2);
+        assert_true(cpu_ns() - start < 15 * NS_PER_MS);
+        assert_quiet(w);
+        ssize_t rc = w->calls->recv(w->b, fd[0], buf, sizeof buf, 0);
+        assert_true(rc == 0 || rc == -ECONNRESET);
+        close_fd(w, fd[0]);
+    }
+    world_close(w);
+}
+
+static void timeouts_are_never_early(void **state)
+{
+    WORLD;
+    if (is_sim(w))
+        w->clock.is_virtual =
+            false; /* its sleep, when the loop has nothing imaginary to wait for */
+    int64_t lengths[] = {1, 1000, 100 * NS_PER_US, NS_PER_MS + 1, 3 * NS_PER_MS};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        int64_t start = coil__clock_real_ns();
+        assert_int_equal(w->cls->wait(w->b, lengths[i]), 0);
+        assert_true(coil__clock_real_ns() - start >= lengths[i]);
+    }
+    world_close(w);
+}
+
+static void ring(void *arg)
+{
+    struct inbox *inbox = arg;
+    usleep(2000);
+    coil__inbox_ring(inbox);
+}
+
+static void a_ring_ends_the_sleep(void **state)
+{
+    WORLD;
+    for (int i = 0; i < 3; i++) {
+        struct thread thread;
+        assert_int_equal(coil__thread_start(&thread, "ring", ring, w->inbox), 0);
+        assert_int_equal(w->cls->wait(w->b, -1), 0);
+        coil__thread_join(&thread);
+        assert_int_equal(reap(w), 0);
+    }
+    /* Rings are drained: the next sleep lasts. */
+    coil__inbox_ring(w->inbox);
+    coil__inbox_ring(w->inbox);
+    assert_int_equal(w->cls->wait(w->b, -1), 0);
+    int64_t start = coil__clock_real_ns();
+    assert_int_equal(w->cls->wait(w->b, 2 * NS_PER_MS), 0);
+    assert_true(coil__clock_real_ns() - start >= 2 * NS_PER_MS);
+    world_close(w);
+}
+
+/* ---- counters, memory ---- */
+
+static void counters_are_exact(void **state)
+{
+    WORLD;
+    int a[2], b[2];
+    char buf[4];
+    make_pair(w, a);
+    make_pair(w, b);
+    struct test_op r = recv_op(a[0], buf, 4), s = recv_op(a[0], buf, 4),
+                   l = poll_op(b[0], OP_IN, OP_LEVEL);
+    submit(w, &r);
+    submit(w, &s);
+    submit(w, &l);
+    assert_int_equal(w->b->pending, 3);
+    assert_int_equal(w->b->real_pending, is_sim(w) ? 0 : 3);
+    assert_int_equal(w->b->fds, 2);
+    assert_quiet(w);
+    w->calls->send(w->b, a[1], "x", 1);
+    run_until(w, &r, 1);
+    assert_int_equal(w->b->pending, 2);
+    assert_int_equal(w->b->fds, 2);
+    cancel(w, &s);
+    assert_int_equal(w->b->fds, 1);
+    cancel(w, &l);
+    assert_int_equal(w->b->pending, 0);
+    assert_int_equal(w->b->fds, 0);
+    close_fd(w, a[0]);
+    close_fd(w, a[1]);
+    close_fd(w, b[0]);
+    close_fd(w, b[1]);
+    world_close(w);
+}
+
+/* Everything a small program does; each step may be refused for want of memory, and only for that. */
+static bool small_program(struct world *w)
+{
+    bool whole = true;
+    int fd[2];
+    char buf[64];
+    int rc = w->calls->socketpair(w->b, AF_UNIX, SOCK_STREAM, fd);
+    if (rc < 0) {
+        assert_int_equal(rc, -ENOMEM);
+        return false;
+    }
+    rc = w->calls->own(w->b, fd[0]);
+    assert_true(rc == 0 || rc == -ENOMEM);
+    whole &= rc == 0;
+    struct test_op r = recv_op(fd[0], buf, sizeof buf), l = poll_op(fd[1], OP_OUT, OP_LEVEL);
+    submit(w, &r);
+    submit(w, &l);
+    turn(w, NS_PER_MS);
+    ssize_t sent = w->calls->send(w->b, fd[1], "hello", 5);
+    assert_true(sent == 5 || sent == -ENOMEM);
+    whole &= sent == 5;
+    if (sent == 5 && !r.done)
+        run_until(w, &r, 1);
+    if (r.done) {
+        assert_true(r.op.result == 5 || r.op.result == -ENOMEM);
+        whole &= r.op.result == 5;
+    }
+    if (l.op.state == OP_IDLE) {
+        assert_int_equal(l.op.result, -ENOMEM);
+        whole = false;
+    }
+    int many[40][2], n = 0;
+    struct test_op polls[40];
+    for (; n < 40; n++) {
+        if (w->calls->pipe(w->b, many[n]) < 0) {
+            whole = false;
+            break;
+        }
+        polls[n] = poll_op(many[n][0], OP_IN, 0);
+        submit(w, &polls[n]);
+        turn(w, 1);
+    }
+    for (int i = 0; i < n; i++) {
+        if (polls[i].done) {
+            assert_int_equal(polls[i].op.result, -ENOMEM);
+            whole = false;
+        } else {
+            assert_int_equal(cancel(w, &polls[i]), 0);
+        }
+        close_fd(w, many[i][0]);
+        close_fd(w, many[i][1]);
+    }
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    reap(w);
+    return whole;
+}
+
+static void every_failed_allocation_is_an_error_and_loses_nothing(void **state)
+{
+    const struct backend_class *cls;
+    assert_int_equal(coil__backend_choose(NULL, &cls), 0);
+    for (int all = 0; all < 2; all++) {
+        bool whole = false;
+        for (int n = 1; !whole; n++) {
+            assert_true(n < 1000);
+            struct world world, *w = &world;
+            int64_t live = coil__mem_live();
+            coil__mem_fail_at(n, all);
+            int err = world_try_open(w, cls, 0);
+            if (err < 0) {
+                assert_int_equal(err, -ENOMEM);
+                assert_int_equal(coil__mem_live(), live);
+                coil__mem_fail_at(0, 0);
+                continue;
+            }
+            whole = small_program(w);
+            coil__mem_fail_at(0, 0);
+            world_close(w);
+        }
+    }
+}
+
+static void backends_are_chosen_by_name(void **state)
+{
+    const struct backend_class *cls;
+    assert_int_equal(coil__backend_choose("poll", &cls), 0);
+    assert_ptr_equal(cls, &coil__backend_poll);
+    assert_int_equal(coil__backend_choose("sim", &cls), 0);
+    assert_ptr_equal(cls, &coil__backend_sim);
+    assert_int_equal(coil__backend_choose("auto", &cls), 0);
+    assert_int_equal(coil__backend_choose("kqueue", &cls), -EINVAL);
+    assert_ptr_not_equal(cls, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(recv_completes_when_data_comes),
+        cmocka_unit_test(data_between_eagain_and_submit_is_not_lost),
+        cmocka_unit_test(data_that_was_there_before_owning_is_found),
+        cmocka_unit_test(end_of_stream_comes_after_the_data),
+        cmocka_unit_test(end_of_stream_right_after_a_short_recv_is_seen),
+        cmocka_unit_test(half_close_leaves_the_other_direction),
+        cmocka_unit_test(a_write_error_never_hides_readable_data),
+        cmocka_unit_test(a_partial_send_is_resumed),
+        cmocka_unit_test(a_vector_is_sent_in_order),
+        cmocka_unit_test(several_receives_are_served_in_order),
+        cmocka_unit_test(both_directions_wait_side_by_side),
+        cmocka_unit_test(a_recv_of_nothing_is_no_end_of_stream),
+        cmocka_unit_test(pipes_read_and_write),
+        cmocka_unit_test(datagrams_keep_their_edges_and_their_sender),
+        cmocka_unit_test(connect_meets_accept),
+        cmocka_unit_test(connect_is_refused_where_nobody_listens),
+        cmocka_unit_test(unix_sockets_meet_by_an_abstract_name),
+        cmocka_unit_test(a_storm_of_connections_is_accepted_whole),
+        cmocka_unit_test(accept_tells_when_descriptors_run_out),
+        cmocka_unit_test(cancel_before_completion_takes_the_op_back),
+        cmocka_unit_test(a_finished_op_beats_the_cancel),
+        cmocka_unit_test(cancel_leaves_the_others_of_the_same_descriptor),
+        cmocka_unit_test(close_ends_pending_ops_as_cancelled),
+        cmocka_unit_test(close_keeps_the_result_that_was_there),
+        cmocka_unit_test(a_level_poll_fires_every_wait_while_readable),
+        cmocka_unit_test(level_polls_of_both_directions_are_apart),
+        cmocka_unit_test(a_poll_tells_which_direction_holds),
+        cmocka_unit_test(a_raw_number_may_mean_another_file),
+        cmocka_unit_test(a_one_time_wait_survives_the_reuse_of_its_number),
+        cmocka_unit_test(a_copy_of_a_closed_descriptor_cannot_make_it_spin),
+        cmocka_unit_test(an_owned_number_starts_afresh),
+        cmocka_unit_test(owning_needs_an_idle_open_descriptor),
+        cmocka_unit_test(a_bad_descriptor_is_the_ops_result),
+        cmocka_unit_test(a_call_for_another_kind_of_file_is_an_error),
+        cmocka_unit_test(a_hangup_nobody_waits_for_does_not_spin),
+        cmocka_unit_test(timeouts_are_never_early),
+        cmocka_unit_test(a_ring_ends_the_sleep),
+        cmocka_unit_test(counters_are_exact),
+        cmocka_unit_test(every_failed_allocation_is_an_error_and_loses_nothing),
+        cmocka_unit_test(backends_are_chosen_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
