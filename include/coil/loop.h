@@ -127,6 +127,11 @@ COIL_API int coil_loop_call_soon_context(coil_loop *loop, coil_callback_fn fn, v
 COIL_API int coil_loop_call_soon_threadsafe(coil_loop *loop, coil_callback_fn fn, void *arg,
                                             coil_handle **out);
 
+/* As above, in a copy of `context` (NULL: of the caller's) as it is now: a context object itself stays in its
+ * thread. asyncio: loop.call_soon_threadsafe(..., context=) */
+COIL_API int coil_loop_call_soon_threadsafe_context(coil_loop *loop, coil_callback_fn fn, void *arg,
+                                                    const coil_context *context, coil_handle **out);
+
 /* Make the loop's current or next sleep end at once. Any thread, also a signal handler. */
 COIL_API void coil_loop_wakeup(coil_loop *loop);
 
@@ -139,6 +144,8 @@ COIL_API int coil_loop_call_later(coil_loop *loop, double delay, coil_callback_f
                                   coil_handle **out);
 COIL_API int coil_loop_call_at(coil_loop *loop, double when, coil_callback_fn fn, void *arg,
                                coil_handle **out);
+COIL_API int coil_loop_call_later_context(coil_loop *loop, double delay, coil_callback_fn fn, void *arg,
+                                          coil_context *context, coil_handle **out);
 COIL_API int coil_loop_call_at_context(coil_loop *loop, double when, coil_callback_fn fn, void *arg,
                                        coil_context *context, coil_handle **out);
 

@@ -264,13 +264,19 @@ static int call_at_ns(coil_loop *loop, int64_t when_ns, coil_callback_fn fn, voi
     return 0;
 }
 
-int coil_loop_call_later(coil_loop *loop, double delay, coil_callback_fn fn, void *arg, coil_handle **out)
+int coil_loop_call_later_context(coil_loop *loop, double delay, coil_callback_fn fn, void *arg,
+                                 coil_context *context, coil_handle **out)
 {
     int64_t when;
     if (!(loop = coil__loop_use_current(loop)))
         return no_loop();
     int err = coil__deadline_after(loop, delay, &when);
-    return err ? err : call_at_ns(loop, when, fn, arg, NULL, out);
+    return err ? err : call_at_ns(loop, when, fn, arg, context, out);
+}
+
+int coil_loop_call_later(coil_loop *loop, double delay, coil_callback_fn fn, void *arg, coil_handle **out)
+{
+    return coil_loop_call_later_context(loop, delay, fn, arg, NULL, out);
 }
 
 int coil_loop_call_at_context(coil_loop *loop, double when, coil_callback_fn fn, void *arg,
@@ -377,18 +383,26 @@ static int post_shared(coil_loop *loop, coil_callback_fn fn, void *arg, struct c
     return COIL_ECLOSED;
 }
 
-int coil_loop_call_soon_threadsafe(coil_loop *loop, coil_callback_fn fn, void *arg, coil_handle **out)
+int coil_loop_call_soon_threadsafe_context(coil_loop *loop, coil_callback_fn fn, void *arg,
+                                           const coil_context *context, coil_handle **out)
 {
     struct context_map *map;
     if (!loop && !(loop = coil_get_event_loop()))
         return COIL_ENOLOOP;
-    int err = coil__context_map_clone(coil__context_current()->map, &map);
+    if (!context)
+        context = coil__context_current();
+    int err = coil__context_map_clone(context->map, &map);
     if (!err) {
         err = out ? post_shared(loop, fn, arg, map, out) : post_bare(loop, fn, arg, map);
         if (err)
             coil__context_map_unref(map);
     }
     return err ? (int)coil__fail_plain(err) : 0;
+}
+
+int coil_loop_call_soon_threadsafe(coil_loop *loop, coil_callback_fn fn, void *arg, coil_handle **out)
+{
+    return coil_loop_call_soon_threadsafe_context(loop, fn, arg, NULL, out);
 }
 
 /* ---- cancelling, asking ---- */
