@@ -15,8 +15,6 @@
 #include "base/thread.h"
 #include "loop/loop.h"
 
-void coil__loop_unset(struct coil_loop *loop);
-
 /* Tasks first: their frames use everything else. */
 static const int closing_order[LOOP_PARTS] = {LOOP_PART_TASK, LOOP_PART_NET, LOOP_PART_WORK, LOOP_PART_RUN};
 

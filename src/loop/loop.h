@@ -217,6 +217,8 @@ void coil__loop_settle(struct coil_loop *loop, bool (*settled)(void *arg), void 
 
 /* ---- the end ---- */
 
+/* No thread-current loop of this thread is `loop` any more. */
+void coil__loop_unset(struct coil_loop *loop);
 /* Handles and watches let go of everything; their callbacks never run. */
 void coil__handles_drop(struct coil_loop *loop);
 void coil__watches_drop(struct coil_loop *loop);

@@ -462,6 +462,7 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
     }
     stack->owner = t;
     list_init(&t->scopes);
+    t->number = ++part->number;
     next_name(part);
     if (opts->name)
         set_name(t, opts->name);

@@ -177,6 +177,7 @@ struct coil__task {
     uint32_t cancelling;              /* cancel requests outstanding */
     bool must_cancel;                 /* deliver at the next step */
     bool started, queued;
+    uint64_t number;                  /* which one of its loop; the N of Task-N */
     int64_t parked_ns;                /* debug: since when */
     /* From here on nothing is zeroed at birth: words come when there is something to say. */
     char name[ERROR_NAME_MAX];
@@ -200,6 +201,7 @@ struct task_part {
     size_t tasks_n;
     char last_name[ERROR_NAME_MAX]; /* "Task-7", the last one given */
     unsigned last_digits;
+    uint64_t number;
     struct stack_pool stacks;
 };
 
