@@ -74,7 +74,7 @@ COIL_ASYNC coil_ret coil_to_thread_copy(coil_fn fn, const void *args, size_t n);
  *   Where:    the loop's thread. fn has no context variables of its caller.
  *   Errors:   at the await: what fn returns, COIL_ESHUTDOWN, -EAGAIN (no thread can be had), -ENOMEM.
  *   asyncio:  loop.run_in_executor */
-#define coil_loop_run_in_executor(loop, executor, fn, args, copy)                                  \
+#define coil_loop_run_in_executor(loop, executor, fn, args, copy) \
     coil_run_in_executor_at(__FILE__, __LINE__, (loop), (executor), (fn), (args), (copy))
 COIL_API coil_future *coil_run_in_executor_at(const char *file, int line, coil_loop *loop,
                                               coil_executor *executor, coil_fn fn, const void *args,
@@ -113,8 +113,8 @@ COIL_API void coil_executor_unref(coil_executor *executor);
  *   Where:  any thread.
  *   Errors: in the future: COIL_ESHUTDOWN, -EAGAIN when not one thread can be had, -ENOMEM, -EINVAL.
  *   asyncio: Executor.submit */
-COIL_API coil_thread_future *coil_executor_submit(coil_executor *executor, coil_fn fn, const void *args,
-                                                  size_t copy);
+COIL_API coil_thread_future *coil_executor_submit(coil_executor *executor, coil_fn fn,
+                                                  const void *args, size_t copy);
 
 /* Take no more jobs; with `cancel_futures` cancel what is queued, else it still runs; with `wait` block until
  * the threads have ended. Twice is fine.
@@ -126,14 +126,15 @@ COIL_API int coil_executor_shutdown(coil_executor *executor, bool wait, bool can
 /* The same, blocking at most `timeout` seconds.
  *
  *   Errors: -ETIMEDOUT: some job still runs. -EINVAL for NaN. */
-COIL_API int coil_executor_shutdown_within(coil_executor *executor, double timeout, bool cancel_futures);
+COIL_API int coil_executor_shutdown_within(coil_executor *executor, double timeout,
+                                           bool cancel_futures);
 
 typedef struct {
     size_t size;
-    const char *kind;                    /* "threads" */
+    const char *kind; /* "threads" */
     unsigned threads, idle, threads_max;
-    size_t queued, running;              /* jobs */
-    uint64_t finished;                   /* jobs, since it was made */
+    size_t queued, running; /* jobs */
+    uint64_t finished;      /* jobs, since it was made */
 } coil_executor_stats_t;
 
 /* Its numbers now, from any thread. */
@@ -178,8 +179,8 @@ COIL_API bool coil_thread_future_cancel(coil_thread_future *future);
  *   Errors: -ENOMEM.
  *   asyncio: concurrent.futures.Future.add_done_callback */
 typedef void (*coil_thread_done_fn)(coil_thread_future *future, void *arg);
-COIL_API int coil_thread_future_add_done_callback(coil_thread_future *future, coil_thread_done_fn fn,
-                                                  void *arg);
+COIL_API int coil_thread_future_add_done_callback(coil_thread_future *future,
+                                                  coil_thread_done_fn fn, void *arg);
 
 /* For who works on one of coil_thread_future_new: 1, now it is running; 0, it was cancelled, drop the work.
  *
@@ -211,12 +212,13 @@ COIL_API void coil_thread_future_set_free_result(coil_thread_future *future,
  *   Errors: in the future: the coroutine's own; COIL_ECLOSED if the loop is closed before it could end;
  *           whatever kept the task from being made.
  *   asyncio: run_coroutine_threadsafe */
-#define coil_run_coroutine_threadsafe(loop, fn, arg)                                               \
+#define coil_run_coroutine_threadsafe(loop, fn, arg) \
     coil_run_coroutine_threadsafe_at(__FILE__, __LINE__, (loop), (fn), (arg), 0)
-#define coil_run_coroutine_threadsafe_with(loop, fn, args, n)                                      \
+#define coil_run_coroutine_threadsafe_with(loop, fn, args, n) \
     coil_run_coroutine_threadsafe_at(__FILE__, __LINE__, (loop), (fn), (args), (n))
-COIL_API coil_thread_future *coil_run_coroutine_threadsafe_at(const char *file, int line, coil_loop *loop,
-                                                              coil_fn fn, const void *arg, size_t copy);
+COIL_API coil_thread_future *coil_run_coroutine_threadsafe_at(const char *file, int line,
+                                                              coil_loop *loop, coil_fn fn,
+                                                              const void *arg, size_t copy);
 
 /* A future of `loop` (NULL: the running one) that follows a thread future: its result arrives in the loop, and
  * cancelling either one cancels the other. Never NULL. One reference, yours; takes one of its own on
@@ -225,10 +227,10 @@ COIL_API coil_thread_future *coil_run_coroutine_threadsafe_at(const char *file, 
  *   Where:    the loop's thread.
  *   Errors:   at the await: as the thread future; -ENOMEM, COIL_ENOLOOP, COIL_ECLOSED.
  *   asyncio:  wrap_future */
-#define coil_wrap_future(thread_future, loop)                                                      \
+#define coil_wrap_future(thread_future, loop) \
     coil_wrap_future_at(__FILE__, __LINE__, (thread_future), (loop))
-COIL_API coil_future *coil_wrap_future_at(const char *file, int line, coil_thread_future *thread_future,
-                                          coil_loop *loop);
+COIL_API coil_future *coil_wrap_future_at(const char *file, int line,
+                                          coil_thread_future *thread_future, coil_loop *loop);
 
 #ifdef __cplusplus
 }
