@@ -17,7 +17,7 @@ extern "C" {
 
 enum {
     COIL_RETURN_EXCEPTIONS = 1u << 0, /* errors are results like others */
-    COIL_UNREF = 1u << 1              /* take the caller's references, one for each argument, whatever happens */
+    COIL_UNREF = 1u << 1 /* take the caller's references, one for each argument, whatever happens */
 };
 
 /* Wait for all of them; results in the order of the arguments. `out_results` may be NULL.
@@ -28,15 +28,16 @@ enum {
  *   Errors:   the first one's error, -ECANCELED for a cancelled one; COIL_EWRONGLOOP, COIL_ENOTASK,
  *             -EINVAL, -ENOMEM, and then none of them was touched.
  *   asyncio:  await gather(...) */
-COIL_ASYNC coil_ret coil_gather(coil_future *const *futures, size_t n, coil_ret *out_results, unsigned flags);
+COIL_ASYNC coil_ret coil_gather(coil_future *const *futures, size_t n, coil_ret *out_results,
+                                unsigned flags);
 
 /* The future asyncio's gather returns: its result is a `const coil_ret *`, n results that live as long as
  * the future. Cancelling it cancels all that are not done; it then fails with -ECANCELED once they
  * are. One reference, yours; never NULL. asyncio: gather */
 #define coil_gather_future(futures, n, flags) \
     coil_gather_future_at(__FILE__, __LINE__, (futures), (n), (flags))
-COIL_API coil_future *coil_gather_future_at(const char *file, int line, coil_future *const *futures, size_t n,
-                                            unsigned flags);
+COIL_API coil_future *coil_gather_future_at(const char *file, int line, coil_future *const *futures,
+                                            size_t n, unsigned flags);
 
 enum coil_when {
     COIL_ALL_COMPLETED,
@@ -51,8 +52,8 @@ enum coil_when {
  *   Cancel:   returns -ECANCELED; the futures are not touched.
  *   Errors:   -EINVAL for n == 0, for a NaN and an unknown `when`; COIL_EWRONGLOOP, COIL_ENOTASK, -ENOMEM.
  *   asyncio:  wait */
-COIL_ASYNC coil_ret coil_wait(coil_future *const *futures, size_t n, double timeout, enum coil_when when,
-                              bool *out_done);
+COIL_ASYNC coil_ret coil_wait(coil_future *const *futures, size_t n, double timeout,
+                              enum coil_when when, bool *out_done);
 
 /* Wait for one for at most `timeout` seconds, then cancel it and wait for its end; its result, or
  * -ETIMEDOUT. One that answers the cancel with a value or another error has that returned.

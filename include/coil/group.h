@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 typedef struct {
-    void *priv_[14];
+    void *priv_[12];
 } coil_group;
 
 /* A group that lasts until the end of the block. */
@@ -44,8 +44,9 @@ COIL_API coil_group coil_group_begin_at(const char *file, int line);
  *           after it was left, COIL_ENOTASK. What else keeps a child from being made (-ENOMEM) counts as a child
  *           that failed.
  *   asyncio: TaskGroup.create_task */
-COIL_API coil_task *coil_group_create_task_at(const char *file, int line, coil_group *group, coil_fn fn,
-                                              const void *arg, size_t copy, const coil_task_opts *opts);
+COIL_API coil_task *coil_group_create_task_at(const char *file, int line, coil_group *group,
+                                              coil_fn fn, const void *arg, size_t copy,
+                                              const coil_task_opts *opts);
 #define coil_group_create_task(group, fn, arg) \
     coil_group_create_task_at(__FILE__, __LINE__, (group), (fn), (arg), 0, NULL)
 #define coil_group_create_task_with(group, fn, args, n) \

@@ -26,13 +26,13 @@ typedef struct {
 
 /* Enter a scope that lasts until the end of the block, at most `delay` seconds: COIL_FOREVER for no limit, <= 0
  * for a cancel in the next turn. */
-#define coil_timeout(name, delay)                                             \
-    coil_timeout_scope name __attribute__((cleanup(coil_timeout_leave)));     \
+#define coil_timeout(name, delay)                                         \
+    coil_timeout_scope name __attribute__((cleanup(coil_timeout_leave))); \
     (void)coil_timeout_enter(&name, (delay))
 
 /* The same with a point in time on coil_loop_time. */
-#define coil_timeout_at(name, when)                                           \
-    coil_timeout_scope name __attribute__((cleanup(coil_timeout_leave)));     \
+#define coil_timeout_at(name, when)                                       \
+    coil_timeout_scope name __attribute__((cleanup(coil_timeout_leave))); \
     (void)coil_timeout_enter_at(&name, (when))
 
 /* What the macros call. A scope that cannot be kept cancels its task at once and exit says why, so the

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * shield.c: waiting for something without the power to cancel it.
+ *
+ *     inner done  --slot--> outer done                 the common way
+ *     outer done  --slot--> inner still pending:       somebody cancelled outer
+ *                           watch it only to report what it fails with
+ *
+ * Always true:
+ *   - the inner future is kept as long as the shield, and the shield while it watches the inner one;
+ *   - a shield that reports is one of at most one for each inner future, whoever else shielded it.
+ *
+ * Runs on the loop's thread. Elsewhere: the way through the ring (watch.c). */
+#include "combine/distinct.h"
+#include "combine/outer.h"
+#include "combine/watch.h"
+
+#include <coil/combine.h>
+
+struct shield {
+    coil_future outer; /* first: the class gets this */
+    struct watch inner_done, outer_done;
+};
+
+static void shield_destroy(coil_future *f)
+{
+    struct shield *s = (struct shield *)f;
+    /* The value stays the inner one's to free, unless somebody took it from here. */
+    coil_future *inner = s->inner_done.future;
+    if (coil__outer_was_taken(f) && inner)
+        inner->retrieved = true;
+    coil__watch_end(&s->inner_done);
+    /* outer_done keeps the outer future, so it has ended before. */
+    outer_free(f);
+}
+
+static const struct future_class shield_class = {
+    .name = "shield",
+    .destroy = shield_destroy,
+};
+
+/* ---- the inner one ends first ---- */
+
+static void copy_state(coil_future *outer, coil_future *inner)
+{
+    coil_ret result = inner->result;
+    if (!coil_iserr(result))
+        coil__future_finish(outer, result, NULL);
+    else if (inner->state == COIL_FUTURE_CANCELLED)
+        coil__future_finish(outer, -ECANCELED, coil__future_take_error(inner));
+    else
+        outer_fail(outer, result, coil__future_take_error(inner));
+}
+
+static void inner_told(struct watch *w)
+{
+    struct shield *s = w->owner;
+    if (!future_done(&s->outer))
+        copy_state(&s->outer, w->future);
+    coil_unref(&s->outer); /* the reference for the sake of this watch */
+}
+
+/* ---- the outer one ends first ---- */
+
+static void report_told(struct watch *w)
+{
+    struct shield *s = w->owner;
+    coil_future *inner = w->future;
+    if (outer_has_failed(inner)) {
+        coil_ret code = inner->result;
+        struct error_record *error = coil__future_take_error(inner);
+        coil__loop_report(s->outer.loop, "exception in shielded future", code,
+                          coil__error_show(error, code), inner);
+        coil__error_unref(error);
+    }
+    coil_unref(&s->outer);
+}
+
+/* Another shield that already reports for this future. */
+static struct watch *find_reporter(coil_future *inner)
+{
+    LIST_FOREACH(link, &inner->callbacks) {
+        struct watch *w = container_of(container_of(link, struct future_callback, link),
+                                       struct watch, cb);
+        if (coil__is_watch(&w->cb) && w->fn == report_told)
+            return w;
+    }
+    return NULL;
+}
+
+static void outer_told(struct watch *w)
+{
+    struct shield *s = w->owner;
+    struct watch *inner = &s->inner_done;
+    if (inner->state == WATCH_WATCHING) {
+        struct watch *other = find_reporter(inner->future);
+        if (other) {
+            struct shield *old = other->owner;
+            coil__watch_end(other);
+            coil_unref(&old->outer);
+        }
+        /* To the end of the line, as one that is added now. */
+        future_unwatch(&inner->cb);
+        inner->fn = report_told;
+        coil__future_watch(inner->future, &inner->cb);
+    }
+    coil__watch_end(w);
+}
+
+/* ---- making one ---- */
+
+static int shield_new(const char *file, int line, coil_future *inner, coil_future **out)
+{
+    coil_loop *loop = NULL;
+    int err = coil__check_members(&inner, 1, &loop);
+    if (err)
+        return err;
+    if (future_done(inner)) {
+        *out = coil_ref(inner);
+        return 0;
+    }
+    struct shield *s = (struct shield *)coil__future_new(loop, &shield_class, sizeof *s, file,
+                                                         line);
+    if (!s)
+        return (int)coil__fail_plain(-ENOMEM);
+    if (coil__loop_hold(loop, 2) < 0) {
+        coil_unref(&s->outer);
+        return (int)coil__fail_plain(-ENOMEM);
+    }
+    s->outer.free_result = coil__outer_untaken;
+    coil_ref(&s->outer);
+    coil__watch_start(&s->inner_done, loop, inner, inner_told, s);
+    coil__watch_start(&s->outer_done, loop, &s->outer, outer_told, s);
+    *out = &s->outer;
+    return 0;
+}
+
+coil_future *coil_shield_future_at(const char *file, int line, coil_future *future)
+{
+    coil_future *outer;
+    int err = shield_new(file, line, future, &outer);
+    return err ? coil__future_failed(err) : outer;
+}
+
+coil_ret coil_shield(coil_future *future)
+{
+    coil_future *outer;
+    coil_ret rc = coil__can_wait();
+    if (rc == 0)
+        rc = shield_new(__FILE__, __LINE__, future, &outer);
+    if (coil_iserr(rc))
+        return rc;
+    rc = coil_await_future(outer);
+    coil_unref(outer);
+    return rc;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * watch.h: being told, through the ready ring, that a future is done or that a time has come.
+ *
+ *     future done --> slot queued --next turn--> fn(watch)        asyncio's add_done_callback
+ *     time come   --> slot queued --this turn--> fn(alarm)        asyncio's call_at
+ *
+ * Everything in this folder waits for several things at once and stands on these two. The way through
+ * the ring is asyncio's, so that what happens in which turn is asyncio's too.
+ *
+ * Always true:
+ *   - a watch or alarm that is not NONE has one room on the ring, so that being told cannot fail;
+ *   - after end, fn is not called any more, even if its slot was queued already;
+ *   - a watch keeps its future alive from start to end. */
+#ifndef COIL_COMBINE_WATCH_H
+#define COIL_COMBINE_WATCH_H
+
+#include "task/task.h"
+
+#include <coil/future.h>
+
+/*     NONE --start--> WATCHING --future done--> QUEUED --turn--> TOLD
+ *       ^                 |                        |              |
+ *       +-----------------+---------- end ---------+--------------+          */
+enum watch_state { WATCH_NONE, WATCH_WATCHING, WATCH_QUEUED, WATCH_TOLD };
+
+struct watch {
+    struct future_callback cb;
+    coil_future *future; /* counted */
+    coil_loop *loop;     /* whose ring */
+    void (*fn)(struct watch *w);
+    void *owner;       /* for fn */
+    uint64_t position; /* of the slot, while QUEUED */
+    enum watch_state state;
+};
+
+/* Call fn(w) a turn after the future is done; at once queued if it is done already. The caller has held
+ * a room (coil__loop_hold), which passes to the watch. */
+void coil__watch_start(struct watch *w, coil_loop *loop, coil_future *future,
+                       void (*fn)(struct watch *w), void *owner);
+/* Only keep the future, as one that was TOLD does; needs no room. */
+void coil__watch_keep(struct watch *w, coil_future *future);
+/* Is this callback one of ours? */
+bool coil__is_watch(const struct future_callback *cb);
+/* Forget it, in whatever state; a zeroed watch is fine. */
+void coil__watch_end(struct watch *w);
+
+/*     NONE --init--> IDLE --set--> SET --time--> QUEUED --turn--> NONE
+ *       ^              |            |               |
+ *       +--------------+---- end ---+---------------+                        */
+enum alarm_state { ALARM_NONE, ALARM_IDLE, ALARM_SET, ALARM_QUEUED };
+
+struct alarm {
+    struct timer timer;
+    coil_loop *loop;
+    void (*fn)(struct alarm *a);
+    uint64_t position; /* of the slot, while QUEUED */
+    enum alarm_state state;
+};
+
+/* Takes a room: 0 or -ENOMEM. */
+int coil__alarm_init(struct alarm *a, coil_loop *loop, void (*fn)(struct alarm *a));
+/* Call fn(a) at that time; `seq` is its place among equals. 0 or -ENOMEM, and then it stays IDLE. */
+int coil__alarm_set(struct alarm *a, int64_t when_ns, uint64_t seq);
+/* Call fn(a) in the next turn. */
+void coil__alarm_now(struct alarm *a);
+/* Forget it, in whatever state; a zeroed alarm is fine. */
+void coil__alarm_end(struct alarm *a);
+
+#endif
