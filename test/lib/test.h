@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test.h: what a test includes first: cmocka, the harness, and our own helpers. */
+#ifndef TEST_LIB_TEST_H
+#define TEST_LIB_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <coil/testing.h>
+
+/* Calls fn again and again, failing its first allocation, its second, ... until a call meets no failure.
+ * What fn makes of the failures is its own business: it must give back what it took. Returns how many
+ * allocations were failed; 0 where the library does not count them. */
+int sweep_allocations(void (*fn)(void *arg), void *arg);
+
+/* The code of the last error, for assertions. */
+#define last_code() (coil_last_error() ? coil_last_error()->code : 0)
+
+#endif
