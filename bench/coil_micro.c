@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * coil_micro.c: what one operation of the loop costs: coil_micro MODE N
+ *
+ * Prints nanoseconds of CPU for each operation. bench.py runs it beside its peers and compares. */
+#include <coil.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static long n;
+
+static double cpu_s(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+}
+
+static coil_ret nothing(void *arg)
+{
+    return (coil_ret)arg;
+}
+
+static void ignore(void *arg)
+{
+    (void)arg;
+}
+
+static coil_ret yielder(void *arg)
+{
+    for (long i = (long)(intptr_t)arg; i > 0; i--)
+        coil_ignore(coil_sleep(0));
+    return 0;
+}
+
+static void yields(long tasks_n)
+{
+    coil_task *tasks[1000];
+    for (long i = 0; i < tasks_n; i++)
+        tasks[i] = coil_create_task(yielder, (void *)(intptr_t)(n / tasks_n));
+    coil_ignore(coil_gather(tasks, (size_t)tasks_n, NULL, COIL_UNREF));
+}
+
+static void switch2(void)
+{
+    yields(2);
+}
+
+static void switch1000(void)
+{
+    yields(1000);
+}
+
+static void spawn(void)
+{
+    for (long i = 0; i < n; i++)
+        coil_ignore(coil_join(coil_create_task(nothing, NULL)));
+}
+
+static void spawn_batch(void)
+{
+    coil_task *tasks[1000];
+    for (long i = 0; i < n; i += 1000) {
+        for (int k = 0; k < 1000; k++)
+            tasks[k] = coil_create_task(nothing, NULL);
+        for (int k = 0; k < 1000; k++)
+            coil_ignore(coil_join(tasks[k]));
+    }
+}
+
+static void call_soon(void)
+{
+    for (long i = 0; i < n; i += 1000) {
+        for (int k = 0; k < 1000; k++)
+            coil_loop_call_soon(NULL, ignore, NULL, NULL);
+        coil_ignore(coil_sleep(0));
+    }
+}
+
+static void timer_cancel(void)
+{
+    for (long i = 0; i < n; i++) {
+        coil_handle *handle;
+        coil_loop_call_later(NULL, 1000, ignore, NULL, &handle);
+        coil_handle_cancel(handle);
+        coil_handle_unref(handle);
+    }
+}
+
+static void timer_expire(void)
+{
+    for (long i = 0; i < n; i++)
+        coil_loop_call_later(NULL, (double)(i * 7919 % n) * 1e-9, ignore, NULL, NULL);
+    coil_ignore(coil_sleep((double)n * 1e-9));
+}
+
+static const struct {
+    const char *name;
+    void (*fn)(void);
+} modes[] = {{"switch2", switch2},           {"switch1000", switch1000},     {"spawn", spawn},
+             {"spawn_batch", spawn_batch},   {"call_soon", call_soon},       {"timer_cancel", timer_cancel},
+             {"timer_expire", timer_expire}};
+
+static coil_ret main_task(void *arg)
+{
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        if (strcmp(modes[i].name, arg) != 0)
+            continue;
+        double before = cpu_s();
+        modes[i].fn();
+        printf("%.2f\n", (cpu_s() - before) / (double)n * 1e9);
+        return 0;
+    }
+    return coil_fail(-EINVAL, "no such mode: %s", (char *)arg);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3 || (n = atol(argv[2])) < 1000) {
+        fprintf(stderr, "usage: coil_micro MODE N\n");
+        return 2;
+    }
+    return coil_report(coil_run(main_task, argv[1]));
+}

@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * httpd.c: a static HTTP/1.1 file server: httpd ADDRESS:PORT DIRECTORY
+ *
+ * One task a connection, read top to bottom: read a request, answer it, again. What to look at:
+ *   - deadlines are scopes around whatever waits inside (read_request, send_file);
+ *   - files are opened and read on threads (coil_to_thread), so a slow disk stalls one client;
+ *   - SIGTERM stops accepting, wakes idle connections, lets busy ones finish their answer, and
+ *     aborts what is left after DRAIN_S seconds (main_task);
+ *   - every buffer has a size: a client costs a stack page or three, and CHUNK bytes while it downloads.
+ *
+ * Parsing is llhttp's. Files are opened beneath the directory by the kernel (openat2), so neither ".." nor a
+ * symbolic link leads out. */
+#include <coil.h>
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <llhttp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    IN_BYTES = 4096,         /* read at once; also all that is held of a pipeline */
+    PATH_BYTES = 2048,       /* of a request's target: longer is 414 */
+    HEAD_BYTES = 16384,      /* of a request's head: more is 431 */
+    BODY_BYTES = 1 << 20,    /* of a request's body, which is thrown away: more is 413 */
+    CHUNK = 65536,           /* of a file, held while it is sent */
+};
+static const double IDLE_S = 15, HEAD_S = 10, SEND_S = 30, DRAIN_S = 10;
+
+struct site {
+    int root;         /* the directory, open */
+    bool draining;
+    struct client *clients; /* all connections, a list */
+};
+
+struct client {
+    struct client *next, **back;
+    struct site *site;
+    coil_task *task;  /* serves it; borrowed, it is us */
+    bool idle;        /* between two requests: may be cancelled at once */
+    coil_reader *reader;
+    coil_writer *writer;
+
+    char in[IN_BYTES];
+    size_t in_at, in_n; /* what of `in` is not parsed yet */
+
+    /* the request */
+    llhttp_t parser;
+    size_t head_n, target_n;
+    uint64_t body_n;
+    char target[PATH_BYTES];
+    char field[16], range[64];
+    size_t field_n, range_n;
+    bool complete;
+    int refuse;        /* a status to answer with instead, 0 for none */
+};
+
+/* ---- the parser's callbacks: they copy what we need and count the rest ---- */
+
+static int append(char *to, size_t *n, size_t size, const char *at, size_t more)
+{
+    if (*n + more >= size)
+        return -1;
+    memcpy(to + *n, at, more);
+    *n += more;
+    to[*n] = 0;
+    return 0;
+}
+
+static int on_url(llhttp_t *p, const char *at, size_t n)
+{
+    struct client *c = p->data;
+    if (append(c->target, &c->target_n, sizeof c->target, at, n) < 0)
+        c->refuse = 414;
+    return c->refuse ? HPE_USER : 0;
+}
+
+static int count_head(struct client *c, size_t n)
+{
+    c->head_n += n + 2;
+    if (c->head_n > HEAD_BYTES)
+        c->refuse = 431;
+    return c->refuse ? HPE_USER : 0;
+}
+
+static int on_field(llhttp_t *p, const char *at, size_t n)
+{
+    struct client *c = p->data;
+    if (c->field_n < sizeof c->field && append(c->field, &c->field_n, sizeof c->field, at, n) < 0)
+        c->field_n = sizeof c->field; /* too long to be one that we know */
+    return count_head(c, n);
+}
+
+static int on_value(llhttp_t *p, const char *at, size_t n)
+{
+    struct client *c = p->data;
+    if (c->field_n == 5 && strncasecmp(c->field, "range", 5) == 0 &&
+        append(c->range, &c->range_n, sizeof c->range, at, n) < 0)
+        c->range_n = 0, c->range[0] = 0; /* a range we cannot read is one we may ignore */
+    return count_head(c, n);
+}
+
+static int on_value_complete(llhttp_t *p)
+{
+    ((struct client *)p->data)->field_n = 0;
+    return 0;
+}
+
+static int on_headers_complete(llhttp_t *p)
+{
+    struct client *c = p->data;
+    if (p->content_length > BODY_BYTES)
+        c->refuse = 413;
+    return c->refuse ? HPE_USER : 0;
+}
+
+static int on_body(llhttp_t *p, const char *at, size_t n)
+{
+    struct client *c = p->data;
+    (void)at;
+    if ((c->body_n += n) > BODY_BYTES)
+        c->refuse = 413;
+    return c->refuse ? HPE_USER : 0;
+}
+
+static int on_message_complete(llhttp_t *p)
+{
+    ((struct client *)p->data)->complete = true;
+    return HPE_PAUSED; /* what follows is the next request */
+}
+
+static const llhttp_settings_t settings = {
+    .on_url = on_url,
+    .on_header_field = on_field,
+    .on_header_value = on_value,
+    .on_header_value_complete = on_value_complete,
+    .on_headers_complete = on_headers_complete,
+    .on_body = on_body,
+    .on_message_complete = on_message_complete,
+};
+
+/* ---- reading a request ---- */
+
+/* Feeds the parser what is in `in`; true once the request is complete or must be refused. */
+static bool parse(struct client *c)
+{
+    const char *at = c->in + c->in_at;
+    enum llhttp_errno e = llhttp_execute(&c->parser, at, c->in_n);
+    size_t used = e == HPE_OK ? c->in_n : (size_t)(llhttp_get_error_pos(&c->parser) - at);
+    c->in_at += used;
+    c->in_n -= used;
+    if (e != HPE_OK && e != HPE_PAUSED && !c->refuse)
+        c->refuse = 400;
+    return c->complete || c->refuse;
+}
+
+/* 1: a request is there (or c->refuse says what to answer), 0: the client is gone or was idle for too long. */
+static coil_ret read_request(struct client *c)
+{
+    llhttp_init(&c->parser, HTTP_REQUEST, &settings);
+    c->parser.data = c;
+    c->head_n = c->target_n = c->field_n = c->range_n = 0;
+    c->body_n = 0;
+    c->range[0] = 0;
+    c->complete = false;
+    c->refuse = 0;
+
+    coil_ret rc = 0;
+    coil_timeout(deadline, IDLE_S);
+    bool begun = c->in_n > 0;
+    while (c->in_n == 0 || !parse(c)) {
+        c->idle = !begun;
+        c->in_at = 0;
+        rc = coil_reader_read(c->reader, c->in, sizeof c->in);
+        c->idle = false;
+        if (rc <= 0)
+            break;
+        c->in_n = (size_t)rc;
+        if (!begun) { /* from the first byte on it must be quick */
+            begun = true;
+            coil_ignore(coil_timeout_reschedule(&deadline, coil_loop_time(NULL) + HEAD_S));
+        }
+    }
+    rc = coil_timeout_exit(&deadline, rc);
+    if (rc == -ETIMEDOUT && begun) {
+        c->refuse = 408;
+        return 1;
+    }
+    if (rc == -ETIMEDOUT || rc == -ECONNRESET)
+        return 0;
+    return rc > 0 || (rc == 0 && (c->complete || c->refuse)) ? 1 : rc;
+}
+
+/* ---- answering ---- */
+
+static const char *reason(int status)
+{
+    switch (status) {
+    case 200: return "OK";
+    case 206: return "Partial Content";
+    case 400: return "Bad Request";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 408: return "Request Timeout";
+    case 413: return "Content Too Large";
+    case 414: return "URI Too Long";
+    case 416: return "Range Not Satisfiable";
+    case 431: return "Request Header Fields Too Large";
+    default: return "Internal Server Error";
+    }
+}
+
+static const char *type_of(const char *path)
+{
+    static const char *const types[][2] = {
+        {".html", "text/html; charset=utf-8"}, {".css", "text/css"}, {".js", "text/javascript"},
+        {".txt", "text/plain; charset=utf-8"}, {".md", "text/markdown; charset=utf-8"},
+        {".json", "application/json"}, {".svg", "image/svg+xml"}, {".png", "image/png"},
+        {".jpg", "image/jpeg"}, {".pdf", "application/pdf"}};
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof types / sizeof types[0]; i++)
+        if (strcmp(dot, types[i][0]) == 0)
+            return types[i][1];
+    return "application/octet-stream";
+}
+
+static coil_ret send_head(struct client *c, int status, bool keep, off_t length, const char *more)
+{
+    char head[768], date[40];
+    time_t now = time(NULL);
+    struct tm tm;
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+    int n = snprintf(head, sizeof head,
+                     "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: coil\r\nContent-Length: %lld\r\n"
+                     "Connection: %s\r\n%s\r\n",
+                     status, reason(status), date, (long long)length, keep ? "keep-alive" : "close", more);
+    return coil_writer_write(c->writer, head, (size_t)n);
+}
+
+static coil_ret send_status(struct client *c, int status, bool keep, const char *more)
+{
+    char body[64], headers[160];
+    int n = snprintf(body, sizeof body, "%d %s\n", status, reason(status));
+    snprintf(headers, sizeof headers, "Content-Type: text/plain\r\n%s", more);
+    coil_ret rc = send_head(c, status, keep, n, headers);
+    if (!coil_iserr(rc) && c->parser.method != HTTP_HEAD)
+        rc = coil_writer_write(c->writer, body, (size_t)n);
+    return rc;
+}
+
+/* The target's path, decoded, relative to the root. False for one that cannot name a file. */
+static bool decode_path(const char *target, char *path, size_t size)
+{
+    size_t n = 0;
+    if (*target++ != '/')
+        return false;
+    while (*target == '/')
+        target++;
+    for (; *target && *target != '?' && *target != '#'; target++) {
+        int byte = (unsigned char)*target;
+        if (byte == '%') {
+            if (!isxdigit((unsigned char)target[1]) || !isxdigit((unsigned char)target[2]))
+                return false;
+            char hex[3] = {target[1], target[2], 0};
+            byte = (int)strtol(hex, NULL, 16);
+            target += 2;
+        }
+        if (byte < 0x20 || byte == 0x7f || n + sizeof "index.html" >= size)
+            return false;
+        path[n++] = (char)byte;
+    }
+    if (n == 0 || path[n - 1] == '/')
+        n += (size_t)sprintf(path + n, "index.html");
+    path[n] = 0;
+    return true;
+}
+
+/* What a thread does for us: open, look, read the first chunk. */
+struct opening {
+    int root, fd;
+    const char *path;
+    struct stat st;
+};
+
+static coil_ret open_file(void *arg)
+{
+    struct opening *o = arg;
+    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    o->fd = (int)syscall(SYS_openat2, o->root, o->path, &how, sizeof how);
+    if (o->fd < 0)
+        return -errno;
+    if (fstat(o->fd, &o->st) == 0 && S_ISREG(o->st.st_mode))
+        return 0;
+    close(o->fd);
+    return -ENOENT;
+}
+
+struct reading {
+    int fd;
+    off_t at;
+    size_t n;
+    char *into;
+};
+
+static coil_ret read_chunk(void *arg)
+{
+    struct reading *r = arg;
+    size_t got = 0;
+    while (got < r->n) {
+        ssize_t n = pread(r->fd, r->into + got, r->n - got, r->at + (off_t)got);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO; /* it shrank under us: what we promised cannot be sent */
+        got += (size_t)n;
+    }
+    return (coil_ret)got;
+}
+
+/* [from, from + length) of an open file; the writer frees each chunk when it is sent. */
+static coil_ret send_file(struct client *c, int fd, off_t from, off_t length)
+{
+    coil_ret rc = 0;
+    while (length > 0 && !coil_iserr(rc)) {
+        size_t n = length < CHUNK ? (size_t)length : CHUNK;
+        struct reading r = {.fd = fd, .at = from, .n = n, .into = malloc(n)};
+        if (!r.into)
+            return -ENOMEM;
+        rc = coil_to_thread(read_chunk, &r);
+        if (!coil_iserr(rc))
+            rc = coil_writer_write_owned(c->writer, r.into, n, free, r.into);
+        if (coil_iserr(rc)) {
+            free(r.into);
+            return rc;
+        }
+        coil_timeout(deadline, SEND_S); /* for each chunk: slow is fine, stuck is not */
+        rc = coil_timeout_exit(&deadline, coil_writer_drain(c->writer));
+        from += (off_t)n;
+        length -= (off_t)n;
+    }
+    return rc;
+}
+
+/* "bytes=a-b" of a file of `size`: 206 with *from and *length, 416, or 200 for what may be ignored. */
+static int read_range(const char *range, off_t size, off_t *from, off_t *length)
+{
+    *from = 0;
+    *length = size;
+    if (strncmp(range, "bytes=", 6) != 0 || strchr(range, ','))
+        return 200;
+    range += 6;
+    char *end;
+    if (*range == '-' && isdigit((unsigned char)range[1])) {
+        long long last = strtoll(range + 1, &end, 10);
+        if (*end)
+            return 200;
+        if (last == 0 || size == 0)
+            return 416;
+        *length = last < size ? last : size;
+        *from = size - *length;
+        return 206;
+    }
+    if (!isdigit((unsigned char)*range))
+        return 200;
+    long long first = strtoll(range, &end, 10), last = size - 1;
+    if (*end++ != '-')
+        return 200;
+    if (*end) {
+        if (!isdigit((unsigned char)*end))
+            return 200;
+        last = strtoll(end, &end, 10);
+        if (*end || last < first)
+            return 200;
+    }
+    if (first >= size)
+        return 416;
+    *from = first;
+    *length = (last < size ? last + 1 : size) - first;
+    return 206;
+}
+
+static coil_ret answer_file(struct client *c, const char *path, bool keep)
+{
+    struct opening o = {.root = c->site->root, .path = path};
+    coil_ret rc = coil_to_thread(open_file, &o);
+    if (rc == -ECANCELED || rc == COIL_EEXIT)
+        return rc;
+    if (coil_iserr(rc))
+        return send_status(c, rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE ? 500 : 404, keep, "");
+
+    off_t from, length;
+    char headers[256];
+    int status = c->range_n ? read_range(c->range, o.st.st_size, &from, &length) : 200;
+    if (status == 200)
+        from = 0, length = o.st.st_size;
+    if (status == 416) {
+        snprintf(headers, sizeof headers, "Content-Range: bytes */%lld\r\n", (long long)o.st.st_size);
+        rc = send_status(c, status, keep, headers);
+    } else {
+        int n = snprintf(headers, sizeof headers, "Content-Type: %s\r\nAccept-Ranges: bytes\r\n", type_of(path));
+        if (status == 206)
+            snprintf(headers + n, sizeof headers - (size_t)n, "Content-Range: bytes %lld-%lld/%lld\r\n",
+                     (long long)from, (long long)(from + length - 1), (long long)o.st.st_size);
+        rc = send_head(c, status, keep, length, headers);
+        if (!coil_iserr(rc) && c->parser.method != HTTP_HEAD)
+            rc = send_file(c, o.fd, from, length);
+    }
+    close(o.fd);
+    return rc;
+}
+
+static coil_ret answer(struct client *c, bool keep)
+{
+    char path[PATH_BYTES];
+    if (c->refuse)
+        return send_status(c, c->refuse, keep, "");
+    if (c->parser.method != HTTP_GET && c->parser.method != HTTP_HEAD)
+        return send_status(c, 405, keep, "Allow: GET, HEAD\r\n");
+    if (!decode_path(c->target, path, sizeof path))
+        return send_status(c, 400, keep, "");
+    return answer_file(c, path, keep);
+}
+
+/* ---- a connection, and the program ---- */
+
+static coil_ret serve_requests(struct client *c)
+{
+    for (bool keep = true; keep;) {
+        coil_ret rc = read_request(c);
+        if (rc <= 0)
+            return rc;
+        keep = !c->refuse && !c->site->draining && llhttp_should_keep_alive(&c->parser);
+        rc = answer(c, keep);
+        if (!coil_iserr(rc)) {
+            coil_timeout(deadline, SEND_S);
+            rc = coil_timeout_exit(&deadline, coil_writer_drain(c->writer));
+        }
+        if (coil_iserr(rc))
+            return rc;
+    }
+    /* Let the client read the last answer: take what it still sends for a moment, then close. */
+    coil_ignore(coil_writer_write_eof(c->writer));
+    coil_timeout(linger, 1.0);
+    coil_ret rc;
+    while ((rc = coil_reader_read(c->reader, c->in, sizeof c->in)) > 0)
+        ;
+    return coil_timeout_exit(&linger, rc);
+}
+
+static coil_ret serve(coil_reader *reader, coil_writer *writer, void *arg)
+{
+    struct site *site = arg;
+    struct client c = {.site = site, .reader = reader, .writer = writer, .task = coil_current_task()};
+    c.next = site->clients;
+    c.back = &site->clients;
+    if (c.next)
+        c.next->back = &c.next;
+    site->clients = &c;
+
+    coil_ret rc = serve_requests(&c);
+    if (rc == -ETIMEDOUT)
+        coil_writer_abort(writer); /* it does not read: what is buffered would wait for it for ever */
+
+    *c.back = c.next;
+    if (c.next)
+        c.next->back = c.back;
+    /* A client that leaves or dawdles is no trouble of ours. */
+    bool theirs = rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT || rc == COIL_EEXIT;
+    return theirs ? 0 : rc;
+}
+
+static int stop_pipe[2];
+
+static void on_signal(int signo)
+{
+    int saved = errno;
+    char byte = (char)signo;
+    (void)!write(stop_pipe[1], &byte, 1);
+    errno = saved;
+}
+
+struct args {
+    char *host, *port;
+    const char *directory;
+};
+
+static coil_ret main_task(void *arg)
+{
+    const struct args *args = arg;
+    struct site site = {.root = open(args->directory, O_DIRECTORY | O_RDONLY | O_CLOEXEC)};
+    if (site.root < 0)
+        return coil_fail(-errno, "%s: %s", args->directory, strerror(errno));
+    coil_server *server;
+    coil_server_opts opts = {.size = sizeof opts, .backlog = 1024};
+    coil_ret rc = coil_start_server_with(serve, &site, args->host, args->port, &opts, &server);
+    if (coil_iserr(rc)) {
+        close(site.root);
+        return rc;
+    }
+    printf("httpd: serving %s on %s:%d (%s)\n", args->directory, args->host, coil_server_port(server),
+           coil_loop_backend(NULL));
+    fflush(stdout);
+
+    coil_ret why = coil_wait_fd(stop_pipe[0], COIL_READ);
+    /* Stopped by a signal or cancelled: either way the clients use `site`, so they end before we do. */
+    site.draining = true;
+    coil_server_close(server);
+    for (struct client *c = site.clients; c; c = c->next)
+        if (c->idle)
+            coil_task_cancel(c->task, "the server is stopping");
+    coil_timeout(deadline, DRAIN_S);
+    rc = coil_timeout_exit(&deadline, coil_server_wait_closed(server));
+    if (coil_iserr(rc)) {
+        coil_server_abort_clients(server);
+        rc = coil_server_wait_closed(server);
+    }
+    if (coil_iserr(why))
+        rc = why;
+    coil_server_free(server);
+    close(site.root);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    char *colon = argc == 3 ? strrchr(argv[1], ':') : NULL;
+    if (!colon) {
+        fprintf(stderr, "usage: httpd ADDRESS:PORT DIRECTORY\n"
+                        "serves the files beneath DIRECTORY; [::1]:8000 for IPv6, port 0 for a free one\n");
+        return 2;
+    }
+    *colon = 0;
+    struct args args = {.host = argv[1], .port = colon + 1, .directory = argv[2]};
+    size_t n = strlen(args.host);
+    if (n > 1 && args.host[0] == '[' && args.host[n - 1] == ']') {
+        args.host[n - 1] = 0;
+        args.host++;
+    }
+    if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+        perror("httpd: pipe");
+        return 1;
+    }
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGTERM, &act, NULL);
+    sigaction(SIGINT, &act, NULL);
+    return coil_report(coil_run(main_task, &args));
+}
