@@ -178,18 +178,6 @@ unsigned coil__thread_in_process(void)
     return n;
 }
 
-struct at_exit {
-    void (*fn)(void *arg);
-    void *arg;
-};
-
-static void run_at_exit(void *p)
-{
-    struct at_exit at = *(struct at_exit *)p;
-    coil__free(p);
-    at.fn(at.arg);
-}
-
 int coil__thread_at_exit(struct thread_key *key, void (*fn)(void *arg), void *arg)
 {
     static struct mutex making = MUTEX_INIT;
@@ -197,7 +185,7 @@ int coil__thread_at_exit(struct thread_key *key, void (*fn)(void *arg), void *ar
         int err = 0;
         coil__mutex_lock(&making);
         if (atomic_load_explicit(&key->state, memory_order_relaxed) == 0) {
-            err = pthread_key_create(&key->key, run_at_exit);
+            err = pthread_key_create(&key->key, fn);
             if (err == 0)
                 atomic_store_explicit(&key->state, 1, memory_order_release);
         }
@@ -205,12 +193,6 @@ int coil__thread_at_exit(struct thread_key *key, void (*fn)(void *arg), void *ar
         if (err)
             return -err;
     }
-    struct at_exit *at = pthread_getspecific(key->key);
-    if (!at && !(at = coil__alloc(sizeof *at)))
-        return -ENOMEM;
-    *at = (struct at_exit){fn, arg};
-    int err = pthread_setspecific(key->key, at);
-    if (err)
-        coil__free(at);
-    return -err;
+    /* NULL would mean that there is nothing to run. */
+    return -pthread_setspecific(key->key, arg ? arg : key);
 }

@@ -59,8 +59,9 @@ unsigned coil__thread_busy(void);
 /* Threads of this process, whoever made them; 0 if the system does not say. Slow: reads a directory. */
 unsigned coil__thread_in_process(void);
 
-/* Runs fn(arg) when the calling thread ends; for what a thread keeps to itself. Returns 0 or -errno.
- * `key` is a zeroed static of the caller, one for each use. */
+/* Runs fn(arg) when the calling thread ends; for what a thread keeps to itself. `key` is a zeroed
+ * static of the caller, one for each use, and always comes with the same fn; a later arg replaces the
+ * earlier, and for NULL fn gets the key. Allocates nothing. Returns 0 or -errno (no keys left). */
 struct thread_key {
     _Atomic int state;
     pthread_key_t key;
