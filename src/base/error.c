@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -84,6 +85,7 @@ void coil__error_init(struct error_record *slot, const char *owner)
 {
     slot->pub = (coil_error){.message = "", .task = ""};
     slot->owner = owner;
+    slot->causes = 0;
     atomic_init(&slot->refs, 0);
 }
 
@@ -101,6 +103,7 @@ static void drop_links(struct error_record *r)
         coil__error_unref(record_of(r->pub.members[i]));
     coil__free((void *)(uintptr_t)r->pub.members);
     r->pub.cause = NULL;
+    r->causes = 0;
     r->pub.members = NULL;
     r->pub.members_n = 0;
 }
@@ -128,6 +131,23 @@ void coil__error_unref(struct error_record *r)
     coil__free(r);
 }
 
+static void drop_thread_links(void *arg)
+{
+    drop_links(arg);
+}
+
+/* A slot got links. The thread's own gives them back when the thread ends. */
+static void keep_links(struct error_record *slot)
+{
+    static struct thread_key key;
+    if (slot == &thread_slot && (slot->pub.cause || slot->pub.members) &&
+        coil__thread_at_exit(&key, drop_thread_links, slot) < 0)
+        drop_links(slot);
+}
+
+/* Takes over a counted cause (NULL: none). */
+static void link_cause(struct error_record *r, struct error_record *cause);
+
 /* A slot starts speaking of a new error. */
 static struct error_record *slot_begin(coil_ret code)
 {
@@ -138,12 +158,22 @@ static struct error_record *slot_begin(coil_ret code)
     return slot;
 }
 
-static void slot_words(struct error_record *slot, const char *fmt, va_list args)
+static void set_words(struct error_record *r, const char *words, bool cut)
 {
-    int n = vsnprintf(slot->text, sizeof slot->text, fmt, args);
-    if (n >= (int)sizeof slot->text)
-        memcpy(slot->text + sizeof slot->text - 4, "...", 4);
-    slot->pub.message = slot->text;
+    size_t n = strnlen(words, sizeof r->text - 1);
+    memcpy(r->text, words, n);
+    r->text[n] = 0;
+    if (cut || words[n])
+        memcpy(r->text + sizeof r->text - 4, "...", 4);
+    r->pub.message = r->text;
+}
+
+/* The arguments may quote what the slot says until now: written elsewhere first. */
+COIL_PRINTF(2, 0) static void slot_words(struct error_record *slot, const char *fmt, va_list args)
+{
+    char words[ERROR_TEXT_MAX];
+    int n = vsnprintf(words, sizeof words, fmt, args);
+    set_words(slot, words, n >= (int)sizeof words);
 }
 
 coil_ret coil__fail_plain(coil_ret code)
@@ -190,7 +220,8 @@ coil_ret coil_fail_from_at(const char *file, int line, coil_ret code, const char
     va_end(args);
     slot->pub.file = file;
     slot->pub.line = line;
-    slot->pub.cause = cause ? &cause->pub : NULL;
+    link_cause(slot, cause);
+    keep_links(slot);
     return code;
 }
 
@@ -217,6 +248,7 @@ static void copy_record(struct error_record *to, const struct error_record *from
     }
     to->pub.members = NULL;
     to->pub.members_n = 0;
+    to->causes = from->causes;
     if (from->pub.cause)
         ref(record_of(from->pub.cause));
     if (from->pub.members_n) {
@@ -240,6 +272,25 @@ static struct error_record *new_record(void)
         atomic_store_explicit(&r->refs, 1, memory_order_relaxed);
     }
     return r;
+}
+
+static void link_cause(struct error_record *r, struct error_record *cause)
+{
+    if (cause && cause->causes + 1 >= ERROR_CAUSES_MAX) {
+        /* Who fails for ever, each time because of the last time, must not grow for ever: a copy of
+         * the cause without what led to it. */
+        struct error_record *last = new_record();
+        if (last) {
+            copy_record(last, cause);
+            coil__error_unref(record_of(last->pub.cause));
+            last->pub.cause = NULL;
+            last->causes = 0;
+        }
+        coil__error_unref(cause);
+        cause = last;
+    }
+    r->pub.cause = cause ? &cause->pub : NULL;
+    r->causes = cause ? cause->causes + 1 : 0;
 }
 
 struct error_record *coil__error_capture(coil_ret code)
@@ -266,8 +317,7 @@ struct error_record *coil__error_cancelled(const char *message)
     struct error_record *r = message ? new_record() : NULL;
     if (r) {
         r->pub.code = -ECANCELED;
-        snprintf(r->text, sizeof r->text, "%s", message);
-        r->pub.message = r->text;
+        set_words(r, message, false);
     }
     return r;
 }
@@ -295,9 +345,8 @@ coil_ret coil__error_restore(const struct error_record *r, coil_ret code)
     }
     if (slot->pub.cause || slot->pub.members)
         drop_links(slot);
-    const char *owner = slot->owner;
     copy_record(slot, r);
-    slot->owner = owner;
+    keep_links(slot);
     return code;
 }
 
@@ -327,8 +376,7 @@ struct error_record *coil__error_group(coil_ret code, const char *message, struc
     if (!r)
         return NULL;
     r->pub.code = code;
-    snprintf(r->text, sizeof r->text, "%s", message);
-    r->pub.message = r->text;
+    set_words(r, message, false);
     r->pub.members = list;
     r->pub.members_n = kept;
     const struct error_record *slot = coil__error_slot();
@@ -356,14 +404,14 @@ struct error_record *coil__error_with_cause(struct error_record *r, coil_ret cod
     if (shared) {
         if (copy->pub.cause)
             coil__error_unref(record_of(copy->pub.cause));
-        copy->pub.cause = &shared->pub;
+        link_cause(copy, shared);
     }
     return copy;
 }
 
 /* ---- for people ---- */
 
-enum { REPORT_DEPTH_MAX = 16 }; /* a chain longer than this is cut; nobody reads on */
+enum { REPORT_DEPTH_MAX = 2 * ERROR_CAUSES_MAX }; /* groups inside groups end there too */
 
 static void print_error(const coil_error *e, int depth)
 {

@@ -17,10 +17,12 @@
 #include <stdarg.h>
 
 enum { ERROR_TEXT_MAX = 160, ERROR_NAME_MAX = 32 };
+enum { ERROR_CAUSES_MAX = 16 }; /* a longer chain loses its oldest; nobody reads on */
 
 struct error_record {
     coil_error pub;          /* what users see; its pointers lead into this record or to static text */
     _Atomic unsigned refs;   /* 0: embedded */
+    unsigned causes;         /* how many hang below this one */
     const char *owner;       /* slot: the task's name, kept by the task; NULL outside of tasks */
     char text[ERROR_TEXT_MAX];
     char task[ERROR_NAME_MAX];
