@@ -184,30 +184,36 @@ coil_context *coil_copy_context(void)
 
 coil_context *coil_context_ref(coil_context *context)
 {
-    context->refs++;
+    if (context->refs++ == 0 && context->pin)
+        context->pin(context, true);
     return context;
 }
 
 void coil_context_unref(coil_context *context)
 {
-    /* refs == 0: embedded in a task, which frees it. */
     if (!context || context->refs == 0 || --context->refs > 0)
         return;
+    if (context->pin) {
+        context->pin(context, false);
+        return;
+    }
     coil__context_map_unref(context->map);
     coil__free(context);
 }
 
 coil_ret coil_context_run(coil_context *context, coil_fn fn, void *arg)
 {
-    if (context->entered)
-        return coil__fail(COIL_ERUNNING, "the context is already entered");
     struct coil_context *before = coil__context_ptr;
+    if (context->entered || context == before)
+        return coil__fail(COIL_ERUNNING, "the context is already entered");
+    coil_context_ref(context); /* fn may drop the last one */
     context->entered = true;
     coil__context_ptr = context;
     coil_ret rc = fn(arg);
     /* fn may have waited: the task floor brought `context` back with us, and now we put back the outer one. */
     coil__context_ptr = before;
     context->entered = false;
+    coil_context_unref(context);
     return rc;
 }
 

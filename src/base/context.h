@@ -16,8 +16,10 @@ struct context_map;
 
 struct coil_context {
     struct context_map *map; /* NULL: empty */
-    unsigned refs;           /* 0: embedded in a task or a frame */
+    unsigned refs;           /* of an embedded one: those besides its owner's */
     bool entered;            /* running somewhere up the stack; entering again is an error */
+    /* NULL: allocated. Embedded in something: the first reference keeps that alive, the last lets it go. */
+    void (*pin)(struct coil_context *context, bool on);
 };
 
 /* The context of what runs in this thread now; NULL means the thread's own. */

@@ -414,6 +414,16 @@ static void run_eagerly(struct task_part *part, struct coil__task *t)
     error_switch(slot);
 }
 
+/* Who refers to a task's own context refers to the task: it lies in there. */
+static void pin_context(struct coil_context *context, bool on)
+{
+    struct coil__task *t = container_of(context, struct coil__task, context);
+    if (on)
+        coil_ref(&t->future);
+    else
+        coil_unref(&t->future);
+}
+
 static coil_task *create(const char *file, int line, coil_fn fn, const void *arg, size_t copy,
                          const coil_task_opts *opts)
 {
@@ -474,6 +484,7 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
         t->context_now = t->shared_context;
     } else {
         t->context.map = context_capture();
+        t->context.pin = pin_context;
         t->context_now = &t->context;
     }
     list_push(&part->tasks, &t->future.all);
