@@ -79,6 +79,8 @@ int coil_loop_close(coil_loop *loop)
     loop->head = loop->tail = loop->batch_end = 0;
     coil__context_map_unref(loop->hub_context.map);
     loop->hub_context.map = NULL;
+    coil__error_unref(loop->raised_error);
+    loop->raised_error = NULL;
     loop->closing = false;
     loop->closed = true;
     return 0;

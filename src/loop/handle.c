@@ -271,7 +271,11 @@ int coil_loop_call_later_context(coil_loop *loop, double delay, coil_callback_fn
     if (!(loop = coil__loop_use_current(loop)))
         return no_loop();
     int err = coil__deadline_after(loop, delay, &when);
-    return err ? err : call_at_ns(loop, when, fn, arg, context, out);
+    if (err)
+        return err;
+    if (delay <= 0)
+        loop_look_next(loop);
+    return call_at_ns(loop, when, fn, arg, context, out);
 }
 
 int coil_loop_call_later(coil_loop *loop, double delay, coil_callback_fn fn, void *arg, coil_handle **out)
@@ -286,7 +290,10 @@ int coil_loop_call_at_context(coil_loop *loop, double when, coil_callback_fn fn,
         return no_loop();
     if (when != when)
         return (int)coil__fail(-EINVAL, "a time must be a number of seconds, not NaN");
-    return call_at_ns(loop, coil__clock_from_seconds(when), fn, arg, context, out);
+    int64_t when_ns = coil__clock_from_seconds(when);
+    if (when_ns <= loop_now_ns(loop))
+        loop_look_next(loop);
+    return call_at_ns(loop, when_ns, fn, arg, context, out);
 }
 
 int coil_loop_call_at(coil_loop *loop, double when, coil_callback_fn fn, void *arg, coil_handle **out)

@@ -191,8 +191,10 @@ void coil_loop_stop(coil_loop *loop)
 
 void coil_loop_raise(coil_loop *loop, coil_ret error)
 {
-    if ((loop || (loop = coil_get_event_loop())) && !loop->raised)
-        loop->raised = coil_iserr(error) ? error : -EINVAL;
+    if ((!loop && !(loop = coil_get_event_loop())) || loop->raised || loop->closed)
+        return;
+    loop->raised = coil_iserr(error) ? error : -EINVAL;
+    loop->raised_error = coil__error_capture(loop->raised);
 }
 
 bool coil_loop_is_running(const coil_loop *loop)

@@ -47,6 +47,8 @@ struct loop_part {
     void (*release)(struct loop_part *part);
 };
 
+struct error_record;
+
 struct coil_loop {
     /* ---- the ready ring ---- */
     struct slot *ring;
@@ -62,10 +64,11 @@ struct coil_loop {
     bool collected;         /* between coil_loop_collect and coil_loop_dispatch */
     bool embedded;          /* a host polls coil_loop_fd */
     bool until_future;      /* run_until_complete: a certain deadlock may be reported */
-    uint8_t idle_turns;     /* turns since the last look at clock and kernel */
+    uint8_t idle_turns;     /* turns since the last look at clock and kernel, or LOOK_NEXT */
     uint64_t look_ticks;    /* clock_ticks() at that look */
     uint64_t look_every;    /* ticks in 50 us */
     coil_ret raised;        /* coil_loop_raise; 0 */
+    struct error_record *raised_error; /* what goes with it; NULL: the code's own words */
     struct coil_context hub_context; /* what callbacks run in: the map their slot captured */
 
     /* ---- the world ---- */
@@ -200,6 +203,13 @@ int coil__deadline_after(struct coil_loop *loop, double delay, int64_t *out_when
 int coil__loop_collect(struct coil_loop *loop, int64_t limit_ns);
 /* Run the batch. Returns how many slots ran. */
 int coil__loop_dispatch(struct coil_loop *loop);
+
+/* Something is due already: look at the clock before the next batch. */
+enum { LOOK_NEXT = 100 };
+static inline void loop_look_next(struct coil_loop *loop)
+{
+    loop->idle_turns = LOOK_NEXT;
+}
 
 /* Called by whoever stands at the end of a batch with work still queued: may the next batch start at
  * once, without a look at clock and kernel? Then it has started. At most 61 turns or 50 us in a row. */

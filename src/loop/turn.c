@@ -136,7 +136,7 @@ int coil__loop_collect(struct coil_loop *loop, int64_t limit_ns)
     int err = coil__loop_open_backend(loop);
     if (err)
         return err;
-    bool busy = loop_ready(loop) > 0 || loop->stopping;
+    bool busy = loop_ready(loop) > 0 || loop->stopping || loop->raised;
     err = loop->clock.is_virtual ? wait_virtual(loop, busy, limit_ns) : wait_real(loop, busy, limit_ns);
     if (err < 0)
         return err;
@@ -222,6 +222,18 @@ void coil__loop_leave(struct coil_loop *loop)
     coil__running_loop = NULL;
 }
 
+/* What coil_loop_raise was given, with its words; 0 if nothing. */
+static int take_raised(struct coil_loop *loop)
+{
+    int err = (int)loop->raised;
+    if (err)
+        coil__error_restore(loop->raised_error, err);
+    coil__error_unref(loop->raised_error);
+    loop->raised = 0;
+    loop->raised_error = NULL;
+    return err;
+}
+
 int coil__loop_run(struct coil_loop *loop)
 {
     int err = coil__loop_enter(loop);
@@ -239,12 +251,7 @@ int coil__loop_run(struct coil_loop *loop)
     loop->may_batch = false;
     loop->stopping = false;
     coil__loop_leave(loop);
-    if (err == 0 && loop->raised) {
-        err = (int)loop->raised;
-        loop->raised = 0;
-        coil__error_restore(NULL, err);
-    }
-    return err;
+    return err ? err : take_raised(loop);
 }
 
 int coil_loop_run_forever(coil_loop *loop)
@@ -317,11 +324,8 @@ int coil_loop_dispatch(coil_loop *loop)
     coil__loop_leave(loop);
     if (loop->embedded)
         host_sleeps(loop);
-    if (loop->raised) {
-        n = (int)coil__error_restore(NULL, loop->raised);
-        loop->raised = 0;
-    }
-    return n;
+    int err = take_raised(loop);
+    return err ? err : n;
 }
 
 int coil_loop_iterate(coil_loop *loop)
