@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-build = sys.argv[1]
+build = os.path.abspath(sys.argv[1])
 words = [w for w in sys.argv[2:] if not w.startswith("--")]
 as_json = "--json" in sys.argv
 ROUNDS = 5
