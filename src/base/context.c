@@ -206,6 +206,8 @@ coil_ret coil_context_run(coil_context *context, coil_fn fn, void *arg)
     struct coil_context *before = coil__context_ptr;
     if (context->entered || context == before)
         return coil__fail(COIL_ERUNNING, "the context is already entered");
+    if (!fn)
+        return coil__fail(-EINVAL, "there is no function to run (NULL)");
     coil_context_ref(context); /* fn may drop the last one */
     context->entered = true;
     coil__context_ptr = context;

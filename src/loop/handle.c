@@ -212,6 +212,11 @@ static void give_out(coil_handle *h, coil_handle **out)
         *out = coil_handle_ref(h);
 }
 
+static int no_function(void)
+{
+    return (int)coil__fail(-EINVAL, "a callback needs a function (NULL)");
+}
+
 static int no_loop(void)
 {
     return (int)coil_last_error()->code;
@@ -222,6 +227,8 @@ int coil_loop_call_soon_context(coil_loop *loop, coil_callback_fn fn, void *arg,
 {
     if (!(loop = coil__loop_use_current(loop)))
         return no_loop();
+    if (coil_unlikely(!fn))
+        return no_function();
     if (!out && !context) {
         struct context_map *map = context_capture();
         if (coil_likely(loop_push_new(loop, fn, arg, map) == 0))
@@ -247,6 +254,8 @@ static int call_at_ns(coil_loop *loop, int64_t when_ns, coil_callback_fn fn, voi
                       coil_handle **out)
 {
     coil_handle *h;
+    if (!fn)
+        return no_function();
     int err = new_kept(loop, fn, arg, context, &h);
     if (err)
         return err;
@@ -396,6 +405,8 @@ int coil_loop_call_soon_threadsafe_context(coil_loop *loop, coil_callback_fn fn,
     struct context_map *map;
     if (!loop && !(loop = coil_get_event_loop()))
         return COIL_ENOLOOP;
+    if (!fn)
+        return no_function();
     if (!context)
         context = coil__context_current();
     int err = coil__context_map_clone(context->map, &map);

@@ -91,6 +91,8 @@ static int add(coil_loop *loop, int fd, uint8_t events, coil_callback_fn fn, voi
 {
     if (!(loop = coil__loop_use_current(loop)))
         return (int)coil_last_error()->code;
+    if (!fn)
+        return (int)coil__fail(-EINVAL, "a callback needs a function (NULL)");
     int err = coil__loop_open_backend(loop);
     if (err)
         return err;

@@ -328,6 +328,8 @@ int coil_future_add_done_callback_context(coil_future *future, coil_done_fn fn, 
     coil_loop *loop = coil__loop_use_current(future->loop);
     if (!loop)
         return (int)coil_last_error()->code;
+    if (!fn)
+        return (int)coil__fail(-EINVAL, "a done-callback needs a function (NULL)");
     if (!coil__task_part(loop) || coil__loop_hold(loop, 1) < 0)
         return (int)coil__fail_plain(-ENOMEM);
     struct done_callback *d = coil__zalloc(sizeof *d);
