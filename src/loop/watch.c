@@ -22,7 +22,8 @@ struct fd_watch {
     struct context_map *map;
     uint64_t position; /* in the ring while queued */
     bool queued;
-    bool removed; /* but the backend has a last word to say */
+    bool removed;   /* but the backend has a last word to say */
+    int64_t failed; /* the backend's last word was this error: what is queued is its report */
 };
 
 static void free_watch(struct fd_watch *w)
@@ -32,10 +33,27 @@ static void free_watch(struct fd_watch *w)
     coil__free(w);
 }
 
+/* The descriptor went away, or never could be waited for; nobody else would learn of it. */
+static void report_failure(struct fd_watch *w)
+{
+    coil_loop *loop = w->loop;
+    coil_exception_context context = {.size = sizeof context,
+                                      .message = "a watched descriptor failed; its callback is removed",
+                                      .code = (coil_ret)w->failed,
+                                      .fd = w->op.fd};
+    list_remove(&w->link);
+    free_watch(w);
+    coil_loop_call_exception_handler(loop, &context);
+}
+
 static void watch_run(void *arg)
 {
     struct fd_watch *w = arg;
     w->queued = false;
+    if (w->failed) {
+        report_failure(w);
+        return;
+    }
     if (w->map)
         w->loop->hub_context.map = coil__context_map_ref(w->map);
     w->fn(w->arg);
@@ -48,16 +66,8 @@ static void watch_ready(struct op *op)
         free_watch(w);
         return;
     }
-    if (op->result < 0) {
-        /* The descriptor went away, or never could be waited for; nobody else would learn of it. */
-        coil__loop_report(w->loop, "a watched descriptor failed; its callback is removed", op->result, NULL,
-                          NULL);
-        list_remove(&w->link);
-        if (w->queued)
-            coil__loop_unpush(w->loop, w->position);
-        free_watch(w);
-        return;
-    }
+    if (op->result < 0)
+        w->failed = op->result;
     if (w->queued)
         return;
     w->queued = true;
@@ -96,7 +106,8 @@ static int add(coil_loop *loop, int fd, uint8_t events, coil_callback_fn fn, voi
     int err = coil__loop_open_backend(loop);
     if (err)
         return err;
-    err = loop->backend->cls->calls.watchable(loop->backend, fd);
+    const struct io_calls *calls = &loop->backend->cls->calls;
+    err = calls->watchable ? calls->watchable(loop->backend, fd) : 0;
     if (err)
         return (int)coil__fail(err, "descriptor %d cannot be watched: %s", fd,
                                err == COIL_EINVALIDSTATE ? "it belongs to a coil socket" : coil_strerror(err));
@@ -158,7 +169,7 @@ void coil_loop_forget_fd(coil_loop *loop, int fd)
         return;
     remove_one(loop, fd, OP_IN);
     remove_one(loop, fd, OP_OUT);
-    if (loop->backend)
+    if (loop->backend && loop->backend->cls->calls.forget)
         loop->backend->cls->calls.forget(loop->backend, fd);
 }
 
