@@ -8,9 +8,10 @@
  *     async def good_practice():
  *         return await loop.run_in_executor(None, compute_squares)
  *
- * A heart beats every 100 ms while each of them works; the largest gap between two beats tells. Its length goes
- * to standard error, for it differs from run to run. The work squares numbers for half a second by
- * the clock on the wall, which goes on in virtual time too. */
+ * A heart beats every 100 ms while each of them works; the largest gap between two beats tells. Its
+ * length goes to standard error, for it differs from run to run; with COIL_DEBUG=1 the loop itself
+ * reports the step that took so long. The work squares numbers for half a second by the clock on the
+ * wall, which goes on in virtual time too. */
 #include <coil.h>
 
 #include <stdio.h>
@@ -48,12 +49,13 @@ static coil_ret good_practice(void *unused)
 static coil_ret heartbeat(void *largest_gap)
 {
     double *largest = largest_gap;
-    for (double last = now();; last = last > 0 ? now() : 0) {
+    for (;;) {
+        double last = now();
         coil_ret rc = coil_sleep(0.1);
-        if (now() - last > *largest)
-            *largest = now() - last;
         if (coil_iserr(rc))
             return rc;
+        if (now() - last > *largest)
+            *largest = now() - last;
     }
 }
 
