@@ -53,10 +53,14 @@ class Job:
             env["COIL_BACKEND"] = self.backend
         began = time.monotonic()
         # A session of its own: on a timeout its children go with it.
-        process = subprocess.Popen(
-            wrapper + self.test["cmd"], env=env, cwd=self.test["workdir"] or None,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True)
+        try:
+            process = subprocess.Popen(
+                wrapper + self.test["cmd"], env=env, cwd=self.test["workdir"] or None,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                start_new_session=True)
+        except OSError as e:
+            self.failures.append(f"could not be started: {e}")
+            return
         late = False
         try:
             out, err = process.communicate(timeout=timeout)
