@@ -94,11 +94,10 @@ static void arm_later(struct scope *s)
 }
 
 /* The alarm has its room; what has passed already is for the next turn, in its place among callbacks. */
-static void set_deadline(struct scope *s)
+static void set_deadline(struct scope *s, int64_t now_ns)
 {
-    coil_loop *loop = s->task->future.loop;
-    s->seq = loop_timer_seq(loop);
-    if (s->when_ns <= loop_now_ns(loop))
+    s->seq = loop_timer_seq(s->task->future.loop);
+    if (s->when_ns <= now_ns)
         coil__alarm_now(&s->alarm);
     else if (coil__current() == s->task)
         arm_later(s);
@@ -131,10 +130,11 @@ static int enter(struct scope *s, bool absolute, double seconds)
         expire(s);
         return err;
     }
+    int64_t now_ns = loop_now_ns(loop);
     s->when_ns = coil__clock_from_seconds(seconds);
     if (!absolute)
-        s->when_ns = clock_add(loop_now_ns(loop), s->when_ns);
-    set_deadline(s);
+        s->when_ns = clock_add(now_ns, s->when_ns);
+    set_deadline(s, now_ns);
     return 0;
 }
 
@@ -284,6 +284,6 @@ int coil_timeout_reschedule(coil_timeout_scope *scope, double when)
     s->alarm = alarm; /* idle or none: nobody points at it yet */
     s->when_ns = when == COIL_FOREVER ? CLOCK_FOREVER : coil__clock_from_seconds(when);
     if (when != COIL_FOREVER)
-        set_deadline(s);
+        set_deadline(s, loop_now_ns(s->task->future.loop));
     return 0;
 }
