@@ -43,6 +43,8 @@ struct loop_part {
     void (*closing)(struct loop_part *part, struct coil_loop *loop);
     /* Adds this floor's numbers; may be NULL. */
     void (*stats)(struct loop_part *part, coil_loop_stats_t *out);
+    /* The context variables of what a report speaks of, NULL if there are none; may be NULL. */
+    struct coil_context *(*context_of)(const coil_exception_context *context);
     /* Last words: give your memory back. Nothing of the loop may be used. */
     void (*release)(struct loop_part *part);
 };

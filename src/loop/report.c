@@ -57,9 +57,16 @@ void coil_loop_call_exception_handler(coil_loop *loop, const coil_exception_cont
         coil_loop_default_exception_handler(loop, context);
         return;
     }
+    struct coil_context *before = coil__context_ptr, *concerned = NULL;
+    for (int i = 0; i < LOOP_PARTS && !concerned; i++)
+        if (loop->parts[i] && loop->parts[i]->context_of)
+            concerned = loop->parts[i]->context_of(context);
+    if (concerned)
+        coil__context_ptr = concerned;
     loop->reporting = true;
     loop->on_exception(loop, context, loop->on_exception_arg);
     loop->reporting = false;
+    coil__context_ptr = before;
 }
 
 void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret code, const coil_error *error,
@@ -73,6 +80,7 @@ void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret cod
 void coil__loop_run_timed(struct coil_loop *loop, slot_fn fn, void *arg)
 {
     int64_t before = coil__clock_real_ns();
+    loop->ran_what[0] = 0;
     fn(arg);
     int64_t took = coil__clock_real_ns() - before;
     if (took < loop->slow_ns)
@@ -81,5 +89,4 @@ void coil__loop_run_timed(struct coil_loop *loop, slot_fn fn, void *arg)
     snprintf(text, sizeof text, "Executing %s took %.3f seconds", loop->ran_what[0] ? loop->ran_what : "a callback",
              (double)took / 1e9);
     coil__loop_report(loop, text, 0, NULL, NULL);
-    loop->ran_what[0] = 0;
 }

@@ -74,6 +74,18 @@ coil_future *coil_ref(coil_future *future)
     return future;
 }
 
+void coil__future_report(coil_future *f, const char *message, coil_ret code, const coil_error *error)
+{
+    coil_exception_context context = {.size = sizeof context,
+                                      .message = message,
+                                      .code = code,
+                                      .error = error,
+                                      .future = f,
+                                      .task = f->is_task ? f : NULL,
+                                      .fd = -1};
+    coil_loop_call_exception_handler(f->loop, &context);
+}
+
 static void report_unretrieved(coil_future *f)
 {
     char text[128];
@@ -83,7 +95,7 @@ static void report_unretrieved(coil_future *f)
     else
         snprintf(text, sizeof text, "%s exception was never retrieved, created at %s:%d", f->cls->name,
                  f->file ? f->file : "?", f->line);
-    coil__loop_report(f->loop, text, f->result, coil__error_show(f->error, f->result), f);
+    coil__future_report(f, text, f->result, coil__error_show(f->error, f->result));
 }
 
 static void destroy(coil_future *f)
@@ -282,8 +294,8 @@ static void done_run(void *arg)
     if (d->context) {
         coil_ret rc = coil_context_run(d->context, call_done, d);
         if (coil_iserr(rc))
-            coil__loop_report(d->loop, "a done-callback was not run: its context is already entered", rc, NULL,
-                              d->future);
+            coil__future_report(d->future, "a done-callback was not run: its context is already entered", rc,
+                                NULL);
     } else {
         d->loop->hub_context.map = d->map;
         d->map = NULL;

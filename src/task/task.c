@@ -52,6 +52,12 @@ static void part_stats(struct loop_part *p, coil_loop_stats_t *out)
     out->stacks_max = part->stacks.high_water;
 }
 
+static struct coil_context *part_context_of(const coil_exception_context *context)
+{
+    coil_task *task = context->task ? context->task : context->future;
+    return task ? coil_task_get_context(task) : NULL;
+}
+
 static void part_release(struct loop_part *p)
 {
     struct task_part *part = container_of(p, struct task_part, part);
@@ -77,7 +83,10 @@ struct task_part *coil__task_part(coil_loop *loop)
         return NULL;
     }
     part->stacks.describe = describe_stack;
-    part->part = (struct loop_part){.closing = part_closing, .stats = part_stats, .release = part_release};
+    part->part = (struct loop_part){.closing = part_closing,
+                                    .stats = part_stats,
+                                    .context_of = part_context_of,
+                                    .release = part_release};
     part->loop = loop;
     memcpy(part->last_name, "Task-0", 7);
     part->last_digits = 1;
@@ -399,6 +408,7 @@ static void abandon(struct coro *co)
     finish(t, -ECANCELED);
     coil__stack_abandon(t->stack);
     t->future.refs++; /* whatever else happens, its memory is never reused */
+    part->stubborn = t;
     coil__coro_exit_to(part->hub);
 }
 
@@ -556,11 +566,13 @@ int coil_task_uncancel(coil_task *task)
 
 static void unwind(struct task_part *part, struct coil__task *t)
 {
-    char text[128];
-    snprintf(text, sizeof text, "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s",
-             t->name, t->future.file ? t->future.file : "?", t->future.line,
-             t->waiting ? t->waiting->cls->what : "its first turn");
-    coil__loop_report(part->loop, text, 0, NULL, &t->future);
+    char text[256];
+    if (!t->silent) {
+        snprintf(text, sizeof text, "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s",
+                 t->name, t->future.file ? t->future.file : "?", t->future.line,
+                 t->waiting ? t->waiting->cls->what : "its first turn");
+        coil__future_report(&t->future, text, 0, NULL);
+    }
 
     part->hub = coro_current();
     if (!t->started) {
@@ -576,6 +588,13 @@ static void unwind(struct task_part *part, struct coil__task *t)
     coil__coro_switch(become(part, t));
     become_hub(part);
     bury(part);
+    if (part->stubborn) {
+        part->stubborn = NULL;
+        snprintf(text, sizeof text, "%s, created at %s:%d, would not end: it went on waiting %d times after "
+                                    "COIL_EEXIT; its stack is lost", t->name,
+                 t->future.file ? t->future.file : "?", t->future.line, CORO_REFUSALS_MAX);
+        coil__future_report(&t->future, text, COIL_EEXIT, NULL);
+    }
 }
 
 static void part_closing(struct loop_part *p, coil_loop *loop)
@@ -584,11 +603,13 @@ static void part_closing(struct loop_part *p, coil_loop *loop)
     (void)loop;
     /* Children were created after their parents: the newest first. */
     struct coil_context *outer = coil__context_ptr;
+    struct error_record *slot = coil__error_slot_ptr; /* the closer's: it may be a task of another loop */
     while (!list_empty(&part->tasks)) {
         struct coil__task *t = container_of(part->tasks.prev, struct coil__task, future.all);
         unwind(part, t);
     }
     coil__context_ptr = outer;
+    error_switch(slot);
     coil__future_drop_queued(part);
 }
 

@@ -133,6 +133,9 @@ coil_future *coil__future_failed(coil_ret error);
  * pending. coil__future_finish(f, -ECANCELED, NULL) makes it cancelled. */
 void coil__future_finish(coil_future *f, coil_ret result, struct error_record *error);
 
+/* A report of the loop's that speaks of this future. */
+void coil__future_report(coil_future *f, const char *message, coil_ret code, const coil_error *error);
+
 /* For loops that close, and futures that go while pending: callbacks that will never run. */
 void coil__future_drop_queued(struct task_part *part);
 void coil__future_drop_callbacks(coil_future *f);
@@ -177,6 +180,7 @@ struct coil__task {
     uint32_t cancelling;              /* cancel requests outstanding */
     bool must_cancel;                 /* deliver at the next step */
     bool started, queued;
+    bool silent; /* made inside a call that tells how it went: not reported when destroyed pending */
     uint64_t number;                  /* which one of its loop; the N of Task-N */
     int64_t parked_ns;                /* debug: since when */
     /* From here on nothing is zeroed at birth: words come when there is something to say. */
@@ -196,6 +200,7 @@ struct task_part {
     struct coil__task *current;
     struct coro *hub;      /* the coroutine that turns the loop (a thread's own stack) */
     struct coil__task *departed; /* finished: the loop's reference is still to be given back, on the loop's stack */
+    struct coil__task *stubborn; /* would not unwind: to be reported, on the loop's stack */
     struct list tasks;     /* live ones, in order of creation, through future.all */
     struct list callbacks; /* done-callbacks that are on the ready ring */
     size_t tasks_n;

@@ -64,9 +64,10 @@ coil_ret coil_loop_run_until_complete_future(coil_loop *loop, coil_future *futur
     struct until u = {.cb = {.fire = until_done}, .loop = loop};
     coil_ref(future);
     coil__future_watch(future, &u.cb);
+    bool before = loop->until_future; /* a run inside a run is refused, and must leave no trace */
     loop->until_future = true;
     coil_ret rc = coil__loop_run(loop);
-    loop->until_future = false;
+    loop->until_future = before;
     future_unwatch(&u.cb);
     if (u.fired && loop->ring)
         coil__loop_unpush(loop, u.position);
@@ -91,7 +92,12 @@ coil_ret coil_loop_run_until_complete_coro(coil_loop *loop, coil_coro *coro)
     }
     coil_task *task = coil_create_task_coro_at(NULL, 0, coro, &(coil_task_opts){.size = sizeof(coil_task_opts),
                                                                                 .loop = loop});
+    /* Whatever becomes of it, the caller hears it from us. */
+    if (!task->immortal)
+        as_task(task)->silent = true;
     coil_ret rc = coil_loop_run_until_complete_future(loop, task);
+    if (future_done(task))
+        task->retrieved = true;
     coil_unref(task);
     return rc;
 }

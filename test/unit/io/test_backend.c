@@ -6,6 +6,9 @@
 #include "base/thread.h"
 #include "io/sim/sim.h"
 
+#include <coil/error.h>
+
+#include <stdlib.h>
 #include <time.h>
 
 #define WORLD                        \
@@ -953,6 +956,303 @@ static void a_bad_descriptor_is_the_ops_result(void **state)
     world_close(w);
 }
 
+static void a_number_closed_behind_our_back_ends_what_waited_on_it(void **state)
+{
+    WORLD;
+    if (is_sim(w)) { /* only calls->close closes there */
+        world_close(w);
+        return;
+    }
+    for (int owned = 0; owned < 2; owned++) {
+        int a[2], b[2];
+        char buf[4];
+        make_pair(w, a);
+        if (owned)
+            own(w, a[0]);
+        struct test_op r = recv_op(a[0], buf, 4), l = poll_op(a[0], OP_IN, OP_LEVEL);
+        submit(w, &r);
+        submit(w, &l);
+        assert_quiet(w);
+        close(a[0]);
+        make_pair(w, b); /* the number is born again */
+        assert_int_equal(b[0], a[0]);
+        own(w, b[0]);
+        reap(w);
+        assert_int_equal(r.op.result, -EBADF);
+        assert_int_equal(l.op.result, -EBADF);
+        submit(w, &r);
+        assert_int_equal(w->calls->send(w->b, b[1], "x", 1), 1);
+        run_until(w, &r, 2);
+        assert_int_equal(r.op.result, 1);
+        close_fd(w, a[1]);
+        close_fd(w, b[0]);
+        close_fd(w, b[1]);
+    }
+    world_close(w);
+}
+
+static void forgetting_a_raw_descriptor_ends_what_waits_on_it(void **state)
+{
+    WORLD;
+    int a[2];
+    char buf[4];
+    make_pair(w, a);
+    assert_int_equal(w->calls->watchable(w->b, a[0]), 0);
+    struct test_op r = recv_op(a[0], buf, 4), l = poll_op(a[0], OP_IN, OP_LEVEL);
+    submit(w, &r);
+    submit(w, &l);
+    assert_quiet(w);
+    w->calls->forget(w->b, a[0]);
+    reap(w);
+    assert_int_equal(r.op.result, -ECANCELED);
+    assert_int_equal(l.op.result, -ECANCELED);
+    assert_int_equal(w->b->pending, 0);
+    assert_int_equal(w->b->fds, 0);
+    own(w, a[0]);
+    assert_int_equal(w->calls->watchable(w->b, a[0]), COIL_EINVALIDSTATE);
+    submit(w, &r);
+    w->calls->forget(w->b, a[0]); /* not of an owned one */
+    assert_int_equal(w->b->pending, 1);
+    close_fd(w, a[0]);
+    close_fd(w, a[1]);
+    reap(w);
+    assert_int_equal(w->calls->watchable(w->b, a[0]), -EBADF);
+    world_close(w);
+}
+
+static void poll_tells_of_a_number_closed_behind_our_back(void **state)
+{
+    struct world world, *w = &world;
+    assert_int_equal(world_try_open(w, &coil__backend_poll, 0), 0);
+    int a[2];
+    char buf[4];
+    make_pair(w, a);
+    struct test_op r = recv_op(a[0], buf, 4), l = poll_op(a[0], OP_IN, OP_LEVEL),
+                   again = recv_op(a[0], buf, 4);
+    submit(w, &r);
+    submit(w, &l);
+    assert_quiet(w);
+    close(a[0]);
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, -EBADF);
+    assert_int_equal(l.op.result, -EBADF);
+    submit(w, &again);
+    run_until(w, &again, 1);
+    assert_int_equal(again.op.result, -EBADF);
+    assert_quiet(w);
+    close_fd(w, a[1]);
+    world_close(w);
+}
+
+static void many_descriptors_come_and_go(void **state)
+{
+    WORLD;
+    enum { N = 60 };
+    static int fd[N][2];
+    static struct test_op op[N];
+    for (int i = 0; i < N; i++) {
+        make_pair(w, fd[i]);
+        op[i] = poll_op(fd[i][0], OP_IN, 0);
+        submit(w, &op[i]);
+    }
+    assert_quiet(w);
+    for (int i = 0; i < N; i += 2)
+        assert_int_equal(cancel(w, &op[i]), 0);
+    assert_quiet(w);
+    assert_int_equal(w->b->fds, N / 2);
+    for (int i = 0; i < N; i++)
+        w->calls->send(w->b, fd[i][1], "x", 1);
+    for (int i = 1; i < N; i += 2) {
+        if (!op[i].done)
+            run_until(w, &op[i], 1);
+        assert_int_equal(op[i].op.result, OP_IN);
+    }
+    for (int i = 0; i < N; i += 2)
+        assert_int_equal(op[i].done, 0);
+    for (int i = 0; i < N; i++) {
+        close_fd(w, fd[i][0]);
+        close_fd(w, fd[i][1]);
+    }
+    world_close(w);
+}
+
+/* ---- a storm ---- */
+
+struct lane {
+    int fd[2]; /* bytes go from 1 to 0 */
+    struct test_op send, recv, level, in, out;
+    uint8_t out_buf[700], in_buf[500];
+    size_t sent, got;
+};
+
+static void lane_open(struct world *w, struct random *random, struct lane *lane)
+{
+    int tcp = random_below(random, 4) == 0;
+    if (tcp)
+        make_tcp(w, lane->fd);
+    else
+        make_pair(w, lane->fd);
+    for (int i = 0; i < 2; i++)
+        if (random_below(random, 3))
+            own(w, lane->fd[i]);
+    lane->sent = lane->got = 0;
+    lane->send.op.state = lane->recv.op.state = lane->level.op.state = lane->in.op.state =
+        lane->out.op.state = OP_IDLE;
+}
+
+static void lane_settle(struct lane *lane)
+{
+    if (lane->send.done) {
+        assert_int_equal(lane->send.done, 1);
+        assert_true(lane->send.op.result > 0 || lane->send.op.result == -ECANCELED);
+        if (lane->send.op.result > 0)
+            lane->sent += (size_t)lane->send.op.result;
+        lane->send.done = 0;
+    }
+    if (lane->recv.done) {
+        assert_int_equal(lane->recv.done, 1);
+        assert_true(lane->recv.op.result > 0 || lane->recv.op.result == -ECANCELED);
+        for (int64_t i = 0; i < lane->recv.op.result; i++)
+            assert_int_equal(lane->in_buf[i], pattern(lane->got + (size_t)i));
+        if (lane->recv.op.result > 0)
+            lane->got += (size_t)lane->recv.op.result;
+        lane->recv.done = 0;
+    }
+}
+
+static void lane_send(struct world *w, struct random *random, struct lane *lane)
+{
+    size_t n = 1 + random_below(random, sizeof lane->out_buf);
+    for (size_t i = 0; i < n; i++)
+        lane->out_buf[i] = pattern(lane->sent + i);
+    if (random_below(random, 2)) {
+        ssize_t rc = w->calls->send(w->b, lane->fd[1], lane->out_buf, n);
+        assert_true(rc > 0 || rc == -EAGAIN);
+        if (rc > 0) {
+            lane->sent += (size_t)rc;
+            return;
+        }
+    }
+    lane->send = send_op(lane->fd[1], lane->out_buf, n);
+    submit(w, &lane->send);
+}
+
+static void lane_recv(struct world *w, struct random *random, struct lane *lane)
+{
+    size_t n = 1 + random_below(random, sizeof lane->in_buf);
+    if (random_below(random, 2)) {
+        ssize_t rc = w->calls->recv(w->b, lane->fd[0], lane->in_buf, n, 0);
+        if (rc > 0) {
+            for (ssize_t i = 0; i < rc; i++)
+                assert_int_equal(lane->in_buf[i], pattern(lane->got + (size_t)i));
+            lane->got += (size_t)rc;
+            return;
+        }
+        assert_int_equal(rc, -EAGAIN);
+    }
+    lane->recv = recv_op(lane->fd[0], lane->in_buf, n);
+    submit(w, &lane->recv);
+}
+
+static void toggle(struct world *w, struct test_op *t, struct test_op made)
+{
+    if (t->op.state == OP_IDLE) {
+        *t = made;
+        submit(w, t);
+    } else {
+        (void)cancel(w, t);
+    }
+}
+
+static void lane_close(struct world *w, struct lane *lane)
+{
+    close_fd(w, lane->fd[0]);
+    close_fd(w, lane->fd[1]);
+    reap(w);
+    struct test_op *all[] = {&lane->send, &lane->recv, &lane->level, &lane->in, &lane->out};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        assert_int_equal(all[i]->op.state, OP_IDLE);
+    lane->send.done = lane->recv.done = 0;
+}
+
+/* Whatever order things come in, each byte arrives once and in order, and each op ends once. */
+static void storm(uint64_t seed)
+{
+    enum { LANES = 6 };
+    static struct lane lanes[LANES];
+    struct random random = {seed};
+    WORLD;
+    for (int i = 0; i < LANES; i++)
+        lane_open(w, &random, &lanes[i]);
+    for (int step = 0; step < 1500; step++) {
+        struct lane *lane = &lanes[random_below(&random, LANES)];
+        switch (random_below(&random, 12)) {
+        case 0:
+        case 1:
+        case 2:
+            if (lane->send.op.state == OP_IDLE)
+                lane_send(w, &random, lane);
+            break;
+        case 3:
+        case 4:
+        case 5:
+            if (lane->recv.op.state == OP_IDLE)
+                lane_recv(w, &random, lane);
+            break;
+        case 6: (void)cancel(w, random_below(&random, 2) ? &lane->send : &lane->recv); break;
+        case 7: toggle(w, &lane->level, poll_op(lane->fd[0], OP_IN, OP_LEVEL)); break;
+        case 8: toggle(w, &lane->in, poll_op(lane->fd[0], OP_IN, 0)); break;
+        case 9: toggle(w, &lane->out, poll_op(lane->fd[1], OP_OUT | OP_IN, 0)); break;
+        case 10:
+            if (random_below(&random, 20) == 0) {
+                reap(w);
+                lane_close(w, lane);
+                lane_open(w, &random, lane);
+            }
+            break;
+        default: turn(w, 1); break;
+        }
+        /* Sometimes ops are finished and not reaped while other things happen. */
+        if (random_below(&random, 3))
+            reap(w);
+        for (int i = 0; i < LANES; i++)
+            lane_settle(&lanes[i]);
+    }
+    /* Calm: everything sent arrives. */
+    reap(w);
+    for (int i = 0; i < LANES; i++) {
+        struct lane *lane = &lanes[i];
+        lane_settle(lane);
+        (void)cancel(w, &lane->send);
+        int64_t give_up = coil__clock_real_ns() + 20 * NS_PER_S;
+        while (lane->got < lane->sent) {
+            if (lane->recv.op.state == OP_IDLE)
+                lane_recv(w, &random, lane);
+            if (lane->recv.op.state != OP_IDLE)
+                turn(w, NS_PER_S);
+            for (int k = 0; k < LANES; k++)
+                lane_settle(&lanes[k]);
+            assert_true(coil__clock_real_ns() < give_up);
+        }
+    }
+    for (int i = 0; i < LANES; i++)
+        lane_close(w, &lanes[i]);
+    world_close(w);
+}
+
+static void a_storm_loses_no_byte_and_ends_each_op_once(void **state)
+{
+    const char *one = getenv("STORM_SEED");
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        if (one)
+            seed = strtoull(one, NULL, 0);
+        print_message("STORM_SEED=%llu\n", (unsigned long long)seed);
+        storm(seed);
+        if (one)
+            break;
+    }
+}
+
 static void a_call_for_another_kind_of_file_is_an_error(void **state)
 {
     WORLD;
@@ -1218,6 +1518,11 @@ int main(void)
         cmocka_unit_test(an_owned_number_starts_afresh),
         cmocka_unit_test(owning_needs_an_idle_open_descriptor),
         cmocka_unit_test(a_bad_descriptor_is_the_ops_result),
+        cmocka_unit_test(a_number_closed_behind_our_back_ends_what_waited_on_it),
+        cmocka_unit_test(forgetting_a_raw_descriptor_ends_what_waits_on_it),
+        cmocka_unit_test(poll_tells_of_a_number_closed_behind_our_back),
+        cmocka_unit_test(many_descriptors_come_and_go),
+        cmocka_unit_test(a_storm_loses_no_byte_and_ends_each_op_once),
         cmocka_unit_test(a_call_for_another_kind_of_file_is_an_error),
         cmocka_unit_test(a_hangup_nobody_waits_for_does_not_spin),
         cmocka_unit_test(timeouts_are_never_early),

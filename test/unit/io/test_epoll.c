@@ -144,6 +144,46 @@ static void urgent_data_does_not_hide_what_follows(void **state)
     world_close(w);
 }
 
+/* recv(2) from a unix socket also stops after bytes that came with a descriptor. */
+static void a_passed_descriptor_does_not_hide_what_follows(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[64];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec v = {(char[]){'a'}, 1};
+    struct msghdr hdr = {.msg_iov = &v,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&hdr);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &fd[1], sizeof(int));
+    for (int i = 0; i < 2; i++) {
+        struct test_op r = recv_op(fd[0], buf, sizeof buf);
+        assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), -EAGAIN);
+        submit(w, &r);
+        assert_int_equal(sendmsg(fd[1], &hdr, 0), 1);
+        assert_int_equal(w->calls->send(w->b, fd[1], "b", 1), 1);
+        run_until(w, &r, 1);
+        assert_int_equal(r.op.result, 1);
+        submit(w, &r);
+        run_until(w, &r, 2);
+        assert_int_equal(r.op.result, 1);
+        assert_int_equal(buf[0], 'b');
+    }
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
 static void a_refused_registration_is_the_ops_result(void **state)
 {
     WORLD;
@@ -206,8 +246,9 @@ static void an_event_of_an_earlier_file_is_dropped(void **state)
     char buf[4];
     make_pair(w, fd);
     own(w, fd[0]);
-    struct test_op r = recv_op(fd[0], buf, sizeof buf);
+    struct test_op r = recv_op(fd[0], buf, 1), next = recv_op(fd[0], buf + 1, 1);
     submit(w, &r);
+    submit(w, &next);
     look_once(w);
     coil__sys.epoll_wait = fake_wait;
     coil__sys.recv = counted_recv;
@@ -219,7 +260,7 @@ static void an_event_of_an_earlier_file_is_dropped(void **state)
     events_n = 3;
     look_once(w);
     assert_int_equal(recv_calls, 0);
-    /* A wake-up for nothing costs one call and ends nothing. */
+    /* A wake-up for nothing costs one call and ends nothing; nor does the next op jump the queue. */
     events[0].data.u64 |= (uint64_t)1 << 32;
     look_once(w);
     assert_int_equal(recv_calls, 1);
@@ -228,6 +269,8 @@ static void an_event_of_an_earlier_file_is_dropped(void **state)
     w->calls->send(w->b, fd[1], "x", 1);
     run_until(w, &r, 1);
     assert_int_equal(r.op.result, 1);
+    assert_int_equal(next.done, 0);
+    assert_int_equal(cancel(w, &next), 0);
     close_fd(w, fd[0]);
     close_fd(w, fd[1]);
     world_close(w);
@@ -483,6 +526,7 @@ int main(void)
                                   restore),
         cmocka_unit_test_teardown(a_remembered_eagain_costs_no_call, restore),
         cmocka_unit_test_teardown(urgent_data_does_not_hide_what_follows, restore),
+        cmocka_unit_test_teardown(a_passed_descriptor_does_not_hide_what_follows, restore),
         cmocka_unit_test_teardown(a_refused_registration_is_the_ops_result, restore),
         cmocka_unit_test_teardown(a_regular_file_cannot_be_watched, restore),
         cmocka_unit_test_teardown(an_event_of_an_earlier_file_is_dropped, restore),

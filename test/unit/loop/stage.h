@@ -274,6 +274,9 @@ static inline void stage_task(coil_fn body, bool virtual_time)
 
 /* ---- words ---- */
 
+/* A string as the argument of something that takes a void pointer. */
+#define TEXT(literal) ((void *)(uintptr_t)(literal))
+
 static inline void soon(coil_callback_fn fn, const void *arg)
 {
     FACT_INT(coil_loop_call_soon(stage.loop, fn, (void *)(uintptr_t)arg, NULL), 0);

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_report.c: the exception handler, the handler of handlers, and callbacks that took too long. */
+#include "loop/loop.h"
+
+#include "../loop/stage.h"
+
+#include <time.h>
+
+static char printed[4096];
+static int stderr_before = -1;
+static FILE *stderr_file;
+
+static void catch_stderr(void)
+{
+    stderr_file = tmpfile();
+    fflush(stderr);
+    stderr_before = dup(2);
+    dup2(fileno(stderr_file), 2);
+}
+
+static const char *caught(void)
+{
+    fflush(stderr);
+    dup2(stderr_before, 2);
+    close(stderr_before);
+    rewind(stderr_file);
+    printed[fread(printed, 1, sizeof printed - 1, stderr_file)] = '\0';
+    fclose(stderr_file);
+    return printed;
+}
+
+static int calls;
+static coil_exception_context got;
+
+static void keep(coil_loop *loop, const coil_exception_context *context, void *arg)
+{
+    FACT(loop == stage.loop);
+    FACT_TEXT(arg, "mine");
+    got = *context;
+    calls++;
+}
+
+LOOP(handler_gets_the_context_as_it_was_given)
+{
+    int handle, protocol, transport;
+    coil_error error = {.code = COIL_EUSER, .message = "words", .task = ""};
+    coil_exception_context context = {.size = sizeof context,
+                                      .message = "trouble",
+                                      .code = COIL_EUSER,
+                                      .error = &error,
+                                      .handle = (void *)&handle,
+                                      .protocol = &protocol,
+                                      .transport = &transport,
+                                      .fd = 17};
+    calls = 0;
+    coil_loop_set_exception_handler(stage.loop, keep, (void *)(uintptr_t) "mine");
+    coil_loop_call_exception_handler(stage.loop, &context);
+    FACT_INT(calls, 1);
+    FACT(memcmp(&got, &context, sizeof got) == 0);
+}
+
+LOOP(handler_is_what_was_set)
+{
+    void *arg = NULL;
+    coil_loop_set_exception_handler(stage.loop, keep, (void *)(uintptr_t) "mine");
+    FACT(coil_loop_get_exception_handler(stage.loop, &arg) == keep);
+    FACT_TEXT(arg, "mine");
+    FACT(coil_loop_get_exception_handler(stage.loop, NULL) == keep);
+    coil_loop_set_exception_handler(stage.loop, NULL, NULL);
+    FACT(coil_loop_get_exception_handler(stage.loop, &arg) == NULL);
+}
+
+static void report(const char *message, coil_ret code, const coil_error *error)
+{
+    coil_exception_context context = {
+        .size = sizeof context, .message = message, .code = code, .error = error, .fd = -1};
+    coil_loop_call_exception_handler(stage.loop, &context);
+}
+
+LOOP(handler_missing_prints_message_and_error)
+{
+    coil_error error = {
+        .code = COIL_EUSER, .message = "words", .file = "x.c", .line = 7, .task = "Task-1"};
+    coil_loop_set_exception_handler(stage.loop, NULL, NULL);
+    catch_stderr();
+    report("trouble", COIL_EUSER, &error);
+    FACT_TEXT(caught(), "coil: trouble\n  COIL_EUSER: words (x.c:7, Task-1)\n");
+    catch_stderr();
+    report("trouble", -EIO, NULL);
+    FACT_TEXT(caught(), "coil: trouble\n  EIO: Input/output error\n");
+    catch_stderr();
+    report("only words", 0, NULL);
+    FACT_TEXT(caught(), "coil: only words\n");
+    catch_stderr();
+    report(NULL, 0, NULL);
+    FACT_HAS(caught(), "Unhandled exception in event loop");
+}
+
+LOOP(handler_default_survives_words_without_end)
+{
+    static char words[5000];
+    memset(words, 'x', sizeof words - 1);
+    coil_error error = {
+        .code = COIL_EUSER, .message = words, .file = words, .line = 7, .task = words};
+    coil_loop_set_exception_handler(stage.loop, NULL, NULL);
+    catch_stderr();
+    report(words, COIL_EUSER, &error);
+    report("short", COIL_EUSER, &error);
+    FACT_HAS(caught(), "coil: xxxx");
+    size_t n = strlen(printed);
+    FACT(n > 0 && printed[n - 1] == '\n');
+}
+
+static void report_again(coil_loop *loop, const coil_exception_context *context, void *arg)
+{
+    (void)loop, (void)context, (void)arg;
+    calls++;
+    report("inner trouble", 0, NULL);
+}
+
+LOOP(handler_in_trouble_itself_falls_back_to_printing)
+{
+    calls = 0;
+    coil_loop_set_exception_handler(stage.loop, report_again, NULL);
+    catch_stderr();
+    report("outer trouble", 0, NULL);
+    FACT_TEXT(caught(), "coil: inner trouble\n");
+    FACT_INT(calls, 1);
+    catch_stderr();
+    report("outer trouble", 0, NULL); /* and works again afterwards */
+    FACT_TEXT(caught(), "coil: inner trouble\n");
+    FACT_INT(calls, 2);
+}
+
+static void to_default(coil_loop *loop, const coil_exception_context *context, void *arg)
+{
+    (void)arg;
+    calls++;
+    coil_loop_default_exception_handler(loop, context);
+}
+
+LOOP(handler_may_hand_on_to_the_default)
+{
+    calls = 0;
+    coil_loop_set_exception_handler(stage.loop, to_default, NULL);
+    catch_stderr();
+    report("trouble", 0, NULL);
+    FACT_TEXT(caught(), "coil: trouble\n");
+    FACT_INT(calls, 1);
+}
+
+static void raise_it(coil_loop *loop, const coil_exception_context *context, void *arg)
+{
+    (void)context, (void)arg;
+    coil_loop_raise(loop, COIL_EUSER);
+}
+
+static void report_trouble(void *arg)
+{
+    (void)arg;
+    report("fatal trouble", -EIO, NULL);
+}
+
+LOOP(handler_may_end_the_run)
+{
+    coil_loop_set_exception_handler(stage.loop, raise_it, NULL);
+    soon(report_trouble, NULL);
+    soon(note_arg, "after");
+    FACT_INT(coil_loop_run_forever(stage.loop), COIL_EUSER);
+    FACT_TRACE("");
+    one_turn();
+    FACT_TRACE("after");
+}
+
+PLAIN(handler_without_a_loop_is_nothing)
+{
+    coil_exception_context context = {.size = sizeof context, .message = "trouble", .fd = -1};
+    coil_loop_call_exception_handler(NULL, &context);
+    coil_loop_set_exception_handler(NULL, keep, NULL);
+    FACT(coil_loop_get_exception_handler(NULL, NULL) == NULL);
+}
+
+/* ---- slow callbacks ---- */
+
+static void dawdle(void *arg)
+{
+    struct timespec t = {0, *(long *)arg};
+    nanosleep(&t, NULL);
+}
+
+static void quick(void *arg)
+{
+    (void)arg;
+}
+
+LOOP(slow_callback_is_reported_in_debug_mode_only)
+{
+    static long ms5 = 5000000;
+    coil_loop_set_slow_callback_duration(stage.loop, 0.004);
+    soon(dawdle, &ms5);
+    one_turn();
+    FACT_INT(stage.report.n, 0);
+    coil_loop_set_debug(stage.loop, true);
+    FACT(coil_loop_get_debug(stage.loop));
+    soon(dawdle, &ms5);
+    one_turn();
+    FACT_REPORT("Executing a callback took 0.00");
+    coil_loop_set_slow_callback_duration(stage.loop, 60);
+    soon(dawdle, &ms5);
+    one_turn();
+    FACT_INT(stage.report.n, 0);
+    coil_loop_set_slow_callback_duration(stage.loop, 0);
+    soon(quick, NULL);
+    one_turn();
+    FACT_REPORT("Executing a callback");
+}
+
+static coil_ret step(void *arg)
+{
+    (void)arg;
+    return coil_sleep(0);
+}
+
+static coil_ret slow_step(void *arg)
+{
+    dawdle(arg);
+    return 0;
+}
+
+static coil_task *named(const char *name, coil_fn fn, void *arg)
+{
+    coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop, .name = name};
+    return coil_create_task_opts(fn, arg, &opts);
+}
+
+LOOP(slow_step_is_told_from_a_slow_callback)
+{
+    static long ms5 = 5000000;
+    coil_loop_set_debug(stage.loop, true);
+    coil_loop_set_slow_callback_duration(stage.loop, 0.004);
+    coil_task *slow = named("tortoise", slow_step, &ms5), *quick_one = named("hare", step, NULL);
+    one_turn();
+    FACT_REPORT("Executing a step of tortoise took");
+    soon(dawdle, &ms5); /* after the hare's step, and not the hare */
+    one_turn();
+    FACT_REPORT("Executing a callback took");
+    coil_unref(slow);
+    coil_unref(quick_one);
+}
+
+LOOP(slow_callback_duration_refuses_nan)
+{
+    coil_loop_set_debug(stage.loop, true);
+    coil_loop_set_slow_callback_duration(stage.loop, 60);
+    coil_loop_set_slow_callback_duration(stage.loop, (double)NAN);
+    soon(quick, NULL);
+    one_turn();
+    FACT_INT(stage.report.n, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(handler_gets_the_context_as_it_was_given),
+        cmocka_unit_test(handler_is_what_was_set),
+        cmocka_unit_test(handler_missing_prints_message_and_error),
+        cmocka_unit_test(handler_default_survives_words_without_end),
+        cmocka_unit_test(handler_in_trouble_itself_falls_back_to_printing),
+        cmocka_unit_test(handler_may_hand_on_to_the_default),
+        cmocka_unit_test(handler_may_end_the_run),
+        cmocka_unit_test(handler_without_a_loop_is_nothing),
+        cmocka_unit_test(slow_callback_is_reported_in_debug_mode_only),
+        cmocka_unit_test(slow_step_is_told_from_a_slow_callback),
+        cmocka_unit_test(slow_callback_duration_refuses_nan),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

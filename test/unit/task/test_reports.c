@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_reports.c: what nobody would learn otherwise: errors never retrieved, tasks destroyed while
+ * pending, coroutines never awaited. */
+#include "task/task.h"
+
+#include "../loop/stage.h"
+
+static coil_ret blow_up(void *arg)
+{
+    return coil_fail(COIL_EUSER, "%s", (const char *)arg);
+}
+
+static coil_ret give(void *arg)
+{
+    return (coil_ret)arg;
+}
+
+static coil_task *start(const char *name, coil_fn fn, const void *arg)
+{
+    coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop, .name = name};
+    return coil_create_task_opts(fn, arg, &opts);
+}
+
+static coil_ret wait_for_ever(void *arg)
+{
+    coil_future *f = coil_loop_create_future(NULL);
+    coil_ret rc = coil_join(f);
+    if (arg)
+        note("%s:%s", (const char *)arg, coil_errname(rc));
+    return rc;
+}
+
+/* ---- never retrieved ---- */
+
+LOOP(future_error_never_retrieved_is_reported)
+{
+    coil_future *f = coil_loop_create_future(stage.loop);
+    FACT_INT(coil_future_set_exception(f, coil_fail(-EIO, "lost")), 0);
+    coil_unref(f);
+    FACT_HAS(stage.report.message, "Future exception was never retrieved, created at ");
+    FACT_HAS(stage.report.message, "test_reports.c:");
+    FACT_TEXT(stage.report.words, "lost");
+    FACT_INT(stage.report.code, -EIO);
+    FACT(stage.report.future == f && stage.report.task == NULL);
+    FACT_REPORT("Future exception was never retrieved");
+}
+
+LOOP(task_error_never_retrieved_is_reported_at_its_last_reference)
+{
+    coil_task *kept = start("kept", blow_up, "one"), *dropped = start("dropped", blow_up, "two");
+    coil_unref(dropped);
+    FACT_INT(stage.report.n, 0);
+    one_turn();
+    FACT_TEXT(stage.report.words, "two");
+    FACT(stage.report.task == stage.report.future && stage.report.task);
+    FACT_REPORT("Task exception was never retrieved: dropped, created at");
+    coil_unref(kept);
+    FACT_TEXT(stage.report.words, "one");
+    FACT_REPORT("Task exception was never retrieved: kept");
+}
+
+LOOP(error_that_somebody_looked_at_is_not_reported)
+{
+    coil_task *t = start("a", blow_up, "x");
+    one_turn();
+    FACT_INT(coil_future_result(t), COIL_EUSER);
+    coil_unref(t);
+    t = start("b", blow_up, "x");
+    one_turn();
+    FACT_TEXT(coil_future_exception(t)->message, "x");
+    coil_unref(t);
+    coil_future *f = coil_loop_create_future(stage.loop);
+    FACT_INT(coil_future_set_exception(f, -EIO), 0);
+    FACT(!coil_future_cancel(f, NULL));
+    coil_future_result(f);
+    coil_unref(f);
+}
+
+LOOP(result_and_cancellation_and_pending_are_not_reported)
+{
+    coil_future *f = coil_loop_create_future(stage.loop);
+    coil_unref(f);
+    f = coil_loop_create_future(stage.loop);
+    FACT_INT(coil_future_set_result(f, 5), 0);
+    coil_unref(f);
+    f = coil_loop_create_future(stage.loop);
+    FACT(coil_future_cancel(f, "x"));
+    coil_unref(f);
+    coil_task *t = start("a", give, NULL);
+    coil_unref(t);
+    t = start("b", wait_for_ever, NULL);
+    one_turn();
+    coil_task_cancel(t, NULL);
+    coil_unref(t);
+    one_turn();
+    one_turn();
+}
+
+static coil_ret await_it(void *arg)
+{
+    note("%s", coil_errname(coil_await((coil_future *)arg)));
+    return 0;
+}
+
+LOOP(awaited_error_is_not_reported_for_who_was_awaited)
+{
+    coil_task *t = start("a", blow_up, "x"), *w = start("b", await_it, t);
+    one_turn();
+    one_turn();
+    FACT_TRACE("COIL_EUSER");
+    coil_unref(t);
+    coil_unref(w);
+}
+
+static coil_future *rescued;
+
+static void rescue(coil_loop *loop, const coil_exception_context *context, void *arg)
+{
+    (void)loop, (void)arg;
+    note("rescued");
+    rescued = coil_ref(context->future);
+    FACT_INT(coil_future_state(rescued), COIL_FUTURE_FINISHED);
+}
+
+LOOP(handler_may_keep_the_future_it_is_told_of)
+{
+    coil_loop_set_exception_handler(stage.loop, rescue, NULL);
+    coil_unref(start("a", blow_up, "x"));
+    one_turn();
+    FACT_TRACE("rescued");
+    FACT_INT(coil_future_result(rescued), COIL_EUSER);
+    FACT_TEXT(coil_task_get_name(rescued), "a");
+    coil_unref(rescued); /* once was enough */
+    FACT_TRACE("");
+}
+
+static const coil_contextvar color = COIL_CONTEXTVAR("color", TEXT("none"));
+
+static void note_color(coil_loop *loop, const coil_exception_context *context, void *arg)
+{
+    (void)loop, (void)context, (void)arg;
+    note("%s", (const char *)coil_contextvar_get(&color));
+}
+
+static coil_ret color_and_fail(void *arg)
+{
+    FACT_INT(coil_contextvar_set(&color, arg, NULL), 0);
+    return coil_fail(COIL_EUSER, "x");
+}
+
+LOOP(handler_runs_in_the_context_of_the_task_concerned)
+{
+    coil_loop_set_exception_handler(stage.loop, note_color, NULL);
+    coil_task *t = start("a", color_and_fail, "red");
+    one_turn();
+    coil_exception_context context = {.size = sizeof context, .message = "x", .task = t, .fd = -1};
+    coil_loop_call_exception_handler(stage.loop, &context);
+    context.task = NULL;
+    coil_loop_call_exception_handler(stage.loop, &context);
+    context.future = t;
+    coil_loop_call_exception_handler(stage.loop, &context);
+    coil_unref(t);
+    FACT_TRACE("red none red red");
+    FACT_TEXT(coil_contextvar_get(&color), "none");
+}
+
+/* ---- destroyed while pending ---- */
+
+LOOP(task_pending_at_close_is_reported_and_unwound)
+{
+    coil_unref(start("a", wait_for_ever, "a"));
+    one_turn();
+    FACT_INT(coil_loop_close(stage.loop), 0);
+    FACT_TRACE("a:COIL_EEXIT");
+    FACT(stage.report.task != NULL);
+    FACT_HAS(stage.report.message, "test_reports.c:");
+    FACT_HAS(stage.report.message, ", waiting on future");
+    FACT_REPORT("Task was destroyed but it is pending! a, created at");
+}
+
+LOOP(task_never_started_is_reported_and_runs_nothing)
+{
+    coil_task *t = start("a", wait_for_ever, "a");
+    FACT_INT(coil_loop_close(stage.loop), 0);
+    FACT_TRACE("");
+    FACT_REPORT("waiting on its first turn");
+    FACT(coil_future_cancelled(t));
+    coil_unref(t);
+}
+
+LOOP(task_done_is_not_reported_at_close)
+{
+    coil_task *t = start("a", give, (void *)5);
+    one_turn();
+    FACT_INT(coil_loop_close(stage.loop), 0);
+    FACT_INT(coil_future_result(t), 5);
+    coil_unref(t);
+}
+
+static coil_ret stop_and_wait(void *arg)
+{
+    coil_loop_stop(NULL);
+    return wait_for_ever(arg);
+}
+
+LOOP(task_made_by_run_until_complete_is_not_reported)
+{
+    FACT_INT(coil_loop_run_until_complete(stage.loop, coil_coro_new(stop_and_wait, TEXT("main"))),
+             COIL_ESTOPPED);
+    FACT_INT(coil_loop_close(stage.loop), 0);
+    FACT_TRACE("main:COIL_EEXIT");
+}
+
+static coil_ret raise_and_fail(void *arg)
+{
+    (void)arg;
+    coil_loop_raise(NULL, -EIO);
+    return coil_fail(COIL_EUSER, "x");
+}
+
+LOOP(task_made_by_run_until_complete_may_fail_in_silence_when_the_run_was_ended_by_force)
+{
+    FACT_INT(coil_loop_run_until_complete(stage.loop, coil_coro_new(raise_and_fail, NULL)), -EIO);
+    one_turn();
+}
+
+/* ---- never awaited ---- */
+
+LOOP(coroutine_closed_is_quiet)
+{
+    coil_coro_close(coil_coro_new(give, NULL));
+    coil_coro_close(NULL);
+    coil_coro_free(NULL);
+    one_turn();
+}
+
+static void free_coro(void *arg)
+{
+    coil_coro_free(arg);
+}
+
+LOOP(coroutine_never_awaited_tells_name_and_place)
+{
+    soon(free_coro, coil_coro_new(give, NULL));
+    one_turn();
+    FACT_HAS(stage.report.message, "test_reports.c:");
+    FACT_REPORT("coroutine 'give' was never awaited, created at");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(future_error_never_retrieved_is_reported),
+        cmocka_unit_test(task_error_never_retrieved_is_reported_at_its_last_reference),
+        cmocka_unit_test(error_that_somebody_looked_at_is_not_reported),
+        cmocka_unit_test(result_and_cancellation_and_pending_are_not_reported),
+        cmocka_unit_test(awaited_error_is_not_reported_for_who_was_awaited),
+        cmocka_unit_test(handler_may_keep_the_future_it_is_told_of),
+        cmocka_unit_test(handler_runs_in_the_context_of_the_task_concerned),
+        cmocka_unit_test(task_pending_at_close_is_reported_and_unwound),
+        cmocka_unit_test(task_never_started_is_reported_and_runs_nothing),
+        cmocka_unit_test(task_done_is_not_reported_at_close),
+        cmocka_unit_test(task_made_by_run_until_complete_is_not_reported),
+        cmocka_unit_test(
+            task_made_by_run_until_complete_may_fail_in_silence_when_the_run_was_ended_by_force),
+        cmocka_unit_test(coroutine_closed_is_quiet),
+        cmocka_unit_test(coroutine_never_awaited_tells_name_and_place),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
