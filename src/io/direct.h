@@ -18,12 +18,11 @@ int coil__direct_getsockname(struct backend *b, int fd, struct sockaddr *a, sock
 int coil__direct_getpeername(struct backend *b, int fd, struct sockaddr *a, socklen_t *n);
 int coil__direct_shutdown(struct backend *b, int fd, int how);
 
-/* The first fields of a struct io_calls. */
-#define DIRECT_CALLS                                                                     \
-    .socket = coil__direct_socket, .socketpair = coil__direct_socketpair,                \
-    .pipe = coil__direct_pipe, .bind = coil__direct_bind, .listen = coil__direct_listen, \
-    .getsockopt = coil__direct_getsockopt, .setsockopt = coil__direct_setsockopt,        \
-    .getsockname = coil__direct_getsockname, .getpeername = coil__direct_getpeername,    \
+/* The fields of a struct io_calls that are these, word for word; those that make descriptors are not. */
+#define DIRECT_CALLS                                                                  \
+    .bind = coil__direct_bind, .listen = coil__direct_listen,                         \
+    .getsockopt = coil__direct_getsockopt, .setsockopt = coil__direct_setsockopt,     \
+    .getsockname = coil__direct_getsockname, .getpeername = coil__direct_getpeername, \
     .shutdown = coil__direct_shutdown
 
 /* One try of the kernel's side of an op. They are retried over EINTR, never wait, never raise SIGPIPE, and

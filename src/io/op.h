@@ -37,7 +37,7 @@ enum op_kind {
     OP_READ,    /* pipes, ttys: read(2) */
     OP_WRITE, /* pipes, ttys: write(2); the descriptor must be non-blocking, SIGPIPE is not masked */
     OP_ACCEPT,  /* result: a new descriptor, non-blocking and close-on-exec; -EMFILE and its like */
-    OP_CONNECT, /* result: 0 once connected; -EAGAIN: a full backlog of a unix socket, try later */
+    OP_CONNECT, /* of a non-blocking socket; result: 0 once connected; -EAGAIN: a full backlog of a unix socket, try later */
 };
 
 enum op_state { OP_IDLE, OP_PENDING, OP_FINISHED };

@@ -230,6 +230,18 @@ static void after_recv(struct readiness *r, struct watch *w, ssize_t got, size_t
         w->blocked |= OP_IN;
 }
 
+static void forget(struct readiness *r, struct watch *w, int err);
+
+/* The kernel has just made this descriptor. Whatever was waiting on its number waited for a file that was
+ * closed behind our back. */
+static int born(struct readiness *r, int fd)
+{
+    struct watch *w = coil__readiness_find(r, fd);
+    if (w && (w->ops_n > 0 || w->owned))
+        forget(r, w, -EBADF);
+    return fd;
+}
+
 /* One try; -EAGAIN: stays pending. */
 static int64_t attempt(struct readiness *r, struct watch *w, struct op *op, unsigned ready)
 {
@@ -246,7 +258,7 @@ static int64_t attempt(struct readiness *r, struct watch *w, struct op *op, unsi
     case OP_SENDMSG: return coil__direct_sendmsg(op->fd, op->msg.hdr, op->msg.flags);
     case OP_READ: return coil__direct_read(op->fd, op->buf.p, op->buf.n);
     case OP_WRITE: return coil__direct_write(op->fd, op->buf.p, op->buf.n);
-    case OP_ACCEPT: return coil__direct_accept(op->fd, op->to.addr, &op->to.len);
+    case OP_ACCEPT: return born(r, coil__direct_accept(op->fd, op->to.addr, &op->to.len));
     case OP_CONNECT: return coil__direct_connected(op->fd, ready & READY_BROKEN);
     }
     return -EINVAL;
@@ -363,8 +375,6 @@ bool coil__readiness_prepare(struct readiness *r)
                 coil__readiness_fail(r, w, rc);
         } else if (has_unblocked(w)) {
             serve_unblocked(r, w);
-            if (has_unblocked(w))
-                touch(r, w);
         }
     }
     return list_empty(r->finished) && list_empty(&r->touched);
@@ -465,10 +475,10 @@ int64_t coil__readiness_next_event_ns(struct backend *b)
     return CLOCK_FOREVER;
 }
 
-/* What is known of the number ends; whatever waits on it ends with -ECANCELED. */
-static void forget(struct readiness *r, struct watch *w)
+/* What is known of the number ends; whatever waits on it ends with this error. */
+static void forget(struct readiness *r, struct watch *w, int err)
 {
-    coil__readiness_fail(r, w, -ECANCELED);
+    coil__readiness_fail(r, w, err);
     r->poller->disarm(r, w);
     list_remove(&w->touched);
     w->owned = false;
@@ -487,7 +497,7 @@ int coil__readiness_own(struct backend *b, int fd)
         return rc;
     if (!w->owned && w->ops_n > 0)
         return -EBUSY;
-    forget(r, w); /* of an owned one, too: somebody must have closed it behind our back */
+    forget(r, w, -EBADF); /* of an owned one, too: somebody must have closed it behind our back */
     w->owned = true;
     return 0;
 }
@@ -509,7 +519,7 @@ void coil__readiness_forget(struct backend *b, int fd)
     struct readiness *r = readiness_of(b);
     struct watch *w = coil__readiness_find(r, fd);
     if (w && !w->owned)
-        forget(r, w);
+        forget(r, w, -ECANCELED);
 }
 
 int coil__readiness_close(struct backend *b, int fd)
@@ -517,7 +527,7 @@ int coil__readiness_close(struct backend *b, int fd)
     struct readiness *r = readiness_of(b);
     struct watch *w = coil__readiness_find(r, fd);
     if (w)
-        forget(r, w); /* before the number is free for others */
+        forget(r, w, -ECANCELED); /* before the number is free for others */
     return coil__direct_close(fd);
 }
 
@@ -575,5 +585,29 @@ int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *a
     int rc = coil__direct_accept(fd, addr, len);
     if (w && rc == -EAGAIN)
         (void)remember_eagain(r, w, OP_IN);
+    return born(r, rc);
+}
+
+int coil__readiness_socket(struct backend *b, int domain, int type, int proto)
+{
+    return born(readiness_of(b), coil__direct_socket(b, domain, type, proto));
+}
+
+static int both_born(struct backend *b, int rc, const int fds[2])
+{
+    if (rc == 0) {
+        born(readiness_of(b), fds[0]);
+        born(readiness_of(b), fds[1]);
+    }
     return rc;
+}
+
+int coil__readiness_socketpair(struct backend *b, int domain, int type, int out_fds[2])
+{
+    return both_born(b, coil__direct_socketpair(b, domain, type, out_fds), out_fds);
+}
+
+int coil__readiness_pipe(struct backend *b, int out_fds[2])
+{
+    return both_born(b, coil__direct_pipe(b, out_fds), out_fds);
 }

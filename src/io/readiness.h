@@ -76,6 +76,9 @@ int coil__readiness_cancel(struct backend *b, struct op *op);
 void coil__readiness_rearm(struct backend *b, struct op *op);
 int64_t coil__readiness_next_event_ns(struct backend *b); /* CLOCK_FOREVER */
 
+int coil__readiness_socket(struct backend *b, int domain, int type, int proto);
+int coil__readiness_socketpair(struct backend *b, int domain, int type, int out_fds[2]);
+int coil__readiness_pipe(struct backend *b, int out_fds[2]);
 int coil__readiness_own(struct backend *b, int fd);
 int coil__readiness_close(struct backend *b, int fd);
 int coil__readiness_watchable(struct backend *b, int fd);
@@ -86,12 +89,14 @@ ssize_t coil__readiness_sendv(struct backend *b, int fd, const struct iovec *v, 
 int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *addr,
                            socklen_t *len);
 
-#define READINESS_CALLS                                                                         \
-    {                                                                                           \
-        DIRECT_CALLS, .own = coil__readiness_own, .close = coil__readiness_close,               \
-                      .watchable = coil__readiness_watchable, .forget = coil__readiness_forget, \
-                      .recv = coil__readiness_recv, .send = coil__readiness_send,               \
-                      .sendv = coil__readiness_sendv, .accept = coil__readiness_accept          \
+#define READINESS_CALLS                                                             \
+    {                                                                               \
+        .socket = coil__readiness_socket, .socketpair = coil__readiness_socketpair, \
+        .pipe = coil__readiness_pipe, DIRECT_CALLS, .own = coil__readiness_own,     \
+        .close = coil__readiness_close, .watchable = coil__readiness_watchable,     \
+        .forget = coil__readiness_forget, .recv = coil__readiness_recv,             \
+        .send = coil__readiness_send, .sendv = coil__readiness_sendv,               \
+        .accept = coil__readiness_accept                                            \
     }
 
 /* Tell the kernel what has changed, serve what needs no waiting. False: do not sleep now. */

@@ -14,6 +14,8 @@
  * Runs on the loop's thread. Elsewhere: the map of this folder (sim.h). */
 #include "io/sim/sim.h"
 
+#include <coil/error.h>
+
 #include <errno.h>
 #include <string.h>
 
@@ -505,7 +507,29 @@ static int call_own(struct backend *b, int fd)
 {
     REAL(own);
     FILE_OR_EBADF();
-    return file->ops_n > 0 ? -EBUSY : 0;
+    if (file->ops_n > 0)
+        return -EBUSY;
+    file->owned = true;
+    return 0;
+}
+
+static int call_watchable(struct backend *b, int fd)
+{
+    REAL(watchable);
+    FILE_OR_EBADF();
+    (void)sim;
+    return file->owned ? COIL_EINVALIDSTATE : 0;
+}
+
+static void call_forget(struct backend *b, int fd)
+{
+    struct sim *sim = sim_of(b);
+    struct file *file = coil__sim_file(sim, fd);
+    if (is_real(fd))
+        sim->inner->cls->calls.forget(sim->inner, fd);
+    else if (file && !file->owned)
+        fail_all(sim, file, -ECANCELED);
+    sync_counts(sim);
 }
 
 static int call_close(struct backend *b, int fd)
@@ -576,6 +600,8 @@ const struct backend_class coil__backend_sim = {
             .shutdown = call_shutdown,
             .own = call_own,
             .close = call_close,
+            .watchable = call_watchable,
+            .forget = call_forget,
             .recv = call_recv,
             .send = call_send,
             .sendv = call_sendv,

@@ -89,7 +89,7 @@ struct file {
     int fd;                /* -1 while it waits to be accepted */
     int domain, type;
     int error; /* SO_ERROR: positive, given once */
-    bool shut_in, shut_out;
+    bool owned, shut_in, shut_out;
     struct list ops;     /* in order of submission */
     uint32_t ops_n;      /* also counts level ops that fired and were not reaped */
     struct list stirred; /* in sim.stirred: something changed, try the ops */
