@@ -427,7 +427,7 @@ int coil_loop_call_soon_threadsafe(coil_loop *loop, coil_callback_fn fn, void *a
 
 static void cancel_shared(coil_handle *h)
 {
-    bool mine = h->loop->thread == coil__thread_self();
+    bool mine = h->loop == coil__running_loop; /* then what runs is us, or we are closing */
     coil__mutex_lock(&h->shared->lock);
     if (h->state == HANDLE_POSTED || h->state == HANDLE_QUEUED) {
         /* The loop meets it later and drops it: only the loop's thread may touch the ring. */

@@ -199,12 +199,12 @@ void coil_loop_raise(coil_loop *loop, coil_ret error)
 
 bool coil_loop_is_running(const coil_loop *loop)
 {
-    return loop->running;
+    return (loop || (loop = coil_get_event_loop())) && loop->running;
 }
 
 bool coil_loop_is_closed(const coil_loop *loop)
 {
-    return loop->closed;
+    return (loop || (loop = coil_get_event_loop())) && loop->closed;
 }
 
 double coil_loop_time(coil_loop *loop)
@@ -216,7 +216,9 @@ double coil_loop_time(coil_loop *loop)
 
 void coil_loop_wakeup(coil_loop *loop)
 {
-    coil__inbox_ring(loop->inbox);
+    /* Maybe in a signal handler: no words for a missing loop. */
+    if (loop || (loop = coil__running_loop))
+        coil__inbox_ring(loop->inbox);
 }
 
 void coil_loop_set_debug(coil_loop *loop, bool debug)
@@ -227,7 +229,7 @@ void coil_loop_set_debug(coil_loop *loop, bool debug)
 
 bool coil_loop_get_debug(const coil_loop *loop)
 {
-    return loop->debug;
+    return (loop || (loop = coil_get_event_loop())) && loop->debug;
 }
 
 void coil_loop_set_slow_callback_duration(coil_loop *loop, double seconds)
@@ -243,12 +245,13 @@ const char *coil_loop_backend(coil_loop *loop)
 
 void coil_loop_set_data(coil_loop *loop, void *data)
 {
-    loop->data = data;
+    if (loop || (loop = coil_get_event_loop()))
+        loop->data = data;
 }
 
 void *coil_loop_data(coil_loop *loop)
 {
-    return loop->data;
+    return loop || (loop = coil_get_event_loop()) ? loop->data : NULL;
 }
 
 void coil_loop_stats(coil_loop *loop, coil_loop_stats_t *out)
