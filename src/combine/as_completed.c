@@ -10,11 +10,11 @@
  *   - at most `unasked` more calls of next get an item; one that is cancelled gives its claim back;
  *   - askers that are parked hold the memory, so that close may come from elsewhere meanwhile.
  *
- * Runs on the loop's thread. Elsewhere: the way through the ring (watch.c). */
+ * Runs on the loop's thread. Elsewhere: the way through the ring (follow.c). */
 #include "base/error.h"
 #include "base/mem.h"
 #include "combine/distinct.h"
-#include "combine/watch.h"
+#include "combine/follow.h"
 
 #include <coil/combine.h>
 
@@ -31,7 +31,7 @@ struct members {
     struct list askers;     /* struct asker, parked, in order of asking */
     size_t asking;          /* calls of next that are parked, or woken and still to run */
     coil_future **finished; /* [n]; NULL: a gap */
-    struct watch watches[];
+    struct follower followers[];
 };
 
 struct asker {
@@ -72,21 +72,21 @@ static void put(struct members *m, coil_future *f)
     wake_next(m);
 }
 
-static void member_told(struct watch *w)
+static void member_told(struct follower *follower)
 {
-    struct members *m = w->owner;
+    struct members *m = follower->owner;
     if (--m->pending == 0)
         coil__alarm_end(&m->alarm);
-    put(m, w->future);
+    put(m, follower->future);
 }
 
 static void time_is_up(struct alarm *alarm)
 {
     struct members *m = container_of(alarm, struct members, alarm);
     for (size_t i = 0; i < m->n; i++) {
-        if (m->watches[i].state == WATCH_TOLD)
+        if (m->followers[i].state == FOLLOWER_TOLD)
             continue;
-        coil__watch_end(&m->watches[i]);
+        coil__unfollow(&m->followers[i]);
         put(m, NULL);
     }
     m->pending = 0;
@@ -98,7 +98,7 @@ static void free_members(struct members *m)
 {
     coil__alarm_end(&m->alarm);
     for (size_t i = 0; i < m->n; i++)
-        coil__watch_end(&m->watches[i]);
+        coil__unfollow(&m->followers[i]);
     coil__free(m);
 }
 
@@ -110,7 +110,7 @@ static int start(struct members *m, coil_future *const *futures, size_t n, doubl
         return -ENOMEM;
     for (size_t i = 0; i < n; i++)
         if (coil__distinct_first(&d, i) == i)
-            m->watches[m->n++].future = futures[i];
+            m->followers[m->n++].future = futures[i];
     coil__distinct_fini(&d);
 
     if (m->n > 0 && timeout != COIL_FOREVER) {
@@ -127,7 +127,7 @@ static int start(struct members *m, coil_future *const *futures, size_t n, doubl
         return -ENOMEM;
     m->pending = m->unasked = m->n;
     for (size_t i = 0; i < m->n; i++)
-        coil__watch_start(&m->watches[i], m->loop, m->watches[i].future, member_told, m);
+        coil__follow(&m->followers[i], m->loop, m->followers[i].future, member_told, m);
     return 0;
 }
 
@@ -146,11 +146,11 @@ int coil_as_completed_init(coil_as_completed *it, coil_future *const *futures, s
     if (!loop)
         return (int)coil_last_error()->code;
     if (n <= DISTINCT_MAX)
-        m = coil__zalloc(sizeof *m + n * (sizeof m->watches[0] + sizeof m->finished[0]));
+        m = coil__zalloc(sizeof *m + n * (sizeof m->followers[0] + sizeof m->finished[0]));
     if (!m)
         return (int)coil__fail_plain(-ENOMEM);
     m->loop = loop;
-    m->finished = (coil_future **)&m->watches[n];
+    m->finished = (coil_future **)&m->followers[n];
     list_init(&m->askers);
     err = start(m, futures, n, timeout);
     if (err) {

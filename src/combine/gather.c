@@ -4,19 +4,19 @@
  *
  *     child done --slot--> counted --all, or the first error--> outer done --> whoever awaits it
  *
- * A gather is a future with its children behind it, in one piece of memory: the future itself, a watch
- * for each distinct child, the children and their results in the order of the arguments.
+ * A gather is a future with its children behind it, in one piece of memory: the future itself, a
+ * follower for each distinct child, the children and their results in the order of the arguments.
  *
  * Always true:
- *   - while a child is being watched the gather keeps itself alive, so a child that ends after the
+ *   - while a child is being followed the gather keeps itself alive, so a child that ends after the
  *     caller has gone finds somebody to look at its error;
  *   - nothing here points into a caller's frame;
  *   - children are kept until the gather goes: their values are the results.
  *
- * Runs on the loop's thread. Elsewhere: the way through the ring (watch.c). */
+ * Runs on the loop's thread. Elsewhere: the way through the ring (follow.c). */
 #include "combine/distinct.h"
+#include "combine/follow.h"
 #include "combine/outer.h"
-#include "combine/watch.h"
 
 #include <coil/combine.h>
 
@@ -25,14 +25,14 @@
 struct gather {
     coil_future outer; /* first: the class gets this */
     size_t n;          /* arguments */
-    size_t distinct;   /* children, hence watches */
+    size_t distinct;   /* children, hence followers */
     size_t finished;   /* children that are done and counted */
     bool return_exceptions;
     bool cancel_requested;  /* a cancel of ours reached some child */
-    bool keeping;           /* a reference to ourselves, for the watches' sake */
-    coil_future **children; /* [n], borrowed from the watches */
+    bool keeping;           /* a reference to ourselves, for the followers' sake */
+    coil_future **children; /* [n], borrowed from the followers */
     coil_ret *results;      /* [n], what the outer future's result points to */
-    struct watch watches[];
+    struct follower followers[];
 };
 
 /* ---- the outer future ---- */
@@ -56,10 +56,10 @@ static void gather_destroy(coil_future *f)
     /* Whoever took the results took the values. */
     bool taken = coil__outer_was_taken(f);
     for (size_t i = 0; i < g->distinct; i++) {
-        coil_future *child = g->watches[i].future;
+        coil_future *child = g->followers[i].future;
         if (taken && child && !child->immortal)
             child->retrieved = true;
-        coil__watch_end(&g->watches[i]);
+        coil__unfollow(&g->followers[i]);
     }
     outer_free(f);
 }
@@ -103,14 +103,14 @@ static void child_done(struct gather *g, coil_future *child)
     }
 }
 
-static void child_told(struct watch *w)
+static void child_told(struct follower *follower)
 {
-    child_done(w->owner, w->future);
+    child_done(follower->owner, follower->future);
 }
 
 /* ---- making one ---- */
 
-/* Finds who is who among the arguments: each distinct child gets a watch, not started yet. Returns how
+/* Finds who is who among the arguments: each distinct child gets a follower, not started yet. Returns how
  * many of them are pending, or -ENOMEM. */
 static coil_ret sort_out(struct gather *g, coil_future *const *futures)
 {
@@ -122,7 +122,7 @@ static coil_ret sort_out(struct gather *g, coil_future *const *futures)
         g->children[i] = futures[i];
         if (coil__distinct_first(&d, i) != i)
             continue;
-        g->watches[g->distinct++].future = futures[i];
+        g->followers[g->distinct++].future = futures[i];
         pending += !future_done(futures[i]);
     }
     coil__distinct_fini(&d);
@@ -136,16 +136,16 @@ static void start(struct gather *g, size_t pending)
         coil_ref(&g->outer);
     }
     for (size_t i = 0; i < g->distinct; i++) {
-        struct watch *w = &g->watches[i];
-        if (future_done(w->future))
-            coil__watch_keep(w, w->future);
+        struct follower *follower = &g->followers[i];
+        if (future_done(follower->future))
+            coil__follow_keep(follower, follower->future);
         else
-            coil__watch_start(w, g->outer.loop, w->future, child_told, g);
+            coil__follow(follower, g->outer.loop, follower->future, child_told, g);
     }
     /* What is done already counts at once, in order: if that is all, nobody need wait. */
     for (size_t i = 0; i < g->distinct; i++)
-        if (g->watches[i].state == WATCH_TOLD)
-            child_done(g, g->watches[i].future);
+        if (g->followers[i].state == FOLLOWER_TOLD)
+            child_done(g, g->followers[i].future);
     if (g->n == 0)
         coil__future_finish(&g->outer, (coil_ret)g->results, NULL);
 }
@@ -164,7 +164,7 @@ static int gather_new(const char *file, int line, coil_future *const *futures, s
         return (int)coil_last_error()->code;
 
     struct gather *g = NULL;
-    const size_t each = sizeof g->watches[0] + sizeof g->children[0] + sizeof g->results[0];
+    const size_t each = sizeof g->followers[0] + sizeof g->children[0] + sizeof g->results[0];
     if (n <= DISTINCT_MAX)
         g = (struct gather *)coil__future_new(loop, &gather_class, sizeof *g + n * each, file,
                                               line);
@@ -173,7 +173,7 @@ static int gather_new(const char *file, int line, coil_future *const *futures, s
     g->outer.free_result = coil__outer_untaken;
     g->n = n;
     g->return_exceptions = (flags & COIL_RETURN_EXCEPTIONS) != 0;
-    g->results = (coil_ret *)&g->watches[n];
+    g->results = (coil_ret *)&g->followers[n];
     g->children = (coil_future **)&g->results[n];
 
     coil_ret pending = sort_out(g, futures);

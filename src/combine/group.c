@@ -10,7 +10,7 @@
  * the siblings, then the parent; on leaving, the group takes that cancel back, and what is outstanding
  * then came from outside.
  *
- * Each child has a node, made before the child so that a failing child needs no memory: it watches the
+ * Each child has a node, made before the child so that a failing child needs no memory: it follows the
  * task, then, if the task failed, stays as the place of its error.
  *
  * Always true:
@@ -19,10 +19,10 @@
  *     every node has let go of it;
  *   - the links are set up at the first use, when the group has got to where it stays.
  *
- * Runs on the loop's thread. Elsewhere: the way through the ring (watch.c). */
+ * Runs on the loop's thread. Elsewhere: the way through the ring (follow.c). */
 #include "base/error.h"
 #include "base/mem.h"
-#include "combine/watch.h"
+#include "combine/follow.h"
 
 #include <coil/group.h>
 
@@ -50,7 +50,7 @@ _Static_assert(_Alignof(struct group) <= _Alignof(coil_group), "and stand where 
 struct child {
     struct list link;
     struct group *group;
-    struct watch watch;
+    struct follower follower;
     coil_ret code;              /* in errors: what it failed with ... */
     struct error_record *error; /* ... and the words */
 };
@@ -82,7 +82,7 @@ static void cancel_children(struct group *g)
 {
     g->aborting = true;
     LIST_FOREACH(link, &g->children) {
-        coil_future *task = container_of(link, struct child, link)->watch.future;
+        coil_future *task = container_of(link, struct child, link)->follower.future;
         coil_future_cancel(task, NULL);
     }
 }
@@ -96,7 +96,7 @@ static void cancel_parent(struct group *g)
 static void free_child(struct child *c)
 {
     list_remove(&c->link);
-    coil__watch_end(&c->watch);
+    coil__unfollow(&c->follower);
     coil__error_unref(c->error);
     coil__free(c);
 }
@@ -105,23 +105,23 @@ static void free_child(struct child *c)
 static void child_failed(struct child *c)
 {
     struct group *g = c->group;
-    coil_future *task = c->watch.future;
+    coil_future *task = c->follower.future;
     c->code = task->result;
     c->error = coil__future_take_error(task);
     list_push(&g->errors, &c->link);
     g->errors_n++;
-    coil__watch_end(&c->watch);
+    coil__unfollow(&c->follower);
     if (!g->aborting && !g->parent_cancelled) {
         cancel_children(g);
         cancel_parent(g);
     }
 }
 
-static void child_told(struct watch *w)
+static void child_told(struct follower *follower)
 {
-    struct child *c = w->owner;
+    struct child *c = follower->owner;
     struct group *g = c->group;
-    const coil_future *task = w->future;
+    const coil_future *task = follower->future;
     list_remove(&c->link);
     /* First the wake-up: a cancel that follows finds the parent woken, and is not lost. */
     if (list_empty(&g->children) && g->draining && !g->draining->woken)
@@ -213,10 +213,10 @@ static coil_task *create(struct group *g, const struct recipe *r)
     /* Also one that has ended in its eager first step is told of a turn later: its error must not
      * cancel us in the middle of the body's own step. */
     list_push(&g->children, &c->link);
-    coil__watch_start(&c->watch, loop, task, child_told, c);
+    coil__follow(&c->follower, loop, task, child_told, c);
     if (g->aborting && !future_done(task)) /* it has cancelled the group from its eager step */
         coil_future_cancel(task, NULL);
-    coil_unref(task); /* the watch has its own */
+    coil_unref(task); /* the follower has its own */
     return task;
 }
 
@@ -275,7 +275,7 @@ static void let_go(struct group *g)
 {
     for (struct list *link; (link = list_first(&g->children));) {
         struct child *c = container_of(link, struct child, link);
-        coil_future_cancel(c->watch.future, NULL);
+        coil_future_cancel(c->follower.future, NULL);
         free_child(c);
     }
 }

@@ -4,22 +4,22 @@
  *
  *     inner done  --slot--> outer done                 the common way
  *     outer done  --slot--> inner still pending:       somebody cancelled outer
- *                           watch it only to report what it fails with
+ *                           follow it only to report what it fails with
  *
  * Always true:
- *   - the inner future is kept as long as the shield, and the shield while it watches the inner one;
+ *   - the inner future is kept as long as the shield, and the shield while it follows the inner one;
  *   - a shield that reports is one of at most one for each inner future, whoever else shielded it.
  *
- * Runs on the loop's thread. Elsewhere: the way through the ring (watch.c). */
+ * Runs on the loop's thread. Elsewhere: the way through the ring (follow.c). */
 #include "combine/distinct.h"
+#include "combine/follow.h"
 #include "combine/outer.h"
-#include "combine/watch.h"
 
 #include <coil/combine.h>
 
 struct shield {
     coil_future outer; /* first: the class gets this */
-    struct watch inner_done, outer_done;
+    struct follower inner_done, outer_done;
 };
 
 static void shield_destroy(coil_future *f)
@@ -29,7 +29,7 @@ static void shield_destroy(coil_future *f)
     coil_future *inner = s->inner_done.future;
     if (coil__outer_was_taken(f) && inner)
         inner->retrieved = true;
-    coil__watch_end(&s->inner_done);
+    coil__unfollow(&s->inner_done);
     /* outer_done keeps the outer future, so it has ended before. */
     outer_free(f);
 }
@@ -52,20 +52,20 @@ static void copy_state(coil_future *outer, coil_future *inner)
         outer_fail(outer, result, coil__future_take_error(inner));
 }
 
-static void inner_told(struct watch *w)
+static void inner_told(struct follower *follower)
 {
-    struct shield *s = w->owner;
+    struct shield *s = follower->owner;
     if (!future_done(&s->outer))
-        copy_state(&s->outer, w->future);
-    coil_unref(&s->outer); /* the reference for the sake of this watch */
+        copy_state(&s->outer, follower->future);
+    coil_unref(&s->outer); /* the reference for the sake of this follower */
 }
 
 /* ---- the outer one ends first ---- */
 
-static void report_told(struct watch *w)
+static void report_told(struct follower *follower)
 {
-    struct shield *s = w->owner;
-    coil_future *inner = w->future;
+    struct shield *s = follower->owner;
+    coil_future *inner = follower->future;
     if (outer_has_failed(inner)) {
         coil_ret code = inner->result;
         struct error_record *error = coil__future_take_error(inner);
@@ -77,26 +77,26 @@ static void report_told(struct watch *w)
 }
 
 /* Another shield that already reports for this future. */
-static struct watch *find_reporter(coil_future *inner)
+static struct follower *find_reporter(coil_future *inner)
 {
     LIST_FOREACH(link, &inner->callbacks) {
-        struct watch *w = container_of(container_of(link, struct future_callback, link),
-                                       struct watch, cb);
-        if (coil__is_watch(&w->cb) && w->fn == report_told)
-            return w;
+        struct follower *follower = container_of(container_of(link, struct future_callback, link),
+                                                 struct follower, cb);
+        if (coil__is_follower(&follower->cb) && follower->fn == report_told)
+            return follower;
     }
     return NULL;
 }
 
-static void outer_told(struct watch *w)
+static void outer_told(struct follower *follower)
 {
-    struct shield *s = w->owner;
-    struct watch *inner = &s->inner_done;
-    if (inner->state == WATCH_WATCHING) {
-        struct watch *other = find_reporter(inner->future);
+    struct shield *s = follower->owner;
+    struct follower *inner = &s->inner_done;
+    if (inner->state == FOLLOWER_WAITING) {
+        struct follower *other = find_reporter(inner->future);
         if (other) {
             struct shield *old = other->owner;
-            coil__watch_end(other);
+            coil__unfollow(other);
             coil_unref(&old->outer);
         }
         /* To the end of the line, as one that is added now. */
@@ -104,7 +104,7 @@ static void outer_told(struct watch *w)
         inner->fn = report_told;
         coil__future_watch(inner->future, &inner->cb);
     }
-    coil__watch_end(w);
+    coil__unfollow(follower);
 }
 
 /* ---- making one ---- */
@@ -129,8 +129,8 @@ static int shield_new(const char *file, int line, coil_future *inner, coil_futur
     }
     s->outer.free_result = coil__outer_untaken;
     coil_ref(&s->outer);
-    coil__watch_start(&s->inner_done, loop, inner, inner_told, s);
-    coil__watch_start(&s->outer_done, loop, &s->outer, outer_told, s);
+    coil__follow(&s->inner_done, loop, inner, inner_told, s);
+    coil__follow(&s->outer_done, loop, &s->outer, outer_told, s);
     *out = &s->outer;
     return 0;
 }

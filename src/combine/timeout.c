@@ -14,7 +14,7 @@
  * no more cancels are outstanding than on entering, an -ECANCELED that comes out of the body was its own.
  *
  * Always true:
- *   - a scope is in its task's list while it has a deadline that no timer watches yet;
+ *   - a scope is in its task's list while it has a deadline that no timer knows yet;
  *   - a scope that has been left is known to nobody;
  *   - a scope that cannot be kept (no memory, no number) expires at once, and says why.
  *
@@ -22,7 +22,7 @@
 #include "combine/timeout.h"
 #include "base/error.h"
 #include "base/mem.h"
-#include "combine/watch.h"
+#include "combine/follow.h"
 
 #include <coil/timeout.h>
 

@@ -8,10 +8,10 @@
  * Members are neither cancelled nor looked at. Everything stands in the parked frame, or in memory that the frame
  * owns; what is still queued when the task goes on is taken back.
  *
- * Runs on the loop's thread. Elsewhere: the way through the ring (watch.c), one future (wait_for.c). */
+ * Runs on the loop's thread. Elsewhere: the way through the ring (follow.c), one future (wait_for.c). */
 #include "combine/distinct.h"
+#include "combine/follow.h"
 #include "combine/outer.h"
-#include "combine/watch.h"
 
 #include <coil/combine.h>
 
@@ -25,8 +25,8 @@ struct wait_set {
     size_t n;    /* distinct members */
     size_t left; /* of which are not counted yet */
     struct alarm alarm;
-    struct watch *watches; /* [n]; in_frame, or allocated */
-    struct watch in_frame[IN_FRAME];
+    struct follower *followers; /* [n]; in_frame, or allocated */
+    struct follower in_frame[IN_FRAME];
 };
 
 /* ---- being told ---- */
@@ -57,12 +57,12 @@ static bool is_exception(coil_future *f)
     return outer_has_failed(f);
 }
 
-static void member_told(struct watch *w)
+static void member_told(struct follower *follower)
 {
-    struct wait_set *set = w->owner;
+    struct wait_set *set = follower->owner;
     set->left--;
     if (set->left == 0 || set->when == COIL_FIRST_COMPLETED ||
-        (set->when == COIL_FIRST_EXCEPTION && is_exception(w->future)))
+        (set->when == COIL_FIRST_EXCEPTION && is_exception(follower->future)))
         enough(set);
 }
 
@@ -73,19 +73,19 @@ static void time_is_up(struct alarm *a)
 
 /* ---- setting it up ---- */
 
-/* The watches, not started, with each distinct future in one. */
+/* The followers, not started, with each distinct future in one. */
 static int sort_out(struct wait_set *set, coil_future *const *futures, size_t n)
 {
     struct distinct d;
     if (n > DISTINCT_MAX || coil__distinct_init(&d, futures, n) < 0)
         return -ENOMEM;
-    set->watches = n <= IN_FRAME ? set->in_frame : coil__zalloc(n * sizeof *set->watches);
-    if (set->watches)
+    set->followers = n <= IN_FRAME ? set->in_frame : coil__zalloc(n * sizeof *set->followers);
+    if (set->followers)
         for (size_t i = 0; i < n; i++)
             if (coil__distinct_first(&d, i) == i)
-                set->watches[set->n++].future = futures[i];
+                set->followers[set->n++].future = futures[i];
     coil__distinct_fini(&d);
-    return set->watches ? 0 : -ENOMEM;
+    return set->followers ? 0 : -ENOMEM;
 }
 
 static int start(struct wait_set *set, coil_loop *loop, double timeout)
@@ -105,7 +105,7 @@ static int start(struct wait_set *set, coil_loop *loop, double timeout)
         return -ENOMEM;
     set->left = set->n;
     for (size_t i = 0; i < set->n; i++)
-        coil__watch_start(&set->watches[i], loop, set->watches[i].future, member_told, set);
+        coil__follow(&set->followers[i], loop, set->followers[i].future, member_told, set);
     return 0;
 }
 
@@ -113,9 +113,9 @@ static void finish(struct wait_set *set)
 {
     coil__alarm_end(&set->alarm);
     for (size_t i = 0; i < set->n; i++)
-        coil__watch_end(&set->watches[i]);
-    if (set->watches != set->in_frame)
-        coil__free(set->watches);
+        coil__unfollow(&set->followers[i]);
+    if (set->followers != set->in_frame)
+        coil__free(set->followers);
 }
 
 coil_ret coil_wait(coil_future *const *futures, size_t n, double timeout, enum coil_when when,

@@ -8,8 +8,8 @@
  * Runs on the loop's thread. Elsewhere: scopes (timeout.c). */
 #include "base/error.h"
 #include "combine/distinct.h"
+#include "combine/follow.h"
 #include "combine/timeout.h"
-#include "combine/watch.h"
 
 #include <coil/combine.h>
 
@@ -22,12 +22,12 @@ static const struct wait_class wait_for_class = {
 
 struct cancelled_wait {
     struct wait wait;
-    struct watch watch;
+    struct follower follower;
 };
 
-static void cancelled_told(struct watch *w)
+static void cancelled_told(struct follower *follower)
 {
-    struct cancelled_wait *c = w->owner;
+    struct cancelled_wait *c = follower->owner;
     if (!c->wait.woken)
         coil__wake(&c->wait, 0);
 }
@@ -38,10 +38,10 @@ static coil_ret cancel_and_wait(coil_loop *loop, coil_future *future)
     struct cancelled_wait c = {.wait = WAIT_INIT(&wait_for_class)};
     if (coil__loop_hold(loop, 1) < 0)
         return coil__fail_plain(-ENOMEM);
-    coil__watch_start(&c.watch, loop, future, cancelled_told, &c);
+    coil__follow(&c.follower, loop, future, cancelled_told, &c);
     coil_future_cancel(future, NULL);
     coil_ret rc = coil__park(&c.wait);
-    coil__watch_end(&c.watch);
+    coil__unfollow(&c.follower);
     return rc;
 }
 

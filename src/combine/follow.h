@@ -1,49 +1,49 @@
 /* SPDX-License-Identifier: MIT
  *
- * watch.h: being told, through the ready ring, that a future is done or that a time has come.
+ * follow.h: being told, through the ready ring, that a future is done or that a time has come.
  *
- *     future done --> slot queued --next turn--> fn(watch)        asyncio's add_done_callback
+ *     future done --> slot queued --next turn--> fn(follower)     asyncio's add_done_callback
  *     time come   --> slot queued --this turn--> fn(alarm)        asyncio's call_at
  *
  * Everything in this folder waits for several things at once and stands on these two. The way through
  * the ring is asyncio's, so that what happens in which turn is asyncio's too.
  *
  * Always true:
- *   - a watch or alarm that is not NONE has one room on the ring, so that being told cannot fail;
- *   - after end, fn is not called any more, even if its slot was queued already;
- *   - a watch keeps its future alive from start to end. */
-#ifndef COIL_COMBINE_WATCH_H
-#define COIL_COMBINE_WATCH_H
+ *   - a follower or alarm that is not NONE has one room on the ring, so that being told cannot fail;
+ *   - after unfollow or end, fn is not called any more, even if its slot was queued already;
+ *   - a follower keeps its future alive from follow to unfollow. */
+#ifndef COIL_COMBINE_FOLLOW_H
+#define COIL_COMBINE_FOLLOW_H
 
 #include "task/task.h"
 
 #include <coil/future.h>
 
-/*     NONE --start--> WATCHING --future done--> QUEUED --turn--> TOLD
+/*     NONE --follow-> WAITING --future done--> QUEUED --turn--> TOLD
  *       ^                 |                        |              |
  *       +-----------------+---------- end ---------+--------------+          */
-enum watch_state { WATCH_NONE, WATCH_WATCHING, WATCH_QUEUED, WATCH_TOLD };
+enum follower_state { FOLLOWER_NONE, FOLLOWER_WAITING, FOLLOWER_QUEUED, FOLLOWER_TOLD };
 
-struct watch {
+struct follower {
     struct future_callback cb;
     coil_future *future; /* counted */
     coil_loop *loop;     /* whose ring */
-    void (*fn)(struct watch *w);
+    void (*fn)(struct follower *follower);
     void *owner;       /* for fn */
     uint64_t position; /* of the slot, while QUEUED */
-    enum watch_state state;
+    enum follower_state state;
 };
 
-/* Call fn(w) a turn after the future is done; at once queued if it is done already. The caller has held
- * a room (coil__loop_hold), which passes to the watch. */
-void coil__watch_start(struct watch *w, coil_loop *loop, coil_future *future,
-                       void (*fn)(struct watch *w), void *owner);
+/* Call fn(follower) a turn after the future is done; at once queued if it is done already. The caller has held
+ * a room (coil__loop_hold), which passes to the follower. */
+void coil__follow(struct follower *follower, coil_loop *loop, coil_future *future,
+                  void (*fn)(struct follower *follower), void *owner);
 /* Only keep the future, as one that was TOLD does; needs no room. */
-void coil__watch_keep(struct watch *w, coil_future *future);
+void coil__follow_keep(struct follower *follower, coil_future *future);
 /* Is this callback one of ours? */
-bool coil__is_watch(const struct future_callback *cb);
-/* Forget it, in whatever state; a zeroed watch is fine. */
-void coil__watch_end(struct watch *w);
+bool coil__is_follower(const struct future_callback *cb);
+/* Forget it, in whatever state; a zeroed follower is fine. */
+void coil__unfollow(struct follower *follower);
 
 /*     NONE --init--> IDLE --set--> SET --time--> QUEUED --turn--> NONE
  *       ^              |            |               |
