@@ -98,7 +98,7 @@ again:
 
 int coil__sim_connect(struct sim *sim, struct file *file, const void *a, socklen_t n)
 {
-    struct name to;
+    struct name to = {0};
     if (file->kind == FILE_PIPE)
         return -ENOTSOCK;
     if (file->kind == FILE_LISTENER)

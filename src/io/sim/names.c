@@ -215,7 +215,7 @@ static int give_free_port(struct sim *sim, struct file *file, struct name *name)
 
 int coil__sim_bind(struct sim *sim, struct file *file, const struct sockaddr *a, socklen_t n)
 {
-    struct name name;
+    struct name name = {0};
     int err = coil__sim_name_check(file, a, n, &name);
     if (err < 0)
         return err;
