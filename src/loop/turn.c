@@ -27,6 +27,7 @@ enum { TURNS_WITHOUT_LOOK = 61 };
 #define LOOK_AFTER_NS    (50 * NS_PER_US)
 #define WAIT_MAX_NS      (24 * 3600 * NS_PER_S) /* as asyncio: a day, then look again */
 #define VIRTUAL_GRACE_NS (10 * NS_PER_MS)
+#define LIMIT_JUMP       INT64_C(-1) /* do not sleep, but let virtual time jump */
 
 /* ---- waiting ---- */
 
@@ -59,7 +60,7 @@ static int wait_asleep(struct coil_loop *loop, int64_t timeout_ns)
 
 static int wait_real(struct coil_loop *loop, bool busy, int64_t limit_ns)
 {
-    if (busy || limit_ns == 0)
+    if (busy || limit_ns <= 0)
         return loop->backend->cls->wait(loop->backend, 0);
     int64_t timeout = until_timer(loop, loop_now_ns(loop));
     if (timeout == 0)
@@ -76,6 +77,15 @@ static bool something_came(struct coil_loop *loop)
     return !list_empty(&loop->backend->finished) || !inbox_empty(loop->inbox);
 }
 
+/* When something will happen by itself in virtual time. */
+static int64_t next_virtual_ns(const struct coil_loop *loop)
+{
+    const struct heap_entry *first = heap_min(&loop->timers);
+    int64_t timer = first ? first->key : CLOCK_FOREVER;
+    int64_t event = loop->backend ? loop->backend->cls->next_event_ns(loop->backend) : CLOCK_FOREVER;
+    return event < timer ? event : timer;
+}
+
 static int wait_virtual(struct coil_loop *loop, bool busy, int64_t limit_ns)
 {
     struct backend *b = loop->backend;
@@ -83,10 +93,13 @@ static int wait_virtual(struct coil_loop *loop, bool busy, int64_t limit_ns)
     if (err || busy || limit_ns == 0 || something_came(loop))
         return err;
 
-    const struct heap_entry *first = heap_min(&loop->timers);
-    int64_t target = first ? first->key : CLOCK_FOREVER, event = b->cls->next_event_ns(b);
-    if (event < target)
-        target = event;
+    int64_t target = next_virtual_ns(loop), event = b->cls->next_event_ns(b);
+    if (limit_ns == LIMIT_JUMP) {
+        if (target == CLOCK_FOREVER || loop->jobs || loop->wakers)
+            return 0;
+        clock_advance_to(&loop->clock, target);
+        return b->cls->wait(b, 0);
+    }
     if (limit_ns != CLOCK_FOREVER && clock_add(loop->clock.virtual_ns, limit_ns) < target)
         target = clock_add(loop->clock.virtual_ns, limit_ns);
     if (target == CLOCK_FOREVER && deadlock_is_certain(loop))
@@ -281,24 +294,19 @@ void coil__loop_settle(struct coil_loop *loop, bool (*settled)(void *arg), void 
 
 /* ---- embedding ---- */
 
-/* The host sleeps in its own poll, where we have no second look: a post from another thread must ring,
- * and what came already rings now. */
+/* The host sleeps in its own poll, where we have no second look: the kernel must know of every op, a
+ * post from another thread must ring, and what came already rings now. */
 static void host_sleeps(struct coil_loop *loop)
 {
-    loop->embedded = true;
+    (void)loop->backend->cls->poll_fd(loop->backend);
     if (!coil__inbox_fall_asleep(loop->inbox))
         coil__inbox_ring(loop->inbox);
 }
 
-int coil_loop_collect(coil_loop *loop, double timeout)
+static int collect(coil_loop *loop, int64_t limit)
 {
-    int64_t limit = 0;
     if (!loop && !(loop = coil_get_event_loop()))
         return COIL_ENOLOOP;
-    if (timeout != timeout)
-        return (int)coil__fail(-EINVAL, "a timeout must be a number");
-    if (timeout > 0)
-        limit = coil__clock_from_seconds(timeout);
     if (loop->collected)
         return (int)coil__fail(COIL_EINVALIDSTATE, "what was collected has not been dispatched yet");
     int err = coil__loop_enter(loop);
@@ -310,6 +318,16 @@ int coil_loop_collect(coil_loop *loop, double timeout)
     else
         loop->collected = true;
     return err;
+}
+
+int coil_loop_collect(coil_loop *loop, double timeout)
+{
+    int64_t limit = 0;
+    if (timeout != timeout)
+        return (int)coil__fail(-EINVAL, "a timeout must be a number");
+    if (timeout > 0)
+        limit = coil__clock_from_seconds(timeout);
+    return collect(loop, limit);
 }
 
 int coil_loop_dispatch(coil_loop *loop)
@@ -330,7 +348,7 @@ int coil_loop_dispatch(coil_loop *loop)
 
 int coil_loop_iterate(coil_loop *loop)
 {
-    int err = coil_loop_collect(loop, 0);
+    int err = collect(loop, LIMIT_JUMP);
     return err ? err : coil_loop_dispatch(loop);
 }
 
@@ -338,10 +356,13 @@ double coil_loop_timeout(coil_loop *loop)
 {
     if (!loop && !(loop = coil_get_event_loop()))
         return 0;
-    if (loop_ready(loop) || loop->stopping || (loop->backend && something_came(loop)))
+    if (loop->embedded && !loop->closed)
+        host_sleeps(loop);
+    if (loop_ready(loop) || loop->stopping || loop->raised || !inbox_empty(loop->inbox) ||
+        (loop->backend && !list_empty(&loop->backend->finished)))
         return 0;
     if (loop->clock.is_virtual) /* its time only moves when it is turned */
-        return heap_min(&loop->timers) ? 0 : COIL_FOREVER;
+        return next_virtual_ns(loop) == CLOCK_FOREVER ? COIL_FOREVER : 0;
     int64_t left = until_timer(loop, loop_now_ns(loop));
     return left < 0 ? COIL_FOREVER : clock_to_seconds(left);
 }
@@ -354,7 +375,8 @@ int coil_loop_fd(coil_loop *loop)
     if (err)
         return err;
     int fd = loop->backend->cls->poll_fd(loop->backend);
-    if (fd >= 0)
+    loop->embedded = fd >= 0;
+    if (loop->embedded)
         host_sleeps(loop);
     else
         coil__fail(fd, "the %s backend has no descriptor to poll; call coil_loop_iterate often",
