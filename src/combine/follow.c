@@ -19,10 +19,6 @@ static void future_fired(struct future_callback *cb, coil_future *future)
 {
     struct follower *follower = container_of(cb, struct follower, cb);
     (void)future;
-    if (coil_unlikely(follower->loop->closing)) {
-        tell(follower); /* what is queued now would never run, and what hangs on it never go */
-        return;
-    }
     follower->state = FOLLOWER_QUEUED;
     loop_push(follower->loop, tell, follower, NULL);
     follower->position = loop_last_position(follower->loop);

@@ -50,11 +50,11 @@ static bool gather_cancel(coil_future *f, const char *message)
     return any;
 }
 
-static void gather_destroy(coil_future *f)
+static void gather_destroy(coil_future *f, bool taken)
 {
     struct gather *g = (struct gather *)f;
     /* Whoever took the results took the values. */
-    bool taken = coil__outer_was_taken(f);
+    taken = taken && outer_has_value(f);
     for (size_t i = 0; i < g->distinct; i++) {
         coil_future *child = g->followers[i].future;
         if (taken && child && !child->immortal)
@@ -64,10 +64,24 @@ static void gather_destroy(coil_future *f)
     outer_free(f);
 }
 
+/* It stays pending; who still holds it holds nothing else. */
+static void gather_abandon(coil_future *f)
+{
+    struct gather *g = (struct gather *)f;
+    if (!g->keeping)
+        return; /* done: its results are for whoever holds it */
+    g->keeping = false;
+    for (size_t i = 0; i < g->distinct; i++)
+        coil__unfollow(&g->followers[i]);
+    g->n = g->distinct = 0;
+    coil_unref(f);
+}
+
 static const struct future_class gather_class = {
     .name = "gather",
     .cancel = gather_cancel,
     .destroy = gather_destroy,
+    .abandon = gather_abandon,
 };
 
 /* ---- children ---- */
@@ -170,7 +184,6 @@ static int gather_new(const char *file, int line, coil_future *const *futures, s
                                               line);
     if (!g)
         return (int)coil__fail_plain(-ENOMEM);
-    g->outer.free_result = coil__outer_untaken;
     g->n = n;
     g->return_exceptions = (flags & COIL_RETURN_EXCEPTIONS) != 0;
     g->results = (coil_ret *)&g->followers[n];

@@ -2,8 +2,7 @@
  *
  * outer.h: futures that stand for others (gather's, shield's): small things they have in common.
  *
- * A value that owns memory stays its own future's to free, unless somebody took it from the outer one.
- * The task floor tells of values nobody took by calling free_result, right before destroy. */
+ * A value that owns memory stays its own future's to free, unless somebody took it from the outer one. */
 #ifndef COIL_COMBINE_OUTER_H
 #define COIL_COMBINE_OUTER_H
 
@@ -35,11 +34,6 @@ static inline void outer_fail(coil_future *outer, coil_ret code, struct error_re
     coil__future_finish(outer, code, error);
     outer->state = COIL_FUTURE_FINISHED;
 }
-
-/* For free_result: the value that goes now was not taken. */
-void coil__outer_untaken(coil_ret value);
-/* For destroy: was it? Asked once. */
-bool coil__outer_was_taken(const coil_future *f);
 
 /* The end of destroy. */
 static inline void outer_free(coil_future *f)

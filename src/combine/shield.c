@@ -22,21 +22,35 @@ struct shield {
     struct follower inner_done, outer_done;
 };
 
-static void shield_destroy(coil_future *f)
+static void shield_destroy(coil_future *f, bool taken)
 {
     struct shield *s = (struct shield *)f;
     /* The value stays the inner one's to free, unless somebody took it from here. */
     coil_future *inner = s->inner_done.future;
-    if (coil__outer_was_taken(f) && inner)
+    if (taken && outer_has_value(f) && inner)
         inner->retrieved = true;
     coil__unfollow(&s->inner_done);
     /* outer_done keeps the outer future, so it has ended before. */
     outer_free(f);
 }
 
+static void shield_abandon(coil_future *f)
+{
+    struct shield *s = (struct shield *)f;
+    bool waits = s->inner_done.state == FOLLOWER_WAITING || s->inner_done.state == FOLLOWER_QUEUED;
+    coil_ref(f);
+    coil__unfollow(&s->outer_done);
+    if (waits) {
+        coil__unfollow(&s->inner_done);
+        coil_unref(f); /* the reference for the sake of that follower */
+    }
+    coil_unref(f);
+}
+
 static const struct future_class shield_class = {
     .name = "shield",
     .destroy = shield_destroy,
+    .abandon = shield_abandon,
 };
 
 /* ---- the inner one ends first ---- */
@@ -127,7 +141,6 @@ static int shield_new(const char *file, int line, coil_future *inner, coil_futur
         coil_unref(&s->outer);
         return (int)coil__fail_plain(-ENOMEM);
     }
-    s->outer.free_result = coil__outer_untaken;
     coil_ref(&s->outer);
     coil__follow(&s->inner_done, loop, inner, inner_told, s);
     coil__follow(&s->outer_done, loop, &s->outer, outer_told, s);

@@ -36,8 +36,11 @@ coil_future *coil__future_new(coil_loop *loop, const struct future_class *cls, s
     if (!coil__task_part(loop))
         return NULL;
     coil_future *f = coil__zalloc(size);
-    if (f)
-        coil__future_init(f, loop, cls, file, line);
+    if (!f)
+        return NULL;
+    coil__future_init(f, loop, cls, file, line);
+    if (cls->abandon)
+        list_push(&coil__task_part(loop)->outers, &f->all);
     return f;
 }
 
@@ -100,6 +103,7 @@ static void report_unretrieved(coil_future *f)
 
 static void destroy(coil_future *f)
 {
+    bool taken = f->retrieved;
     /* The handler may look at the future, so it is whole and held while that runs. */
     f->refs = 1;
     if (f->state == COIL_FUTURE_FINISHED && !f->retrieved) {
@@ -112,12 +116,13 @@ static void destroy(coil_future *f)
     if (--f->refs > 0)
         return;
     coil__future_drop_callbacks(f);
-    if (f->cls->destroy)
-        f->cls->destroy(f);
-    else {
-        coil__error_unref(f->error);
-        coil__free(f);
+    list_remove(&f->all);
+    if (f->cls->destroy) {
+        f->cls->destroy(f, taken);
+        return;
     }
+    coil__error_unref(f->error);
+    coil__free(f);
 }
 
 void coil_unref(coil_future *future)
@@ -311,6 +316,15 @@ static void done_fire(struct future_callback *cb, coil_future *f)
     d->future = coil_ref(f);
     list_push(&coil__task_part(d->loop)->callbacks, &d->link);
     loop_push(d->loop, done_run, d, NULL);
+}
+
+/* The loop is closing: futures that stand for others would wait for ever, and keep what they wait for. */
+void coil__future_abandon_outers(struct task_part *part)
+{
+    for (struct list *link; (link = list_pop(&part->outers));) {
+        coil_future *f = container_of(link, coil_future, all);
+        f->cls->abandon(f);
+    }
 }
 
 /* The loop is closing: what was queued will not run. */

@@ -92,6 +92,7 @@ struct task_part *coil__task_part(coil_loop *loop)
     part->last_digits = 1;
     list_init(&part->tasks);
     list_init(&part->callbacks);
+    list_init(&part->outers);
     loop->parts[LOOP_PART_TASK] = &part->part;
     return part;
 }
@@ -199,7 +200,8 @@ bool coil__wait_cancel_plain(struct wait *w, const char *message)
 
 static bool hand_cancel_to(struct wait *w, const char *message)
 {
-    if (w->woken || w->cancel_asked || !w->cls->cancel || !w->cls->cancel(w, message))
+    /* A kernel op or job is asked once; what else is pending is asked again, as asyncio does. */
+    if (w->woken || (w->cancel_asked && w->cls->keeps) || !w->cls->cancel || !w->cls->cancel(w, message))
         return false;
     w->cancel_asked = true;
     return true;
@@ -286,7 +288,7 @@ static void forget_message(struct coil__task *t)
 }
 
 static bool task_cancel(coil_future *f, const char *message);
-static void task_destroy(coil_future *f);
+static void task_destroy(coil_future *f, bool taken);
 
 static const struct future_class task_class = {.name = "Task", .cancel = task_cancel, .destroy = task_destroy};
 
@@ -301,8 +303,9 @@ static void undo_task(struct coil__task *t)
     forget_message(t);
 }
 
-static void task_destroy(coil_future *f)
+static void task_destroy(coil_future *f, bool taken)
 {
+    (void)taken;
     struct coil__task *t = as_task(f);
     if (f->error != &t->error)
         coil__error_unref(f->error);
@@ -610,6 +613,7 @@ static void part_closing(struct loop_part *p, coil_loop *loop)
     }
     coil__context_ptr = outer;
     error_switch(slot);
+    coil__future_abandon_outers(part);
     coil__future_drop_queued(part);
 }
 

@@ -92,8 +92,12 @@ struct future_class {
     const char *name;
     /* coil_future_cancel of a pending one; NULL: become cancelled. */
     bool (*cancel)(coil_future *f, const char *message);
-    /* The last reference went; free what hangs on it. The future's own memory is freed by the caller. */
-    void (*destroy)(coil_future *f);
+    /* The last reference went: free it and what hangs on it. `taken`: somebody took its value, or looked at its
+     * error. NULL: nothing hangs on it. */
+    void (*destroy)(coil_future *f, bool taken);
+    /* The loop is closing, and every task of it is gone: let go of other futures, and of references to itself. NULL:
+     * it has none. */
+    void (*abandon)(coil_future *f);
 };
 
 /* A node in a future's callback list. In a frame (an await), in an upper floor's object, or allocated (add_done_callback). */
@@ -118,7 +122,7 @@ struct coil_future {
     void (*free_result)(coil_ret value);
     const char *file;           /* where it was created */
     int line;
-    struct list all;            /* tasks: in their loop's list while not done */
+    struct list all;            /* tasks: in their loop's list while not done; with cls->abandon: in outers */
 };
 
 /* In place, for upper floors that embed one; refs = 1. The class's destroy must free the memory around it. */
@@ -138,6 +142,7 @@ void coil__future_report(coil_future *f, const char *message, coil_ret code, con
 
 /* For loops that close, and futures that go while pending: callbacks that will never run. */
 void coil__future_drop_queued(struct task_part *part);
+void coil__future_abandon_outers(struct task_part *part);
 void coil__future_drop_callbacks(coil_future *f);
 
 /* Add a node; if the future is done already it fires at once. Holding ring room for it is the caller's business. */
@@ -203,6 +208,7 @@ struct task_part {
     struct coil__task *stubborn; /* would not unwind: to be reported, on the loop's stack */
     struct list tasks;     /* live ones, in order of creation, through future.all */
     struct list callbacks; /* done-callbacks that are on the ready ring */
+    struct list outers;    /* futures that stand for others, to be told of the end, through future.all */
     size_t tasks_n;
     char last_name[ERROR_NAME_MAX]; /* "Task-7", the last one given */
     unsigned last_digits;

@@ -339,6 +339,18 @@ static void gather_outside_of_tasks_makes_a_future_but_does_not_wait(void **stat
 
 #define T(name) cmocka_unit_test(name)
 
+/* What is left behind is found by the stage, which counts memory once its loop is closed. */
+STAGE(gather_of_futures_that_never_end_goes_with_its_loop)
+{
+    coil_future *two[] = {new_future(), new_future()};
+    coil_unref(coil_gather_future(two, 2, COIL_UNREF));
+    coil_future *kept = new_future();
+    coil_unref(coil_gather_future(&kept, 1, 0));
+    coil_unref(coil_shield_future(kept));
+    coil_unref(kept);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +376,7 @@ int main(void)
         T(gather_that_fails_frees_the_values_it_has),
         T(gather_dropped_by_its_caller_still_looks_at_its_children),
         T(gather_gives_everything_back_when_its_loop_closes),
+        T(gather_of_futures_that_never_end_goes_with_its_loop),
         T(gather_outside_of_tasks_makes_a_future_but_does_not_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
