@@ -70,7 +70,8 @@ COIL_ASYNC coil_ret coil_to_thread_copy(coil_fn fn, const void *args, size_t n);
  *   Cancel:   of a queued job takes it out. Of a running one that was lent a pointer: has no effect yet, as if
  *             what is awaited refused, so that a cancelled task goes on waiting and then gets -ECANCELED;
  *             of another one: the future is cancelled, the job runs on.
- *   Owns:     with `copy` > 0 that many bytes at `args`, freed once nobody can use them.
+ *   Owns:     with `copy` > 0 a copy of that many bytes at `args`; else `args` must outlive the job,
+ *             which waiting for the future ensures.
  *   Where:    the loop's thread. fn has no context variables of its caller.
  *   Errors:   at the await: what fn returns, COIL_ESHUTDOWN, -EAGAIN (no thread can be had), -ENOMEM.
  *   asyncio:  loop.run_in_executor */
@@ -109,7 +110,7 @@ COIL_API void coil_executor_unref(coil_executor *executor);
 /* Call fn(args) on a thread. Never NULL: when it cannot be done, the future has failed with the
  * reason. One reference, yours.
  *
- *   Owns:   with `copy` > 0 that many bytes at `args`, freed with the future.
+ *   Owns:   with `copy` > 0 a copy of that many bytes at `args`; else `args` must outlive the job.
  *   Where:  any thread.
  *   Errors: in the future: COIL_ESHUTDOWN, -EAGAIN when not one thread can be had, -ENOMEM, -EINVAL.
  *   asyncio: Executor.submit */

@@ -38,6 +38,10 @@ void coil__work_call(struct work *work, const coil_executor *executor)
     coil__context_ptr = &context;
     error_switch(slot);
     work->result = work->fn(work->arg);
+    struct error_record *left = coil__error_slot();
+    error_switch(slot);
+    if (left != slot && coil_iserr(work->result)) /* fn ran a loop, which leaves the thread's own */
+        coil__error_restore(left->pub.code == work->result ? left : NULL, work->result);
     if (slot == &own) {
         if (coil_iserr(work->result))
             work->error = coil__error_capture(work->result);
@@ -228,6 +232,11 @@ static void let_go(struct submission *s)
     coil__context_map_unref(s->work.map);
     s->work.map = NULL;
     coil_thread_future_unref(&s->future);
+}
+
+void coil__submission_forgo(coil_thread_future *future)
+{
+    let_go((struct submission *)future);
 }
 
 static void submission_finish(struct job *job)

@@ -138,12 +138,7 @@ no_memory:
     return coil__future_failed(coil__fail_plain(-ENOMEM));
 }
 
-static bool is_done(void *arg)
-{
-    return future_done(arg);
-}
-
-/* Its job uses memory that somebody who waits for it may hold. */
+/* Does its job use memory that somebody who waits for it may hold? */
 static bool keeps_frames(const struct link *link)
 {
     return link->thread_future->lent && !future_done(link->future) &&
@@ -152,17 +147,11 @@ static bool keeps_frames(const struct link *link)
 
 void coil__links_settle(struct work_part *part)
 {
-    struct list *at = part->links.next;
-    while (at != &part->links) {
-        struct link *link = container_of(at, struct link, of_loop);
-        at = at->next;
-        if (!keeps_frames(link))
-            continue;
-        coil_future *f = coil_ref(link->future);
-        if (!coil_future_cancel(f, NULL))
-            coil__loop_settle(part->loop, is_done, f);
-        coil_unref(f);
-        at = part->links.next; /* others may have arrived meanwhile */
+    /* What fires now only posts: the list stays as it is. */
+    LIST_FOREACH(l, &part->links) {
+        struct link *link = container_of(l, struct link, of_loop);
+        if (keeps_frames(link) && !coil_thread_future_cancel(link->thread_future))
+            coil__thread_future_join(link->thread_future);
     }
 }
 
@@ -202,7 +191,7 @@ static coil_future *run_in_executor(const char *file, int line, coil_loop *loop,
         return coil__future_failed(coil__fail_plain(-ENOMEM));
     coil_future *f = coil__link_new(file, line, loop, job);
     if (f->immortal)
-        coil_thread_future_unref(job); /* never started: the job's reference */
+        coil__submission_forgo(job);
     else
         coil__submission_start(job);
     coil_thread_future_unref(job);

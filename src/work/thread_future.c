@@ -196,6 +196,16 @@ static int wait_done(coil_thread_future *future, double timeout)
     return err ? (int)coil__fail_plain(err) : 0;
 }
 
+void coil__thread_future_join(coil_thread_future *future)
+{
+    coil__mutex_lock(&future->lock);
+    future->waiters++;
+    while (!is_done(future))
+        coil__cond_wait(&future->changed, &future->lock);
+    future->waiters--;
+    coil__mutex_unlock(&future->lock);
+}
+
 /* What it has come to; it is done. */
 static coil_ret outcome(coil_thread_future *future)
 {

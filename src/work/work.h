@@ -124,6 +124,9 @@ void coil__thread_future_watch(coil_thread_future *future, struct thread_callbac
 /* Remove it; false if it has been fired, or is about to be. */
 bool coil__thread_future_unwatch(coil_thread_future *future, struct thread_callback *cb);
 
+/* Block until it is done, whatever loop stands still meanwhile. */
+void coil__thread_future_join(coil_thread_future *future);
+
 /* What a done one has come to: the result (-ECANCELED for a cancelled one) and a counted record. */
 coil_ret coil__thread_future_take(coil_thread_future *future, struct error_record **out_error);
 
@@ -135,6 +138,8 @@ coil_thread_future *coil__submission_new(coil_executor *executor, coil_fn fn, co
                                          size_t copy, struct context_map *map);
 /* Hands it to its executor; a refusal becomes its error. Gives up the job's reference then. */
 void coil__submission_start(coil_thread_future *future);
+/* It will not be started: gives up the job's reference. */
+void coil__submission_forgo(coil_thread_future *future);
 
 /* ---- of one loop ---- */
 
