@@ -100,9 +100,10 @@ static void timer_expire(void)
 static const struct {
     const char *name;
     void (*fn)(void);
-} modes[] = {{"switch2", switch2},           {"switch1000", switch1000},     {"spawn", spawn},
-             {"spawn_batch", spawn_batch},   {"call_soon", call_soon},       {"timer_cancel", timer_cancel},
-             {"timer_expire", timer_expire}};
+} modes[] = {
+    {"switch2", switch2},          {"switch1000", switch1000}, {"spawn", spawn},
+    {"spawn_batch", spawn_batch},  {"call_soon", call_soon},   {"timer_cancel", timer_cancel},
+    {"timer_expire", timer_expire}};
 
 static coil_ret main_task(void *arg)
 {

@@ -21,7 +21,8 @@ int main(int argc, char **argv)
         return 2;
     int port = atoi(argv[1]), connections = atoi(argv[2]), one = 1, ep = epoll_create1(0);
     long left = atol(argv[3]), out = 0;
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    struct sockaddr_in addr = {.sin_family = AF_INET,
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                .sin_port = htons((uint16_t)port)};
     char ping[SIZE], pong[SIZE];
     memset(ping, 'x', sizeof ping);

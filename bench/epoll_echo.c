@@ -21,7 +21,8 @@ int main(void)
     getsockname(listener, (struct sockaddr *)&addr, &len);
     printf("%d\n", ntohs(addr.sin_port));
     fflush(stdout);
-    epoll_ctl(ep, EPOLL_CTL_ADD, listener, &(struct epoll_event){.events = EPOLLIN, .data.fd = listener});
+    epoll_ctl(ep, EPOLL_CTL_ADD, listener,
+              &(struct epoll_event){.events = EPOLLIN, .data.fd = listener});
     static char buf[16384];
     for (;;) {
         struct epoll_event events[256];
@@ -32,7 +33,8 @@ int main(void)
                 while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
                     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
                     epoll_ctl(ep, EPOLL_CTL_ADD, fd,
-                              &(struct epoll_event){.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.fd = fd});
+                              &(struct epoll_event){.events = EPOLLIN | EPOLLRDHUP | EPOLLET,
+                                                    .data.fd = fd});
                 }
                 continue;
             }

@@ -27,16 +27,16 @@
 #include <unistd.h>
 
 enum {
-    IN_BYTES = 4096,         /* read at once; also all that is held of a pipeline */
-    PATH_BYTES = 2048,       /* of a request's target: longer is 414 */
-    HEAD_BYTES = 16384,      /* of a request's head: more is 431 */
-    BODY_BYTES = 1 << 20,    /* of a request's body, which is thrown away: more is 413 */
-    CHUNK = 65536,           /* of a file, held while it is sent */
+    IN_BYTES = 4096,      /* read at once; also all that is held of a pipeline */
+    PATH_BYTES = 2048,    /* of a request's target: longer is 414 */
+    HEAD_BYTES = 16384,   /* of a request's head: more is 431 */
+    BODY_BYTES = 1 << 20, /* of a request's body, which is thrown away: more is 413 */
+    CHUNK = 65536,        /* of a file, held while it is sent */
 };
 static const double IDLE_S = 15, HEAD_S = 10, SEND_S = 30, DRAIN_S = 10;
 
 struct site {
-    int root;         /* the directory, open */
+    int root; /* the directory, open */
     bool draining;
     struct client *clients; /* all connections, a list */
 };
@@ -44,8 +44,8 @@ struct site {
 struct client {
     struct client *next, **back;
     struct site *site;
-    coil_task *task;  /* serves it; borrowed, it is us */
-    bool idle;        /* between two requests: may be cancelled at once */
+    coil_task *task; /* serves it; borrowed, it is us */
+    bool idle;       /* between two requests: may be cancelled at once */
     coil_reader *reader;
     coil_writer *writer;
 
@@ -60,7 +60,7 @@ struct client {
     char field[16], range[64];
     size_t field_n, range_n;
     bool complete;
-    int refuse;        /* a status to answer with instead, 0 for none */
+    int refuse; /* a status to answer with instead, 0 for none */
 };
 
 /* ---- the parser's callbacks: they copy what we need and count the rest ---- */
@@ -220,11 +220,16 @@ static const char *reason(int status)
 
 static const char *type_of(const char *path)
 {
-    static const char *const types[][2] = {
-        {".html", "text/html; charset=utf-8"}, {".css", "text/css"}, {".js", "text/javascript"},
-        {".txt", "text/plain; charset=utf-8"}, {".md", "text/markdown; charset=utf-8"},
-        {".json", "application/json"}, {".svg", "image/svg+xml"}, {".png", "image/png"},
-        {".jpg", "image/jpeg"}, {".pdf", "application/pdf"}};
+    static const char *const types[][2] = {{".html", "text/html; charset=utf-8"},
+                                           {".css", "text/css"},
+                                           {".js", "text/javascript"},
+                                           {".txt", "text/plain; charset=utf-8"},
+                                           {".md", "text/markdown; charset=utf-8"},
+                                           {".json", "application/json"},
+                                           {".svg", "image/svg+xml"},
+                                           {".png", "image/png"},
+                                           {".jpg", "image/jpeg"},
+                                           {".pdf", "application/pdf"}};
     const char *dot = strrchr(path, '.');
     for (size_t i = 0; dot && i < sizeof types / sizeof types[0]; i++)
         if (strcmp(dot, types[i][0]) == 0)
@@ -241,7 +246,8 @@ static coil_ret send_head(struct client *c, int status, bool keep, off_t length,
     int n = snprintf(head, sizeof head,
                      "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: coil\r\nContent-Length: %lld\r\n"
                      "Connection: %s\r\n%s\r\n",
-                     status, reason(status), date, (long long)length, keep ? "keep-alive" : "close", more);
+                     status, reason(status), date, (long long)length, keep ? "keep-alive" : "close",
+                     more);
     return coil_writer_write(c->writer, head, (size_t)n);
 }
 
@@ -395,7 +401,8 @@ static coil_ret answer_file(struct client *c, const char *path, bool keep)
     if (rc == -ECANCELED || rc == COIL_EEXIT)
         return rc;
     if (coil_iserr(rc))
-        return send_status(c, rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE ? 500 : 404, keep, "");
+        return send_status(c, rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE ? 500 : 404, keep,
+                           "");
 
     off_t from, length;
     char headers[256];
@@ -403,13 +410,16 @@ static coil_ret answer_file(struct client *c, const char *path, bool keep)
     if (status == 200)
         from = 0, length = o.st.st_size;
     if (status == 416) {
-        snprintf(headers, sizeof headers, "Content-Range: bytes */%lld\r\n", (long long)o.st.st_size);
+        snprintf(headers, sizeof headers, "Content-Range: bytes */%lld\r\n",
+                 (long long)o.st.st_size);
         rc = send_status(c, status, keep, headers);
     } else {
-        int n = snprintf(headers, sizeof headers, "Content-Type: %s\r\nAccept-Ranges: bytes\r\n", type_of(path));
+        int n = snprintf(headers, sizeof headers, "Content-Type: %s\r\nAccept-Ranges: bytes\r\n",
+                         type_of(path));
         if (status == 206)
-            snprintf(headers + n, sizeof headers - (size_t)n, "Content-Range: bytes %lld-%lld/%lld\r\n",
-                     (long long)from, (long long)(from + length - 1), (long long)o.st.st_size);
+            snprintf(headers + n, sizeof headers - (size_t)n,
+                     "Content-Range: bytes %lld-%lld/%lld\r\n", (long long)from,
+                     (long long)(from + length - 1), (long long)o.st.st_size);
         rc = send_head(c, status, keep, length, headers);
         if (!coil_iserr(rc) && c->parser.method != HTTP_HEAD)
             rc = send_file(c, o.fd, from, length);
@@ -459,7 +469,8 @@ static coil_ret serve_requests(struct client *c)
 static coil_ret serve(coil_reader *reader, coil_writer *writer, void *arg)
 {
     struct site *site = arg;
-    struct client c = {.site = site, .reader = reader, .writer = writer, .task = coil_current_task()};
+    struct client c = {
+        .site = site, .reader = reader, .writer = writer, .task = coil_current_task()};
     c.next = site->clients;
     c.back = &site->clients;
     if (c.next)
@@ -468,7 +479,8 @@ static coil_ret serve(coil_reader *reader, coil_writer *writer, void *arg)
 
     coil_ret rc = serve_requests(&c);
     if (rc == -ETIMEDOUT)
-        coil_writer_abort(writer); /* it does not read: what is buffered would wait for it for ever */
+        coil_writer_abort(
+            writer); /* it does not read: what is buffered would wait for it for ever */
 
     *c.back = c.next;
     if (c.next)
@@ -506,8 +518,8 @@ static coil_ret main_task(void *arg)
         close(site.root);
         return rc;
     }
-    printf("httpd: serving %s on %s:%d (%s)\n", args->directory, args->host, coil_server_port(server),
-           coil_loop_backend(NULL));
+    printf("httpd: serving %s on %s:%d (%s)\n", args->directory, args->host,
+           coil_server_port(server), coil_loop_backend(NULL));
     fflush(stdout);
 
     coil_ret why = coil_wait_fd(stop_pipe[0], COIL_READ);
@@ -534,8 +546,9 @@ int main(int argc, char **argv)
 {
     char *colon = argc == 3 ? strrchr(argv[1], ':') : NULL;
     if (!colon) {
-        fprintf(stderr, "usage: httpd ADDRESS:PORT DIRECTORY\n"
-                        "serves the files beneath DIRECTORY; [::1]:8000 for IPv6, port 0 for a free one\n");
+        fprintf(stderr,
+                "usage: httpd ADDRESS:PORT DIRECTORY\n"
+                "serves the files beneath DIRECTORY; [::1]:8000 for IPv6, port 0 for a free one\n");
         return 2;
     }
     *colon = 0;

@@ -72,7 +72,8 @@ static long rss_kb(int pid)
 static coil_ret ask(struct load *load, coil_reader *reader, coil_writer *writer)
 {
     char request[512];
-    int n = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", load->path, load->host);
+    int n = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", load->path,
+                     load->host);
     coil_ret rc = coil_writer_write(writer, request, (size_t)n);
     if (!coil_iserr(rc))
         rc = coil_writer_drain(writer);
@@ -145,8 +146,8 @@ static coil_ret show(void *arg)
             load->rss_peak_kb = kb;
         double gone = coil_loop_time(NULL) - load->begin;
         if (tty)
-            fprintf(stderr, "\r  %5.1f of %.0f s   %6ld connected   %9ld requests   %ld errors ", gone,
-                    load->seconds, load->connected, load->requests, load->errors);
+            fprintf(stderr, "\r  %5.1f of %.0f s   %6ld connected   %9ld requests   %ld errors ",
+                    gone, load->seconds, load->connected, load->requests, load->errors);
     }
 }
 
@@ -163,7 +164,8 @@ static coil_ret main_task(void *arg)
     coil_task_opts opts = {.size = sizeof opts, .stack_size = 65536};
     for (int i = 0; i < load->clients; i++)
         clients[i] = coil_create_task_opts(client, load, &opts);
-    coil_ret rc = coil_gather(clients, (size_t)load->clients, NULL, COIL_RETURN_EXCEPTIONS | COIL_UNREF);
+    coil_ret rc = coil_gather(clients, (size_t)load->clients, NULL,
+                              COIL_RETURN_EXCEPTIONS | COIL_UNREF);
     free(clients);
     coil_task_cancel(ticker, NULL);
     coil_ignore(coil_join(ticker));
@@ -175,17 +177,20 @@ static coil_ret main_task(void *arg)
     double took = coil_loop_time(NULL) - load->begin;
     printf("  backend            %s\n", coil_loop_backend(NULL));
     printf("  connections        %ld of %d\n", load->connected, load->clients);
-    printf("  requests           %ld (%.0f each second)\n", load->requests, (double)load->requests / took);
+    printf("  requests           %ld (%.0f each second)\n", load->requests,
+           (double)load->requests / took);
     printf("  bytes received     %.1f MB\n", (double)load->bytes / 1e6);
     printf("  errors             %ld\n", load->errors);
     printf("  latency p50        %.2f ms\n", percentile(load, 0.50) * 1e3);
     printf("  latency p99        %.2f ms\n", percentile(load, 0.99) * 1e3);
     if (load->rss_peak_kb > 0 && load->connected > 0)
-        printf("  server memory      %.1f KB for each connection (%ld KB before, %ld KB at its peak)\n",
+        printf("  server memory      %.1f KB for each connection (%ld KB before, %ld KB at its "
+               "peak)\n",
                (double)(load->rss_peak_kb - load->rss_before_kb) / (double)load->connected,
                load->rss_before_kb, load->rss_peak_kb);
     if (load->errors)
-        return coil_fail(load->first_error, "%ld errors; the first one: %s", load->errors, load->first_words);
+        return coil_fail(load->first_error, "%ld errors; the first one: %s", load->errors,
+                         load->first_words);
     return 0;
 }
 

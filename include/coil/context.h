@@ -20,7 +20,10 @@ typedef struct {
     const char *name;
     void *default_value;
 } coil_contextvar;
-#define COIL_CONTEXTVAR(name, default_value) {(name), (default_value)}
+#define COIL_CONTEXTVAR(name, default_value) \
+    {                                        \
+        (name), (default_value)              \
+    }
 
 /* What was before a set; for coil_contextvar_reset. */
 typedef struct {
@@ -37,7 +40,8 @@ COIL_API void *coil_contextvar_get(const coil_contextvar *var);
  *   Owns:   nothing; `value` stays yours and must outlive its stay in any context.
  *   Errors: -ENOMEM, and then nothing changed.
  *   asyncio: ContextVar.set */
-COIL_API int coil_contextvar_set(const coil_contextvar *var, void *value, coil_contextvar_token *out_token);
+COIL_API int coil_contextvar_set(const coil_contextvar *var, void *value,
+                                 coil_contextvar_token *out_token);
 
 /* Put back what was before the set that made this token.
  *
@@ -62,7 +66,8 @@ COIL_API void coil_context_unref(coil_context *context);
 COIL_API coil_ret coil_context_run(coil_context *context, coil_fn fn, void *arg);
 
 /* The value in that context; false (and the default) if it is not set there. asyncio: Context.get */
-COIL_API bool coil_context_get(const coil_context *context, const coil_contextvar *var, void **out_value);
+COIL_API bool coil_context_get(const coil_context *context, const coil_contextvar *var,
+                               void **out_value);
 
 #ifdef __cplusplus
 }

@@ -14,12 +14,18 @@
 extern "C" {
 #endif
 
-enum coil_coro_state { COIL_CORO_CREATED, COIL_CORO_RUNNING, COIL_CORO_SUSPENDED, COIL_CORO_CLOSED };
+enum coil_coro_state {
+    COIL_CORO_CREATED,
+    COIL_CORO_RUNNING,
+    COIL_CORO_SUSPENDED,
+    COIL_CORO_CLOSED
+};
 
 /* A coroutine object; nothing of fn runs. NULL when out of memory. Consumed by the await, task or run
  * that takes it, else closed with coil_coro_close. asyncio: calling an async def */
 #define coil_coro_new(fn, arg) coil_coro_new_at(__FILE__, __LINE__, #fn, (fn), (arg))
-COIL_API coil_coro *coil_coro_new_at(const char *file, int line, const char *name, coil_fn fn, void *arg);
+COIL_API coil_coro *coil_coro_new_at(const char *file, int line, const char *name, coil_fn fn,
+                                     void *arg);
 
 /* Free one that nothing took; reports "coroutine ... was never awaited". NULL is fine.
  * asyncio: the object is destroyed */

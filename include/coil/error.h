@@ -21,8 +21,8 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define COIL_API              __attribute__((visibility("default")))
-#define COIL_MUST             __attribute__((warn_unused_result))
+#define COIL_API               __attribute__((visibility("default")))
+#define COIL_MUST              __attribute__((warn_unused_result))
 #define COIL_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #error "coil needs gcc or clang"
@@ -48,7 +48,8 @@ static inline bool coil_iserr(coil_ret r)
 }
 
 enum {
-    COIL_EINVALIDSTATE = -2001,  /* InvalidStateError: the object is not in the state this call needs */
+    COIL_EINVALIDSTATE =
+        -2001, /* InvalidStateError: the object is not in the state this call needs */
     COIL_EINCOMPLETE = -2002,    /* IncompleteReadError: the stream ended early */
     COIL_ELIMIT = -2003,         /* LimitOverrunError: no separator within the limit */
     COIL_EQUEUEEMPTY = -2004,    /* QueueEmpty */
@@ -58,28 +59,28 @@ enum {
     COIL_ETLS = -2008,           /* the TLS engine failed; the record has its words */
     COIL_EGAI = -2009,           /* getaddrinfo failed; the record has its words */
     COIL_EDEADLOCK = -2010,      /* nothing left can wake anyone */
-    COIL_EEXIT = -2011,          /* GeneratorExit: this coroutine is being unwound; clean up and return */
-    COIL_ETYPE = -2012,          /* TypeError: a generator where a coroutine belongs, and the like */
-    COIL_ECLOSED = -2013,        /* "Event loop is closed" */
-    COIL_ENOLOOP = -2014,        /* "no running event loop" in this thread */
-    COIL_ENOTASK = -2015,        /* a waiting call outside a task */
-    COIL_EWRONGLOOP = -2016,     /* the object is bound to another loop */
-    COIL_EWRONGTHREAD = -2017,   /* a call that belongs to the loop's own thread */
-    COIL_ERUNNING = -2018,       /* the loop, generator or scope is already running */
-    COIL_ESTOPPED = -2019,       /* "Event loop stopped before Future completed" */
-    COIL_ESELFAWAIT = -2020,     /* a task awaits itself */
-    COIL_EGROUP = -2021,         /* several errors in a group and no first one to name */
-    COIL_EUSER = -3001           /* down to -4000: yours */
+    COIL_EEXIT = -2011,   /* GeneratorExit: this coroutine is being unwound; clean up and return */
+    COIL_ETYPE = -2012,   /* TypeError: a generator where a coroutine belongs, and the like */
+    COIL_ECLOSED = -2013, /* "Event loop is closed" */
+    COIL_ENOLOOP = -2014, /* "no running event loop" in this thread */
+    COIL_ENOTASK = -2015, /* a waiting call outside a task */
+    COIL_EWRONGLOOP = -2016,   /* the object is bound to another loop */
+    COIL_EWRONGTHREAD = -2017, /* a call that belongs to the loop's own thread */
+    COIL_ERUNNING = -2018,     /* the loop, generator or scope is already running */
+    COIL_ESTOPPED = -2019,     /* "Event loop stopped before Future completed" */
+    COIL_ESELFAWAIT = -2020,   /* a task awaits itself */
+    COIL_EGROUP = -2021,       /* several errors in a group and no first one to name */
+    COIL_EUSER = -3001         /* down to -4000: yours */
 };
 
 /* What is known of one error. Text is bounded; a long message is cut and ends in "...". */
 typedef struct coil_error {
     coil_ret code;
-    const char *message;             /* never NULL */
-    const char *file;                /* where coil_fail was called, or NULL */
+    const char *message; /* never NULL */
+    const char *file;    /* where coil_fail was called, or NULL */
     int line;
-    const char *task;                /* the task's name, or "" outside of tasks */
-    const struct coil_error *cause;  /* what led to it, or NULL */
+    const char *task;                        /* the task's name, or "" outside of tasks */
+    const struct coil_error *cause;          /* what led to it, or NULL */
     const struct coil_error *const *members; /* a group's errors, or NULL */
     size_t members_n;
 } coil_error;

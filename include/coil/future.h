@@ -107,9 +107,12 @@ struct coil_gen;
 COIL_ASYNC coil_ret coil_await_generator(struct coil_gen *gen);
 
 #ifndef __cplusplus
-#define coil_await(awaitable)                                                          \
-    _Generic((awaitable), coil_coro *: coil_await_coro, coil_awaitable *: coil_await_object, \
-             struct coil_gen *: coil_await_generator, default: coil_await_future)(awaitable)
+#define coil_await(awaitable)                       \
+    _Generic((awaitable), coil_coro *               \
+             : coil_await_coro, coil_awaitable *    \
+             : coil_await_object, struct coil_gen * \
+             : coil_await_generator, default        \
+             : coil_await_future)(awaitable)
 #endif
 
 /* A future for any awaitable: a future is returned as it is with one reference more, a coroutine object or
@@ -118,9 +121,11 @@ COIL_API coil_future *coil_ensure_future_future(coil_future *future);
 COIL_API coil_future *coil_ensure_future_coro(coil_coro *coro);
 COIL_API coil_future *coil_ensure_future_object(coil_awaitable *awaitable);
 #ifndef __cplusplus
-#define coil_ensure_future(awaitable)                                                  \
-    _Generic((awaitable), coil_coro *: coil_ensure_future_coro,                         \
-             coil_awaitable *: coil_ensure_future_object, default: coil_ensure_future_future)(awaitable)
+#define coil_ensure_future(awaitable)                    \
+    _Generic((awaitable), coil_coro *                    \
+             : coil_ensure_future_coro, coil_awaitable * \
+             : coil_ensure_future_object, default        \
+             : coil_ensure_future_future)(awaitable)
 #endif
 
 #ifdef __cplusplus

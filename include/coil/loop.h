@@ -74,9 +74,10 @@ COIL_API int coil_loop_run_forever(coil_loop *loop);
 COIL_API coil_ret coil_loop_run_until_complete_future(coil_loop *loop, coil_future *future);
 COIL_API coil_ret coil_loop_run_until_complete_coro(coil_loop *loop, coil_coro *coro);
 #ifndef __cplusplus
-#define coil_loop_run_until_complete(loop, awaitable)                                       \
-    _Generic((awaitable), coil_coro *: coil_loop_run_until_complete_coro,                    \
-             default: coil_loop_run_until_complete_future)((loop), (awaitable))
+#define coil_loop_run_until_complete(loop, awaitable)     \
+    _Generic((awaitable), coil_coro *                     \
+             : coil_loop_run_until_complete_coro, default \
+             : coil_loop_run_until_complete_future)((loop), (awaitable))
 #endif
 
 /* End the run after the current batch of callbacks; before a run: make the next one a single turn.
@@ -113,7 +114,8 @@ COIL_API double coil_loop_time(coil_loop *loop);
  *   Where:  the loop's thread. The callback sees the caller's context variables.
  *   Errors: COIL_ECLOSED, COIL_ENOLOOP, -ENOMEM; debug mode: COIL_EWRONGTHREAD.
  *   asyncio: loop.call_soon */
-COIL_API int coil_loop_call_soon(coil_loop *loop, coil_callback_fn fn, void *arg, coil_handle **out);
+COIL_API int coil_loop_call_soon(coil_loop *loop, coil_callback_fn fn, void *arg,
+                                 coil_handle **out);
 
 /* As coil_loop_call_soon, in `context` (NULL: a copy of the caller's). */
 COIL_API int coil_loop_call_soon_context(coil_loop *loop, coil_callback_fn fn, void *arg,
@@ -144,8 +146,8 @@ COIL_API int coil_loop_call_later(coil_loop *loop, double delay, coil_callback_f
                                   coil_handle **out);
 COIL_API int coil_loop_call_at(coil_loop *loop, double when, coil_callback_fn fn, void *arg,
                                coil_handle **out);
-COIL_API int coil_loop_call_later_context(coil_loop *loop, double delay, coil_callback_fn fn, void *arg,
-                                          coil_context *context, coil_handle **out);
+COIL_API int coil_loop_call_later_context(coil_loop *loop, double delay, coil_callback_fn fn,
+                                          void *arg, coil_context *context, coil_handle **out);
 COIL_API int coil_loop_call_at_context(coil_loop *loop, double when, coil_callback_fn fn, void *arg,
                                        coil_context *context, coil_handle **out);
 
@@ -184,25 +186,29 @@ COIL_API void coil_loop_forget_fd(coil_loop *loop, int fd);
 typedef struct {
     size_t size;
     const char *message;
-    coil_ret code;            /* 0 if there is no error, only a message */
-    const coil_error *error;  /* the exception */
+    coil_ret code;           /* 0 if there is no error, only a message */
+    const coil_error *error; /* the exception */
     coil_future *future;
     coil_task *task;
     coil_handle *handle;
     void *protocol, *transport;
-    int fd;                   /* of a socket, or -1 */
+    int fd; /* of a socket, or -1 */
 } coil_exception_context;
 
-typedef void (*coil_exception_handler_fn)(coil_loop *loop, const coil_exception_context *context, void *arg);
+typedef void (*coil_exception_handler_fn)(coil_loop *loop, const coil_exception_context *context,
+                                          void *arg);
 
 /* Tell `fn` of troubles instead of printing them; NULL restores printing. It runs in the context of
  * the task or handle concerned. asyncio: loop.set_exception_handler */
-COIL_API void coil_loop_set_exception_handler(coil_loop *loop, coil_exception_handler_fn fn, void *arg);
+COIL_API void coil_loop_set_exception_handler(coil_loop *loop, coil_exception_handler_fn fn,
+                                              void *arg);
 COIL_API coil_exception_handler_fn coil_loop_get_exception_handler(coil_loop *loop, void **out_arg);
 /* Report a trouble as the loop itself does. asyncio: loop.call_exception_handler */
-COIL_API void coil_loop_call_exception_handler(coil_loop *loop, const coil_exception_context *context);
+COIL_API void coil_loop_call_exception_handler(coil_loop *loop,
+                                               const coil_exception_context *context);
 /* Print it to standard error. asyncio: loop.default_exception_handler */
-COIL_API void coil_loop_default_exception_handler(coil_loop *loop, const coil_exception_context *context);
+COIL_API void coil_loop_default_exception_handler(coil_loop *loop,
+                                                  const coil_exception_context *context);
 
 /* asyncio: loop.set_debug, loop.get_debug */
 COIL_API void coil_loop_set_debug(coil_loop *loop, bool debug);
@@ -215,12 +221,12 @@ COIL_API void coil_loop_set_slow_callback_duration(coil_loop *loop, double secon
 
 typedef struct {
     size_t size;
-    size_t tasks;     /* live tasks */
-    size_t ready;     /* callbacks and steps in the ready queue */
-    size_t fds;       /* descriptors watched */
-    size_t timers;    /* pending timers */
-    size_t ops;       /* requests at the kernel */
-    size_t jobs;      /* thread jobs queued or running for this loop */
+    size_t tasks;                        /* live tasks */
+    size_t ready;                        /* callbacks and steps in the ready queue */
+    size_t fds;                          /* descriptors watched */
+    size_t timers;                       /* pending timers */
+    size_t ops;                          /* requests at the kernel */
+    size_t jobs;                         /* thread jobs queued or running for this loop */
     uint64_t turns, callbacks, switches; /* since the loop was made */
     size_t stacks, stacks_max;           /* in use now; most ever in use */
 } coil_loop_stats_t;

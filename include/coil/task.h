@@ -32,11 +32,13 @@ typedef struct {
  *           top of the task's own stack, and the function gets a pointer to the copy.
  *   Errors: at the await: -ENOMEM, COIL_ENOLOOP, COIL_ECLOSED, -EINVAL.
  *   asyncio: create_task, loop.create_task */
-COIL_API coil_task *coil_create_task_at(const char *file, int line, coil_fn fn, const void *arg, size_t copy,
-                                        const coil_task_opts *opts);
+COIL_API coil_task *coil_create_task_at(const char *file, int line, coil_fn fn, const void *arg,
+                                        size_t copy, const coil_task_opts *opts);
 #define coil_create_task(fn, arg) coil_create_task_at(__FILE__, __LINE__, (fn), (arg), 0, NULL)
-#define coil_create_task_with(fn, args, n) coil_create_task_at(__FILE__, __LINE__, (fn), (args), (n), NULL)
-#define coil_create_task_opts(fn, arg, opts) coil_create_task_at(__FILE__, __LINE__, (fn), (arg), 0, (opts))
+#define coil_create_task_with(fn, args, n) \
+    coil_create_task_at(__FILE__, __LINE__, (fn), (args), (n), NULL)
+#define coil_create_task_opts(fn, arg, opts) \
+    coil_create_task_at(__FILE__, __LINE__, (fn), (arg), 0, (opts))
 
 /* The same from a coroutine object, which is consumed whatever happens. */
 COIL_API coil_task *coil_create_task_coro_at(const char *file, int line, coil_coro *coro,

@@ -26,7 +26,8 @@ int64_t coil__clock_from_seconds(double seconds)
 
 uint64_t coil__clock_ticks_in(int64_t ns)
 {
-    static _Atomic uint64_t per_ms; /* the same whoever measures it, so a race costs only a second measurement */
+    /* the same whoever measures it, so a race costs only a second measurement */
+    static _Atomic uint64_t per_ms;
     uint64_t rate = atomic_load_explicit(&per_ms, memory_order_relaxed);
     if (rate == 0) {
         int64_t t0 = coil__clock_real_ns(), t1;

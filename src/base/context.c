@@ -94,8 +94,8 @@ static unsigned find(const struct context_map *map, const coil_contextvar *var, 
 }
 
 /* A new map with `var` bound (or, with bind false, gone). NULL for an empty result, -ENOMEM told apart by the return. */
-static int map_change(const struct context_map *map, const coil_contextvar *var, bool bind, void *value,
-                      struct context_map **out)
+static int map_change(const struct context_map *map, const coil_contextvar *var, bool bind,
+                      void *value, struct context_map **out)
 {
     bool found;
     unsigned i = find(map, var, &found), n = map ? map->n : 0;
@@ -147,7 +147,8 @@ int coil_contextvar_set(const coil_contextvar *var, void *value, coil_contextvar
     bool found;
     const struct context_map *map = coil__context_current()->map;
     unsigned i = find(map, var, &found);
-    coil_contextvar_token token = {.var = var, .was_set = found, .old_value = found ? map->at[i].value : NULL};
+    coil_contextvar_token token = {
+        .var = var, .was_set = found, .old_value = found ? map->at[i].value : NULL};
     int err = change_current(var, true, value);
     if (err == 0 && out_token)
         *out_token = token;

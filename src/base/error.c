@@ -154,7 +154,8 @@ static struct error_record *slot_begin(coil_ret code)
     struct error_record *slot = coil__error_slot();
     if (slot->pub.cause || slot->pub.members)
         drop_links(slot);
-    slot->pub = (coil_error){.code = code, .message = coil_strerror(code), .task = slot->owner ? slot->owner : ""};
+    slot->pub = (coil_error){
+        .code = code, .message = coil_strerror(code), .task = slot->owner ? slot->owner : ""};
     return slot;
 }
 
@@ -359,8 +360,8 @@ const coil_error *coil__error_show(struct error_record *r, coil_ret code)
     return &plain;
 }
 
-struct error_record *coil__error_group(coil_ret code, const char *message, struct error_record *const *members,
-                                       size_t n)
+struct error_record *coil__error_group(coil_ret code, const char *message,
+                                       struct error_record *const *members, size_t n)
 {
     struct error_record *r = new_record();
     const coil_error **list = r && n ? coil__alloc(n * sizeof *list) : NULL;
@@ -387,7 +388,8 @@ struct error_record *coil__error_group(coil_ret code, const char *message, struc
     return r;
 }
 
-struct error_record *coil__error_with_cause(struct error_record *r, coil_ret code, struct error_record *cause)
+struct error_record *coil__error_with_cause(struct error_record *r, coil_ret code,
+                                            struct error_record *cause)
 {
     struct error_record *copy = new_record();
     struct error_record *shared = coil__error_share(cause);

@@ -20,10 +20,10 @@ enum { ERROR_TEXT_MAX = 160, ERROR_NAME_MAX = 32 };
 enum { ERROR_CAUSES_MAX = 16 }; /* a longer chain loses its oldest; nobody reads on */
 
 struct error_record {
-    coil_error pub;          /* what users see; its pointers lead into this record or to static text */
-    _Atomic unsigned refs;   /* 0: embedded */
-    unsigned causes;         /* how many hang below this one */
-    const char *owner;       /* slot: the task's name, kept by the task; NULL outside of tasks */
+    coil_error pub; /* what users see; its pointers lead into this record or to static text */
+    _Atomic unsigned refs; /* 0: embedded */
+    unsigned causes;       /* how many hang below this one */
+    const char *owner;     /* slot: the task's name, kept by the task; NULL outside of tasks */
     char text[ERROR_TEXT_MAX];
     char task[ERROR_NAME_MAX];
 };
@@ -63,9 +63,10 @@ const coil_error *coil__error_show(struct error_record *r, coil_ret code);
 
 /* A counted record of a group: takes over n counted members (NULLs allowed, skipped) whatever happens.
  * NULL when out of memory. */
-struct error_record *coil__error_group(coil_ret code, const char *message, struct error_record *const *members,
-                                       size_t n);
+struct error_record *coil__error_group(coil_ret code, const char *message,
+                                       struct error_record *const *members, size_t n);
 /* A counted copy of `r` with this cause (shared); either may be NULL. */
-struct error_record *coil__error_with_cause(struct error_record *r, coil_ret code, struct error_record *cause);
+struct error_record *coil__error_with_cause(struct error_record *r, coil_ret code,
+                                            struct error_record *cause);
 
 #endif

@@ -101,7 +101,8 @@ void coil__inbox_wake_up(struct inbox *inbox)
 
 struct inbox_node *coil__inbox_close(struct inbox *inbox)
 {
-    struct inbox_node *rest = atomic_exchange_explicit(&inbox->head, &closed_mark, memory_order_acq_rel);
+    struct inbox_node *rest = atomic_exchange_explicit(&inbox->head, &closed_mark,
+                                                       memory_order_acq_rel);
     COIL_CHECK(rest != &closed_mark);
     return oldest_first(rest);
 }

@@ -17,10 +17,13 @@ struct list {
     struct list *next, *prev;
 };
 
-#define LIST_INIT(head) {&(head), &(head)}
+#define LIST_INIT(head)  \
+    {                    \
+        &(head), &(head) \
+    }
 
 /* The item that holds this link. */
-#define container_of(link, type, member) ((type *)((char *)(link) - offsetof(type, member)))
+#define container_of(link, type, member) ((type *)((char *)(link)-offsetof(type, member)))
 
 static inline void list_init(struct list *l)
 {
@@ -89,8 +92,8 @@ static inline void list_splice(struct list *to, struct list *from)
 }
 
 /* The loop variable may be removed inside the body; the one after it may not. */
-#define LIST_FOREACH(it, head)                                                            \
-    for (struct list *it = (head)->next, *it##_next = it->next; it != (head);              \
+#define LIST_FOREACH(it, head)                                                \
+    for (struct list *it = (head)->next, *it##_next = it->next; it != (head); \
          it = it##_next, it##_next = it->next)
 
 #endif

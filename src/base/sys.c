@@ -33,11 +33,11 @@ int coil__sys_real_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t t
 }
 
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
-#define X(type, name, params, args)     \
-    static type real_##name params      \
-    {                                   \
-        type r = name args;             \
-        return r < 0 ? -errno : r;      \
+#define X(type, name, params, args) \
+    static type real_##name params  \
+    {                               \
+        type r = name args;         \
+        return r < 0 ? -errno : r;  \
     }
 SYS_CALLS(X)
 #undef X
@@ -48,10 +48,10 @@ static int real_fcntl(int fd, int cmd, intptr_t arg)
 }
 
 #define X(type, name, params, args) .name = real_##name,
-#define REAL                                                                  \
-    {                                                                         \
-        SYS_CALLS(X).fcntl = real_fcntl, .mmap = coil__sys_real_mmap,         \
-                     .epoll_pwait2 = coil__sys_real_epoll_pwait2,             \
+#define REAL                                                          \
+    {                                                                 \
+        SYS_CALLS(X).fcntl = real_fcntl, .mmap = coil__sys_real_mmap, \
+        .epoll_pwait2 = coil__sys_real_epoll_pwait2,                  \
     }
 const struct sys_table coil__sys_real = REAL;
 struct sys_table coil__sys = REAL;

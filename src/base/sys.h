@@ -56,7 +56,7 @@
     X(int, epoll_create1, (int flags), (flags))                                                   \
     X(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *ev), (ep, op, fd, ev))         \
     X(int, epoll_wait, (int ep, struct epoll_event *ev, int n, int ms), (ep, ev, n, ms))          \
-    X(int, ppoll, (struct pollfd *p, nfds_t n, const struct timespec *t, const sigset_t *m),      \
+    X(int, ppoll, (struct pollfd * p, nfds_t n, const struct timespec *t, const sigset_t *m),     \
       (p, n, t, m))                                                                               \
     X(int, munmap, (void *p, size_t n), (p, n))                                                   \
     X(int, mprotect, (void *p, size_t n, int prot), (p, n, prot))                                 \
@@ -79,10 +79,10 @@ struct sys_table {
 extern struct sys_table coil__sys;
 extern const struct sys_table coil__sys_real; /* to put it back */
 
-#define X(type, name, params, args)   \
+#define X(type, name, params, args)      \
     static inline type sys_##name params \
-    {                                 \
-        return coil__sys.name args;   \
+    {                                    \
+        return coil__sys.name args;      \
     }
 SYS_CALLS(X)
 #undef X

@@ -21,7 +21,10 @@ struct thread {
     pthread_t t;
 };
 
-#define MUTEX_INIT {PTHREAD_MUTEX_INITIALIZER}
+#define MUTEX_INIT                \
+    {                             \
+        PTHREAD_MUTEX_INITIALIZER \
+    }
 
 void coil__mutex_init(struct mutex *m);
 void coil__mutex_fini(struct mutex *m);

@@ -97,9 +97,9 @@ struct backend {
     struct clock *clock;
     struct list finished; /* ops, oldest first; the loop reaps them */
     size_t pending;       /* ops not yet finished, without the wake fd; a level op until it ends */
-    size_t
-        real_pending; /* those that the world outside may finish (in sim: real descriptors only) */
-    size_t fds;       /* descriptors watched now: with ops in flight, or owned and registered */
+    /* those that the world outside may finish (in sim: real descriptors only) */
+    size_t real_pending;
+    size_t fds; /* descriptors watched now: with ops in flight, or owned and registered */
 };
 
 /* `name` is "auto", "epoll", "poll" or "sim"; NULL means COIL_BACKEND, else auto. -EINVAL with a record that

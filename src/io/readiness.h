@@ -30,8 +30,8 @@ struct watch {
     uint32_t slot;       /* poll: place in the array, 0 for none */
     bool owned;
     bool counted; /* in backend.fds */
-    uint8_t
-        blocked; /* owned, where edges come: directions whose last try said EAGAIN, no edge since */
+    /* owned, where edges come: directions whose last try said EAGAIN, no edge since */
+    uint8_t blocked;
     uint8_t exact; /* see enum exact */
     bool fresh;    /* raw: nobody waited for a while, so the number may mean another file now */
     bool added;    /* epoll: the kernel should know this descriptor */
@@ -58,8 +58,8 @@ struct readiness {
     struct backend b;
     const struct poller *poller;
     int wake_fd;
-    struct list
-        *finished; /* where done ops go: b.finished, or that of the backend that embeds this one */
+    /* where done ops go: b.finished, or that of the backend that embeds this one */
+    struct list *finished;
     struct list touched;
     struct watch **pages; /* WATCHES_PER_PAGE each, or NULL; the index is the descriptor */
     size_t pages_n;

@@ -16,7 +16,8 @@
 #include "loop/loop.h"
 
 /* Tasks first: their frames use everything else. */
-static const int closing_order[LOOP_PARTS] = {LOOP_PART_TASK, LOOP_PART_NET, LOOP_PART_WORK, LOOP_PART_RUN};
+static const int closing_order[LOOP_PARTS] = {LOOP_PART_TASK, LOOP_PART_NET, LOOP_PART_WORK,
+                                              LOOP_PART_RUN};
 
 static void drop_ready(struct coil_loop *loop)
 {

@@ -21,7 +21,14 @@
 #include "base/thread.h"
 #include "loop/loop.h"
 
-enum handle_state { HANDLE_TIMED, HANDLE_POSTED, HANDLE_QUEUED, HANDLE_RUNNING, HANDLE_DONE, HANDLE_CANCELLED };
+enum handle_state {
+    HANDLE_TIMED,
+    HANDLE_POSTED,
+    HANDLE_QUEUED,
+    HANDLE_RUNNING,
+    HANDLE_DONE,
+    HANDLE_CANCELLED
+};
 
 enum { FREE_HANDLES_MAX = 256 };
 
@@ -160,8 +167,8 @@ static void handle_run(void *arg)
             struct call call = {h->fn, h->arg};
             coil_ret rc = coil_context_run(h->context, call_it, &call);
             if (coil_iserr(rc))
-                coil__loop_report(h->loop, "a callback was not run: its context is already entered", rc, NULL,
-                                  NULL);
+                coil__loop_report(h->loop, "a callback was not run: its context is already entered",
+                                  rc, NULL, NULL);
         } else {
             /* Given to the loop's own context, which drops it when the slot is done. */
             h->loop->hub_context.map = h->map;
@@ -188,7 +195,8 @@ static void handle_due(struct timer *timer)
 /* ---- call_soon, call_later ---- */
 
 /* A handle that the loop keeps, with room in the ring; 0 or -ENOMEM. */
-static int new_kept(coil_loop *loop, coil_callback_fn fn, void *arg, coil_context *context, coil_handle **out)
+static int new_kept(coil_loop *loop, coil_callback_fn fn, void *arg, coil_context *context,
+                    coil_handle **out)
 {
     if (coil__loop_hold(loop, 1) < 0)
         return (int)coil__fail_plain(-ENOMEM);
@@ -222,8 +230,8 @@ static int no_loop(void)
     return (int)coil_last_error()->code;
 }
 
-int coil_loop_call_soon_context(coil_loop *loop, coil_callback_fn fn, void *arg, coil_context *context,
-                                coil_handle **out)
+int coil_loop_call_soon_context(coil_loop *loop, coil_callback_fn fn, void *arg,
+                                coil_context *context, coil_handle **out)
 {
     if (!(loop = coil__loop_use_current(loop)))
         return no_loop();
@@ -250,8 +258,8 @@ int coil_loop_call_soon(coil_loop *loop, coil_callback_fn fn, void *arg, coil_ha
     return coil_loop_call_soon_context(loop, fn, arg, NULL, out);
 }
 
-static int call_at_ns(coil_loop *loop, int64_t when_ns, coil_callback_fn fn, void *arg, coil_context *context,
-                      coil_handle **out)
+static int call_at_ns(coil_loop *loop, int64_t when_ns, coil_callback_fn fn, void *arg,
+                      coil_context *context, coil_handle **out)
 {
     coil_handle *h;
     if (!fn)
@@ -287,7 +295,8 @@ int coil_loop_call_later_context(coil_loop *loop, double delay, coil_callback_fn
     return call_at_ns(loop, when, fn, arg, context, out);
 }
 
-int coil_loop_call_later(coil_loop *loop, double delay, coil_callback_fn fn, void *arg, coil_handle **out)
+int coil_loop_call_later(coil_loop *loop, double delay, coil_callback_fn fn, void *arg,
+                         coil_handle **out)
 {
     return coil_loop_call_later_context(loop, delay, fn, arg, NULL, out);
 }
@@ -305,7 +314,8 @@ int coil_loop_call_at_context(coil_loop *loop, double when, coil_callback_fn fn,
     return call_at_ns(loop, when_ns, fn, arg, context, out);
 }
 
-int coil_loop_call_at(coil_loop *loop, double when, coil_callback_fn fn, void *arg, coil_handle **out)
+int coil_loop_call_at(coil_loop *loop, double when, coil_callback_fn fn, void *arg,
+                      coil_handle **out)
 {
     return coil_loop_call_at_context(loop, when, fn, arg, NULL, out);
 }
@@ -364,7 +374,8 @@ static int post_bare(coil_loop *loop, coil_callback_fn fn, void *arg, struct con
     struct posted *posted = coil__alloc(sizeof *posted);
     if (!posted)
         return -ENOMEM;
-    *posted = (struct posted){.node.fn = posted_arrives, .loop = loop, .fn = fn, .arg = arg, .map = map};
+    *posted = (struct posted){
+        .node.fn = posted_arrives, .loop = loop, .fn = fn, .arg = arg, .map = map};
     if (coil__inbox_post(loop->inbox, &posted->node))
         return 0;
     coil__free(posted);
@@ -418,7 +429,8 @@ int coil_loop_call_soon_threadsafe_context(coil_loop *loop, coil_callback_fn fn,
     return err ? (int)coil__fail_plain(err) : 0;
 }
 
-int coil_loop_call_soon_threadsafe(coil_loop *loop, coil_callback_fn fn, void *arg, coil_handle **out)
+int coil_loop_call_soon_threadsafe(coil_loop *loop, coil_callback_fn fn, void *arg,
+                                   coil_handle **out)
 {
     return coil_loop_call_soon_threadsafe_context(loop, fn, arg, NULL, out);
 }
@@ -449,17 +461,12 @@ void coil_handle_cancel(coil_handle *handle)
         return;
     }
     switch ((enum handle_state)handle->state) {
-    case HANDLE_TIMED:
-        coil__timer_stop(handle->loop, &handle->timer);
-        break;
-    case HANDLE_QUEUED:
-        coil__loop_unpush(handle->loop, handle->position);
-        break;
+    case HANDLE_TIMED: coil__timer_stop(handle->loop, &handle->timer); break;
+    case HANDLE_QUEUED: coil__loop_unpush(handle->loop, handle->position); break;
     case HANDLE_POSTED:
     case HANDLE_RUNNING:
     case HANDLE_DONE:
-    case HANDLE_CANCELLED:
-        return;
+    case HANDLE_CANCELLED: return;
     }
     handle->state = HANDLE_CANCELLED;
     handle->fn = NULL;

@@ -44,7 +44,8 @@ int coil__loop_grow_ring(struct coil_loop *loop, unsigned n)
 
 int coil__loop_hold(struct coil_loop *loop, unsigned n)
 {
-    if (loop->tail - loop->head + loop->held + n > loop->mask + 1 && coil__loop_grow_ring(loop, n) < 0)
+    if (loop->tail - loop->head + loop->held + n > loop->mask + 1 &&
+        coil__loop_grow_ring(loop, n) < 0)
         return -ENOMEM;
     loop->held += n;
     return 0;
@@ -98,8 +99,9 @@ static struct coil_loop *usable(struct coil_loop *loop)
         return NULL;
     }
     if (coil_unlikely(loop->debug) && loop->running && loop->thread != coil__thread_self()) {
-        coil__fail(COIL_EWRONGTHREAD, "a call that belongs to the loop's own thread came from another one; use "
-                                      "coil_loop_call_soon_threadsafe");
+        coil__fail(COIL_EWRONGTHREAD,
+                   "a call that belongs to the loop's own thread came from another one; use "
+                   "coil_loop_call_soon_threadsafe");
         return NULL;
     }
     return loop;
@@ -174,10 +176,11 @@ int coil__loop_open_backend(struct coil_loop *loop)
 {
     if (coil_likely(loop->backend != NULL))
         return 0;
-    struct backend_opts opts = {.clock = &loop->clock, .wake_fd = loop->inbox->wake_fd, .seed = loop->seed};
+    struct backend_opts opts = {
+        .clock = &loop->clock, .wake_fd = loop->inbox->wake_fd, .seed = loop->seed};
     int err = loop->backend_class->open(&loop->backend, &opts);
-    return err ? (int)coil__fail(err, "the %s backend could not be opened: %s", loop->backend_class->name,
-                                 coil_strerror(err))
+    return err ? (int)coil__fail(err, "the %s backend could not be opened: %s",
+                                 loop->backend_class->name, coil_strerror(err))
                : 0;
 }
 

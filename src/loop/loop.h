@@ -60,26 +60,26 @@ struct coil_loop {
 
     bool running, stopping, closed;
     bool debug;
-    bool every_turn;        /* look at clock and kernel on each turn (sim, virtual time, debug) */
-    bool may_batch;         /* coil__loop_run turns it, so batches may follow each other without a look */
-    bool closing;           /* unwinding: the loop is current but does not turn */
-    bool collected;         /* between coil_loop_collect and coil_loop_dispatch */
-    bool embedded;          /* a host polls coil_loop_fd */
-    bool until_future;      /* run_until_complete: a certain deadlock may be reported */
-    uint8_t idle_turns;     /* turns since the last look at clock and kernel, or LOOK_NEXT */
-    uint64_t look_ticks;    /* clock_ticks() at that look */
-    uint64_t look_every;    /* ticks in 50 us */
-    coil_ret raised;        /* coil_loop_raise; 0 */
+    bool every_turn; /* look at clock and kernel on each turn (sim, virtual time, debug) */
+    bool may_batch;  /* coil__loop_run turns it, so batches may follow each other without a look */
+    bool closing;    /* unwinding: the loop is current but does not turn */
+    bool collected;  /* between coil_loop_collect and coil_loop_dispatch */
+    bool embedded;   /* a host polls coil_loop_fd */
+    bool until_future;   /* run_until_complete: a certain deadlock may be reported */
+    uint8_t idle_turns;  /* turns since the last look at clock and kernel, or LOOK_NEXT */
+    uint64_t look_ticks; /* clock_ticks() at that look */
+    uint64_t look_every; /* ticks in 50 us */
+    coil_ret raised;     /* coil_loop_raise; 0 */
     struct error_record *raised_error; /* what goes with it; NULL: the code's own words */
-    struct coil_context hub_context; /* what callbacks run in: the map their slot captured */
+    struct coil_context hub_context;   /* what callbacks run in: the map their slot captured */
 
     /* ---- the world ---- */
     struct clock clock;
     struct backend *backend; /* NULL until the first turn, and after close */
     const struct backend_class *backend_class;
     struct inbox *inbox;
-    size_t jobs;             /* thread jobs that will post to the inbox when done */
-    size_t wakers;           /* other things that may wake it from outside: signal handlers, embedders */
+    size_t jobs;   /* thread jobs that will post to the inbox when done */
+    size_t wakers; /* other things that may wake it from outside: signal handlers, embedders */
     uint64_t seed;
 
     /* ---- timers ---- */
@@ -87,18 +87,18 @@ struct coil_loop {
     uint64_t timer_seq;
 
     struct loop_part *parts[LOOP_PARTS];
-    struct list watches;     /* add_reader, add_writer */
-    struct list handles;     /* live call_later/call_soon handles, so that close can cancel them */
+    struct list watches; /* add_reader, add_writer */
+    struct list handles; /* live call_later/call_soon handles, so that close can cancel them */
     struct list free_handles;
     unsigned free_handles_n;
 
     coil_exception_handler_fn on_exception;
     void *on_exception_arg;
-    bool reporting;      /* inside on_exception */
+    bool reporting; /* inside on_exception */
     int64_t slow_ns;
-    char ran_what[64];   /* debug: what a slot that is more than a callback calls itself */
+    char ran_what[64]; /* debug: what a slot that is more than a callback calls itself */
 
-    uintptr_t thread;        /* who turns it (or made it) */
+    uintptr_t thread; /* who turns it (or made it) */
     pid_t pid;
     size_t stack_size;
     void *data;
@@ -139,7 +139,8 @@ static inline void loop_push(struct coil_loop *loop, slot_fn fn, void *arg, stru
 }
 
 /* The same without holding room: 0 or -ENOMEM, and then nothing is queued and `map` is still yours. */
-static inline int loop_push_new(struct coil_loop *loop, slot_fn fn, void *arg, struct context_map *map)
+static inline int loop_push_new(struct coil_loop *loop, slot_fn fn, void *arg,
+                                struct context_map *map)
 {
     if (coil_unlikely(loop->tail - loop->head + loop->held > loop->mask) &&
         coil__loop_grow_ring(loop, 1) < 0)
@@ -184,7 +185,8 @@ static inline uint64_t loop_timer_seq(struct coil_loop *loop)
 
 /* 0 or -ENOMEM. `when_ns` is on the loop's clock. */
 int coil__timer_start(struct coil_loop *loop, struct timer *timer, int64_t when_ns);
-int coil__timer_start_seq(struct coil_loop *loop, struct timer *timer, int64_t when_ns, uint64_t seq);
+int coil__timer_start_seq(struct coil_loop *loop, struct timer *timer, int64_t when_ns,
+                          uint64_t seq);
 void coil__timer_stop(struct coil_loop *loop, struct timer *timer);
 
 static inline int64_t loop_now_ns(const struct coil_loop *loop)
@@ -241,8 +243,8 @@ void coil__watches_drop(struct coil_loop *loop);
 void coil__loop_run_timed(struct coil_loop *loop, slot_fn fn, void *arg);
 
 /* message, and optionally an error and the future concerned. */
-void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret code, const coil_error *error,
-                       coil_future *future);
+void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret code,
+                       const coil_error *error, coil_future *future);
 
 static inline struct loop_part *loop_part(struct coil_loop *loop, int which)
 {

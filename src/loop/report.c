@@ -33,7 +33,8 @@ void coil_loop_default_exception_handler(coil_loop *loop, const coil_exception_c
                      context->message ? context->message : "Unhandled exception in event loop");
     const coil_error *e = context->error;
     if (e && n < (int)sizeof text)
-        n += snprintf(text + n, sizeof text - (size_t)n, "  %s: %s", coil_errname(e->code), e->message);
+        n += snprintf(text + n, sizeof text - (size_t)n, "  %s: %s", coil_errname(e->code),
+                      e->message);
     else if (context->code && n < (int)sizeof text)
         n += snprintf(text + n, sizeof text - (size_t)n, "  %s: %s", coil_errname(context->code),
                       coil_strerror(context->code));
@@ -69,11 +70,15 @@ void coil_loop_call_exception_handler(coil_loop *loop, const coil_exception_cont
     coil__context_ptr = before;
 }
 
-void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret code, const coil_error *error,
-                       coil_future *future)
+void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret code,
+                       const coil_error *error, coil_future *future)
 {
-    coil_exception_context context = {.size = sizeof context, .message = message, .code = code,
-                                      .error = error, .future = future, .fd = -1};
+    coil_exception_context context = {.size = sizeof context,
+                                      .message = message,
+                                      .code = code,
+                                      .error = error,
+                                      .future = future,
+                                      .fd = -1};
     coil_loop_call_exception_handler(loop, &context);
 }
 
@@ -86,7 +91,7 @@ void coil__loop_run_timed(struct coil_loop *loop, slot_fn fn, void *arg)
     if (took < loop->slow_ns)
         return;
     char text[128];
-    snprintf(text, sizeof text, "Executing %s took %.3f seconds", loop->ran_what[0] ? loop->ran_what : "a callback",
-             (double)took / 1e9);
+    snprintf(text, sizeof text, "Executing %s took %.3f seconds",
+             loop->ran_what[0] ? loop->ran_what : "a callback", (double)took / 1e9);
     coil__loop_report(loop, text, 0, NULL, NULL);
 }

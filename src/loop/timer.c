@@ -15,7 +15,8 @@
 #include "base/error.h"
 #include "loop/loop.h"
 
-int coil__timer_start_seq(struct coil_loop *loop, struct timer *timer, int64_t when_ns, uint64_t seq)
+int coil__timer_start_seq(struct coil_loop *loop, struct timer *timer, int64_t when_ns,
+                          uint64_t seq)
 {
     return coil__heap_push(&loop->timers, &timer->node, when_ns, seq);
 }

@@ -28,7 +28,7 @@ enum { TURNS_WITHOUT_LOOK = 61 };
 #define WAIT_MAX_NS      (24 * 3600 * NS_PER_S) /* as asyncio: a day, then look again */
 #define VIRTUAL_GRACE_NS (10 * NS_PER_MS)
 #define VIRTUAL_TURN_NS  (10 * NS_PER_US) /* what a turn takes that only serves ready descriptors */
-#define LIMIT_JUMP       INT64_C(-1) /* do not sleep, but let virtual time jump */
+#define LIMIT_JUMP       INT64_C(-1)      /* do not sleep, but let virtual time jump */
 
 /* ---- waiting ---- */
 
@@ -81,7 +81,7 @@ static bool something_came(struct coil_loop *loop)
 /* Did nothing come but callbacks of descriptors that are ready all the time? */
 static bool only_watches_came(struct coil_loop *loop)
 {
-    LIST_FOREACH (link, &loop->backend->finished)
+    LIST_FOREACH(link, &loop->backend->finished)
         if (!op_continues(container_of(link, struct op, link)))
             return false;
     return inbox_empty(loop->inbox);
@@ -92,7 +92,8 @@ static int64_t next_virtual_ns(const struct coil_loop *loop)
 {
     const struct heap_entry *first = heap_min(&loop->timers);
     int64_t timer = first ? first->key : CLOCK_FOREVER;
-    int64_t event = loop->backend ? loop->backend->cls->next_event_ns(loop->backend) : CLOCK_FOREVER;
+    int64_t event = loop->backend ? loop->backend->cls->next_event_ns(loop->backend)
+                                  : CLOCK_FOREVER;
     return event < timer ? event : timer;
 }
 
@@ -166,7 +167,8 @@ int coil__loop_collect(struct coil_loop *loop, int64_t limit_ns)
     if (err)
         return err;
     bool busy = loop_ready(loop) > 0 || loop->stopping || loop->raised;
-    err = loop->clock.is_virtual ? wait_virtual(loop, busy, limit_ns) : wait_real(loop, busy, limit_ns);
+    err = loop->clock.is_virtual ? wait_virtual(loop, busy, limit_ns)
+                                 : wait_real(loop, busy, limit_ns);
     if (err < 0)
         return err;
     reap(loop);
@@ -180,10 +182,11 @@ int coil__loop_collect(struct coil_loop *loop, int64_t limit_ns)
 
 bool coil__loop_next_batch(struct coil_loop *loop)
 {
-    if (loop->head != loop->batch_end || loop->head == loop->tail || !loop->may_batch || loop->stopping ||
-        loop->raised || loop->every_turn || loop->debug)
+    if (loop->head != loop->batch_end || loop->head == loop->tail || !loop->may_batch ||
+        loop->stopping || loop->raised || loop->every_turn || loop->debug)
         return false;
-    if (++loop->idle_turns >= TURNS_WITHOUT_LOOK || clock_ticks() - loop->look_ticks > loop->look_every)
+    if (++loop->idle_turns >= TURNS_WITHOUT_LOOK ||
+        clock_ticks() - loop->look_ticks > loop->look_every)
         return false;
     loop->batch_end = loop->tail;
     loop->turns++;
@@ -226,11 +229,13 @@ static int may_run(struct coil_loop *loop)
     if (loop->closed)
         return (int)coil__fail_plain(COIL_ECLOSED);
     if (loop->pid != sys_getpid())
-        return (int)coil__fail(COIL_EWRONGTHREAD, "this loop was inherited by fork; make a new one");
+        return (int)coil__fail(COIL_EWRONGTHREAD,
+                               "this loop was inherited by fork; make a new one");
     if (loop->running)
         return (int)coil__fail(COIL_ERUNNING, "This event loop is already running");
     if (coil__running_loop)
-        return (int)coil__fail(COIL_ERUNNING, "Cannot run the event loop while another loop is running");
+        return (int)coil__fail(COIL_ERUNNING,
+                               "Cannot run the event loop while another loop is running");
     return 0;
 }
 
@@ -324,7 +329,8 @@ static int collect(coil_loop *loop, int64_t limit)
     if (!loop && !(loop = coil_get_event_loop()))
         return COIL_ENOLOOP;
     if (loop->collected)
-        return (int)coil__fail(COIL_EINVALIDSTATE, "what was collected has not been dispatched yet");
+        return (int)coil__fail(COIL_EINVALIDSTATE,
+                               "what was collected has not been dispatched yet");
     int err = coil__loop_enter(loop);
     if (err)
         return err;
@@ -351,7 +357,8 @@ int coil_loop_dispatch(coil_loop *loop)
     if (!loop && !(loop = coil_get_event_loop()))
         return COIL_ENOLOOP;
     if (!loop->collected)
-        return (int)coil__fail(COIL_EINVALIDSTATE, "nothing was collected; call coil_loop_collect first");
+        return (int)coil__fail(COIL_EINVALIDSTATE,
+                               "nothing was collected; call coil_loop_collect first");
     int n = coil__loop_dispatch(loop);
     loop->collected = false;
     loop->stopping = false;

@@ -37,10 +37,11 @@ static void free_watch(struct fd_watch *w)
 static void report_failure(struct fd_watch *w)
 {
     coil_loop *loop = w->loop;
-    coil_exception_context context = {.size = sizeof context,
-                                      .message = "a watched descriptor failed; its callback is removed",
-                                      .code = (coil_ret)w->failed,
-                                      .fd = w->op.fd};
+    coil_exception_context context = {
+        .size = sizeof context,
+        .message = "a watched descriptor failed; its callback is removed",
+        .code = (coil_ret)w->failed,
+        .fd = w->op.fd};
     list_remove(&w->link);
     free_watch(w);
     coil_loop_call_exception_handler(loop, &context);
@@ -77,7 +78,7 @@ static void watch_ready(struct op *op)
 
 static struct fd_watch *find(coil_loop *loop, int fd, uint8_t events)
 {
-    LIST_FOREACH (link, &loop->watches) {
+    LIST_FOREACH(link, &loop->watches) {
         struct fd_watch *w = container_of(link, struct fd_watch, link);
         if (w->op.fd == fd && w->op.events == events)
             return w;
@@ -91,7 +92,8 @@ static void remove_watch(struct fd_watch *w)
     if (w->queued)
         coil__loop_unpush(w->loop, w->position);
     w->queued = false;
-    if (w->op.state == OP_IDLE || w->loop->backend->cls->cancel(w->loop->backend, &w->op) != -EINPROGRESS)
+    if (w->op.state == OP_IDLE ||
+        w->loop->backend->cls->cancel(w->loop->backend, &w->op) != -EINPROGRESS)
         free_watch(w);
     else
         w->removed = true;
@@ -110,7 +112,8 @@ static int add(coil_loop *loop, int fd, uint8_t events, coil_callback_fn fn, voi
     err = calls->watchable ? calls->watchable(loop->backend, fd) : 0;
     if (err)
         return (int)coil__fail(err, "descriptor %d cannot be watched: %s", fd,
-                               err == COIL_EINVALIDSTATE ? "it belongs to a coil socket" : coil_strerror(err));
+                               err == COIL_EINVALIDSTATE ? "it belongs to a coil socket"
+                                                         : coil_strerror(err));
     if (coil__loop_hold(loop, 1) < 0)
         return (int)coil__fail_plain(-ENOMEM);
     struct fd_watch *w = coil__zalloc(sizeof *w);
@@ -125,7 +128,8 @@ static int add(coil_loop *loop, int fd, uint8_t events, coil_callback_fn fn, voi
     w->fn = fn;
     w->arg = arg;
     w->map = context_capture();
-    w->op = (struct op){.kind = OP_POLL, .fd = fd, .events = events, .flags = OP_LEVEL, .done = watch_ready};
+    w->op = (struct op){
+        .kind = OP_POLL, .fd = fd, .events = events, .flags = OP_LEVEL, .done = watch_ready};
     list_init(&w->op.link);
     list_push(&loop->watches, &w->link);
     loop->backend->cls->submit(loop->backend, &w->op);

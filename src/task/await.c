@@ -46,8 +46,10 @@ static int describe_future(const struct wait *w, char *out, size_t n)
     return snprintf(out, n, "%s created at %s:%d", f->cls->name, f->file ? f->file : "?", f->line);
 }
 
-static const struct wait_class future_wait_class = {
-    .what = "future", .cancel = cancel_future, .abandon = abandon_future, .describe = describe_future};
+static const struct wait_class future_wait_class = {.what = "future",
+                                                    .cancel = cancel_future,
+                                                    .abandon = abandon_future,
+                                                    .describe = describe_future};
 
 coil_ret coil_await_future(coil_future *future)
 {
@@ -64,8 +66,9 @@ coil_ret coil_await_future(coil_future *future)
     if (future == &t->future)
         return coil__fail_plain(COIL_ESELFAWAIT);
 
-    struct future_wait fw = {
-        .w = WAIT_INIT(&future_wait_class), .cb = {.fire = future_is_done}, .future = coil_ref(future)};
+    struct future_wait fw = {.w = WAIT_INIT(&future_wait_class),
+                             .cb = {.fire = future_is_done},
+                             .future = coil_ref(future)};
     fw.w.task = &t->future;
     coil__future_watch(future, &fw.cb);
     coil_ret rc = coil__park(&fw.w);

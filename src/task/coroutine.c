@@ -20,7 +20,7 @@ struct coil_coro {
     const char *name, *file;
     int line;
     bool taken;
-    coil_gen *gen; /* counted, where it drives one; it is `arg` too */
+    coil_gen *gen;           /* counted, where it drives one; it is `arg` too */
     struct coil__task *task; /* who runs it, while that is known */
 };
 
@@ -52,8 +52,8 @@ void coil_coro_free(coil_coro *coro)
     if (!coro || coro->taken)
         return;
     char text[160];
-    snprintf(text, sizeof text, "coroutine '%s' was never awaited, created at %s:%d", coro->name, coro->file,
-             coro->line);
+    snprintf(text, sizeof text, "coroutine '%s' was never awaited, created at %s:%d", coro->name,
+             coro->file, coro->line);
     coil_loop *loop = coil__running_loop;
     if (loop)
         coil__loop_report(loop, text, 0, NULL, NULL);
@@ -115,7 +115,8 @@ static void coro_task_done(struct future_callback *cb, coil_future *f)
     coil__free(watch);
 }
 
-coil_task *coil_create_task_coro_at(const char *file, int line, coil_coro *coro, const coil_task_opts *opts)
+coil_task *coil_create_task_coro_at(const char *file, int line, coil_coro *coro,
+                                    const coil_task_opts *opts)
 {
     int err = take(coro);
     if (err)
@@ -146,7 +147,8 @@ static coil_ret drive_generator(void *arg)
     int rc = coil_gen_next(gen, &value);
     while (rc == 1) {
         coil_ret sent = value ? coil_join((coil_future *)value) : coil_sleep(0);
-        rc = coil_iserr(sent) ? coil_gen_throw(gen, sent, &value) : coil_gen_send(gen, sent, &value);
+        rc = coil_iserr(sent) ? coil_gen_throw(gen, sent, &value)
+                              : coil_gen_send(gen, sent, &value);
     }
     return rc < 0 ? rc : value;
 }
@@ -169,7 +171,8 @@ coil_coro *coil_gen_to_coro(struct coil_gen *gen)
 
 coil_future *coil_ensure_future_future(coil_future *future)
 {
-    return future ? coil_ref(future) : coil__future_failed(coil__fail(-EINVAL, "there is no future (NULL)"));
+    return future ? coil_ref(future)
+                  : coil__future_failed(coil__fail(-EINVAL, "there is no future (NULL)"));
 }
 
 coil_future *coil_ensure_future_coro(coil_coro *coro)

@@ -20,16 +20,16 @@
 
 /* ---- making ---- */
 
-void coil__future_init(coil_future *f, coil_loop *loop, const struct future_class *cls, const char *file,
-                       int line)
+void coil__future_init(coil_future *f, coil_loop *loop, const struct future_class *cls,
+                       const char *file, int line)
 {
     *f = (coil_future){.cls = cls, .loop = loop, .refs = 1, .file = file, .line = line};
     list_init(&f->callbacks);
     list_init(&f->all);
 }
 
-coil_future *coil__future_new(coil_loop *loop, const struct future_class *cls, size_t size, const char *file,
-                              int line)
+coil_future *coil__future_new(coil_loop *loop, const struct future_class *cls, size_t size,
+                              const char *file, int line)
 {
     COIL_DCHECK(size >= sizeof(coil_future));
     /* The part's lists must exist before the first callback is queued. */
@@ -77,7 +77,8 @@ coil_future *coil_ref(coil_future *future)
     return future;
 }
 
-void coil__future_report(coil_future *f, const char *message, coil_ret code, const coil_error *error)
+void coil__future_report(coil_future *f, const char *message, coil_ret code,
+                         const coil_error *error)
 {
     coil_exception_context context = {.size = sizeof context,
                                       .message = message,
@@ -96,8 +97,8 @@ static void report_unretrieved(coil_future *f)
         snprintf(text, sizeof text, "Task exception was never retrieved: %s, created at %s:%d",
                  as_task(f)->name, f->file ? f->file : "?", f->line);
     else
-        snprintf(text, sizeof text, "%s exception was never retrieved, created at %s:%d", f->cls->name,
-                 f->file ? f->file : "?", f->line);
+        snprintf(text, sizeof text, "%s exception was never retrieved, created at %s:%d",
+                 f->cls->name, f->file ? f->file : "?", f->line);
     coil__future_report(f, text, f->result, coil__error_show(f->error, f->result));
 }
 
@@ -214,7 +215,8 @@ void coil__future_finish(coil_future *f, coil_ret result, struct error_record *e
 static int may_set(coil_future *f)
 {
     if (f->is_task)
-        return (int)coil__fail(COIL_EINVALIDSTATE, "Task does not support set_result or set_exception");
+        return (int)coil__fail(COIL_EINVALIDSTATE,
+                               "Task does not support set_result or set_exception");
     if (future_done(f))
         return (int)coil__fail(COIL_EINVALIDSTATE, "the future is done already");
     return 0;
@@ -226,7 +228,8 @@ int coil_future_set_result(coil_future *future, coil_ret value)
     if (err)
         return err;
     if (coil_iserr(value))
-        return (int)coil__fail(-EINVAL, "a value in [-4095, -1] is an error: use coil_future_set_exception");
+        return (int)coil__fail(-EINVAL,
+                               "a value in [-4095, -1] is an error: use coil_future_set_exception");
     coil__future_finish(future, value, NULL);
     return 0;
 }
@@ -299,8 +302,8 @@ static void done_run(void *arg)
     if (d->context) {
         coil_ret rc = coil_context_run(d->context, call_done, d);
         if (coil_iserr(rc))
-            coil__future_report(d->future, "a done-callback was not run: its context is already entered", rc,
-                                NULL);
+            coil__future_report(
+                d->future, "a done-callback was not run: its context is already entered", rc, NULL);
     } else {
         d->loop->hub_context.map = d->map;
         d->map = NULL;
@@ -340,7 +343,7 @@ void coil__future_drop_queued(struct task_part *part)
 /* The future goes, and will never be done. */
 void coil__future_drop_callbacks(coil_future *f)
 {
-    LIST_FOREACH (link, &f->callbacks) {
+    LIST_FOREACH(link, &f->callbacks) {
         struct future_callback *cb = container_of(link, struct future_callback, link);
         list_remove(link);
         if (cb->fire == done_fire)
@@ -383,7 +386,7 @@ int coil_future_add_done_callback(coil_future *future, coil_done_fn fn, void *ar
 int coil_future_remove_done_callback(coil_future *future, coil_done_fn fn, void *arg)
 {
     int n = 0;
-    LIST_FOREACH (link, &future->callbacks) {
+    LIST_FOREACH(link, &future->callbacks) {
         struct future_callback *cb = container_of(link, struct future_callback, link);
         struct done_callback *d = container_of(cb, struct done_callback, cb);
         if (cb->fire != done_fire || d->fn != fn || d->arg != arg)

@@ -39,7 +39,8 @@ static void describe_stack(const struct stack *stack, struct stack_about *out)
 {
     const struct coil__task *t = stack->owner;
     if (t)
-        *out = (struct stack_about){.name = t->name, .file = t->future.file, .line = t->future.line};
+        *out = (struct stack_about){
+            .name = t->name, .file = t->future.file, .line = t->future.line};
 }
 
 static void part_closing(struct loop_part *part, coil_loop *loop);
@@ -201,7 +202,8 @@ bool coil__wait_cancel_plain(struct wait *w, const char *message)
 static bool hand_cancel_to(struct wait *w, const char *message)
 {
     /* A kernel op or job is asked once; what else is pending is asked again, as asyncio does. */
-    if (w->woken || (w->cancel_asked && w->cls->keeps) || !w->cls->cancel || !w->cls->cancel(w, message))
+    if (w->woken || (w->cancel_asked && w->cls->keeps) || !w->cls->cancel ||
+        !w->cls->cancel(w, message))
         return false;
     w->cancel_asked = true;
     return true;
@@ -290,7 +292,8 @@ static void forget_message(struct coil__task *t)
 static bool task_cancel(coil_future *f, const char *message);
 static void task_destroy(coil_future *f, bool taken);
 
-static const struct future_class task_class = {.name = "Task", .cancel = task_cancel, .destroy = task_destroy};
+static const struct future_class task_class = {
+    .name = "Task", .cancel = task_cancel, .destroy = task_destroy};
 
 /* Everything but the stack. */
 static void undo_task(struct coil__task *t)
@@ -344,7 +347,8 @@ static _Noreturn void leave_for_good(struct coil__task *t)
     struct task_part *part = part_of(t);
     coil_future *f = &t->future;
     struct coro *to = t->back;
-    bool quiet = f->retrieved || (!coil_iserr(f->result) && !f->free_result) || f->state == COIL_FUTURE_CANCELLED;
+    bool quiet = f->retrieved || (!coil_iserr(f->result) && !f->free_result) ||
+                 f->state == COIL_FUTURE_CANCELLED;
     if (f->refs > 1) {
         f->refs--;
         if (!to)
@@ -446,7 +450,8 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
     if (!fn)
         return coil__future_failed(coil__fail(-EINVAL, "a task needs a function"));
     if (loop->closing)
-        return coil__future_failed(coil__fail(COIL_ECLOSED, "the event loop is closing; no task can start"));
+        return coil__future_failed(
+            coil__fail(COIL_ECLOSED, "the event loop is closing; no task can start"));
     struct task_part *part = coil__task_part(loop);
     if (!part)
         return coil__future_failed(coil_last_error()->code);
@@ -461,8 +466,8 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
     struct coil__task *t = coil__stack_reserve(stack, sizeof *t);
     void *args = copy && t ? coil__stack_reserve(stack, copy) : NULL;
     if (!t || (copy && !args)) {
-        err = (int)coil__fail(-EINVAL, "%zu bytes of arguments leave no room on a stack of %zu", copy,
-                              stack_bytes(stack));
+        err = (int)coil__fail(-EINVAL, "%zu bytes of arguments leave no room on a stack of %zu",
+                              copy, stack_bytes(stack));
         goto undo_stack;
     }
     memset(t, 0, offsetof(struct coil__task, name));
@@ -571,7 +576,8 @@ static void unwind(struct task_part *part, struct coil__task *t)
 {
     char text[256];
     if (!t->silent) {
-        snprintf(text, sizeof text, "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s",
+        snprintf(text, sizeof text,
+                 "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s",
                  t->name, t->future.file ? t->future.file : "?", t->future.line,
                  t->waiting ? t->waiting->cls->what : "its first turn");
         coil__future_report(&t->future, text, 0, NULL);
@@ -593,9 +599,10 @@ static void unwind(struct task_part *part, struct coil__task *t)
     bury(part);
     if (part->stubborn) {
         part->stubborn = NULL;
-        snprintf(text, sizeof text, "%s, created at %s:%d, would not end: it went on waiting %d times after "
-                                    "COIL_EEXIT; its stack is lost", t->name,
-                 t->future.file ? t->future.file : "?", t->future.line, CORO_REFUSALS_MAX);
+        snprintf(text, sizeof text,
+                 "%s, created at %s:%d, would not end: it went on waiting %d times after "
+                 "COIL_EEXIT; its stack is lost",
+                 t->name, t->future.file ? t->future.file : "?", t->future.line, CORO_REFUSALS_MAX);
         coil__future_report(&t->future, text, COIL_EEXIT, NULL);
     }
 }
@@ -606,7 +613,8 @@ static void part_closing(struct loop_part *p, coil_loop *loop)
     (void)loop;
     /* Children were created after their parents: the newest first. */
     struct coil_context *outer = coil__context_ptr;
-    struct error_record *slot = coil__error_slot_ptr; /* the closer's: it may be a task of another loop */
+    struct error_record *slot =
+        coil__error_slot_ptr; /* the closer's: it may be a task of another loop */
     while (!list_empty(&part->tasks)) {
         struct coil__task *t = container_of(part->tasks.prev, struct coil__task, future.all);
         unwind(part, t);
@@ -632,7 +640,7 @@ size_t coil_all_tasks(coil_loop *loop, coil_task **out, size_t capacity)
         return 0;
     struct task_part *part = coil__task_part(loop);
     size_t n = 0;
-    LIST_FOREACH (link, &part->tasks) {
+    LIST_FOREACH(link, &part->tasks) {
         if (n == capacity)
             break;
         out[n++] = coil_ref(container_of(link, coil_future, all));

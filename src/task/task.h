@@ -47,13 +47,16 @@ struct wait_class {
 
 struct wait {
     const struct wait_class *cls;
-    coil_task *task;  /* set by park */
-    coil_ret value;   /* what park will return */
+    coil_task *task; /* set by park */
+    coil_ret value;  /* what park will return */
     bool woken;
     bool cancel_asked; /* cls->cancel was called and said yes */
 };
 
-#define WAIT_INIT(class_ptr) {.cls = (class_ptr)}
+#define WAIT_INIT(class_ptr) \
+    {                        \
+        .cls = (class_ptr)   \
+    }
 
 /* Suspend the current task until woken. Returns the wake-up's value, -ECANCELED, or COIL_EEXIT (the task is
  * being unwound). The caller has checked that there is a current task (coil__can_wait). */
@@ -79,8 +82,11 @@ COIL_MUST coil_ret coil__op_await(struct op_wait *ow, const struct wait_class *c
 /* The classes for it are made with these. */
 bool coil__op_wait_cancel(struct wait *w, const char *message);
 void coil__op_wait_abandon(struct wait *w);
-#define OP_WAIT_CLASS(word) \
-    {.what = (word), .cancel = coil__op_wait_cancel, .abandon = coil__op_wait_abandon, .keeps = true}
+#define OP_WAIT_CLASS(word)                                                               \
+    {                                                                                     \
+        .what = (word), .cancel = coil__op_wait_cancel, .abandon = coil__op_wait_abandon, \
+        .keeps = true                                                                     \
+    }
 
 /* Give up one turn: a bare yield, as sleep(0) does. */
 COIL_MUST coil_ret coil__yield(void);
@@ -114,22 +120,24 @@ struct coil_future {
     uint32_t refs;
     uint8_t state; /* enum coil_future_state */
     bool is_task;
-    bool retrieved;   /* somebody looked at the error, or took the value */
-    bool immortal;    /* the thread's stand-in for what could not be made */
+    bool retrieved; /* somebody looked at the error, or took the value */
+    bool immortal;  /* the thread's stand-in for what could not be made */
     coil_ret result;
-    struct error_record *error; /* of a failed or cancelled one; counted, or a task's own slot; NULL: plain words */
-    struct list callbacks;      /* struct future_callback */
+    /* of a failed or cancelled one; counted, or a task's own slot; NULL: plain words */
+    struct error_record *error;
+    struct list callbacks; /* struct future_callback */
     void (*free_result)(coil_ret value);
-    const char *file;           /* where it was created */
+    const char *file; /* where it was created */
     int line;
-    struct list all;            /* tasks: in their loop's list while not done; with cls->abandon: in outers */
+    struct list all; /* tasks: in their loop's list while not done; with cls->abandon: in outers */
 };
 
 /* In place, for upper floors that embed one; refs = 1. The class's destroy must free the memory around it. */
-void coil__future_init(coil_future *f, coil_loop *loop, const struct future_class *cls, const char *file, int line);
+void coil__future_init(coil_future *f, coil_loop *loop, const struct future_class *cls,
+                       const char *file, int line);
 /* Allocated; NULL when out of memory. `size` >= sizeof(coil_future), the rest is zeroed. */
-coil_future *coil__future_new(coil_loop *loop, const struct future_class *cls, size_t size, const char *file,
-                              int line);
+coil_future *coil__future_new(coil_loop *loop, const struct future_class *cls, size_t size,
+                              const char *file, int line);
 /* The thread's immortal failed future: await it to meet `error` (already recorded in the slot). */
 coil_future *coil__future_failed(coil_ret error);
 
@@ -138,7 +146,8 @@ coil_future *coil__future_failed(coil_ret error);
 void coil__future_finish(coil_future *f, coil_ret result, struct error_record *error);
 
 /* A report of the loop's that speaks of this future. */
-void coil__future_report(coil_future *f, const char *message, coil_ret code, const coil_error *error);
+void coil__future_report(coil_future *f, const char *message, coil_ret code,
+                         const coil_error *error);
 
 /* For loops that close, and futures that go while pending: callbacks that will never run. */
 void coil__future_drop_queued(struct task_part *part);
@@ -170,8 +179,9 @@ struct timeout_node; /* combine/timeout.c */
 struct coil__task {
     coil_future future; /* first: a task is a future */
     struct coro coro;
-    struct coro *leaf;  /* where to switch to: the task's own coroutine, or a generator it drives that waits */
-    struct coro *back;  /* eager first step: who to go back to at the first wait */
+    /* where to switch to: the task's own coroutine, or a generator it drives that waits */
+    struct coro *leaf;
+    struct coro *back; /* eager first step: who to go back to at the first wait */
     struct stack *stack;
     struct wait *waiting; /* NULL while it runs, and before the first step */
     coil_fn fn;
@@ -180,17 +190,18 @@ struct coil__task {
     coil_context *shared_context;     /* ... or the one it was given */
     struct coil_context *context_now; /* while parked: the context it was running in */
     char *cancel_message;             /* of the last cancel; NULL */
-    struct list scopes;               /* open timeout scopes not yet armed: combine/ arms them when it parks */
+    struct list scopes; /* open timeout scopes not yet armed: combine/ arms them when it parks */
     int (*arm_scopes)(struct coil__task *t); /* NULL: none to arm */
-    uint32_t cancelling;              /* cancel requests outstanding */
-    bool must_cancel;                 /* deliver at the next step */
+    uint32_t cancelling;                     /* cancel requests outstanding */
+    bool must_cancel;                        /* deliver at the next step */
     bool started, queued;
-    bool silent; /* made inside a call that tells how it went: not reported when destroyed pending */
-    uint64_t number;                  /* which one of its loop; the N of Task-N */
-    int64_t parked_ns;                /* debug: since when */
+    /* made inside a call that tells how it went: not reported when destroyed pending */
+    bool silent;
+    uint64_t number;   /* which one of its loop; the N of Task-N */
+    int64_t parked_ns; /* debug: since when */
     /* From here on nothing is zeroed at birth: words come when there is something to say. */
     char name[ERROR_NAME_MAX];
-    struct error_record error;        /* its last error; after the end, what it failed with */
+    struct error_record error; /* its last error; after the end, what it failed with */
 };
 
 static inline struct coil__task *as_task(coil_future *f)
@@ -203,12 +214,14 @@ struct task_part {
     struct loop_part part;
     coil_loop *loop;
     struct coil__task *current;
-    struct coro *hub;      /* the coroutine that turns the loop (a thread's own stack) */
-    struct coil__task *departed; /* finished: the loop's reference is still to be given back, on the loop's stack */
+    struct coro *hub; /* the coroutine that turns the loop (a thread's own stack) */
+    /* finished: the loop's reference is still to be given back, on the loop's stack */
+    struct coil__task *departed;
     struct coil__task *stubborn; /* would not unwind: to be reported, on the loop's stack */
-    struct list tasks;     /* live ones, in order of creation, through future.all */
-    struct list callbacks; /* done-callbacks that are on the ready ring */
-    struct list outers;    /* futures that stand for others, to be told of the end, through future.all */
+    struct list tasks;           /* live ones, in order of creation, through future.all */
+    struct list callbacks;       /* done-callbacks that are on the ready ring */
+    /* futures that stand for others, to be told of the end, through future.all */
+    struct list outers;
     size_t tasks_n;
     char last_name[ERROR_NAME_MAX]; /* "Task-7", the last one given */
     unsigned last_digits;

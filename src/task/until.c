@@ -34,7 +34,7 @@ static coil_ret name_the_waiting(coil_loop *loop)
     char text[ERROR_TEXT_MAX];
     int n = snprintf(text, sizeof text, "nothing left can wake any task:");
     struct task_part *part = coil__task_part(loop);
-    LIST_FOREACH (link, &part->tasks) {
+    LIST_FOREACH(link, &part->tasks) {
         const struct coil__task *t = container_of(link, struct coil__task, future.all);
         if (n >= (int)sizeof text)
             break;
@@ -42,7 +42,8 @@ static coil_ret name_the_waiting(coil_loop *loop)
                       t->waiting ? t->waiting->cls->what : "its turn");
     }
     if (part->tasks_n == 0 && n < (int)sizeof text)
-        snprintf(text + n, sizeof text - (size_t)n, " there are no tasks, and the future is still pending");
+        snprintf(text + n, sizeof text - (size_t)n,
+                 " there are no tasks, and the future is still pending");
     return coil__fail(COIL_EDEADLOCK, "%s", text);
 }
 
@@ -90,8 +91,8 @@ coil_ret coil_loop_run_until_complete_coro(coil_loop *loop, coil_coro *coro)
         coil_coro_close(coro);
         return coil__fail(COIL_ERUNNING, "This event loop is already running");
     }
-    coil_task *task = coil_create_task_coro_at(NULL, 0, coro, &(coil_task_opts){.size = sizeof(coil_task_opts),
-                                                                                .loop = loop});
+    coil_task *task = coil_create_task_coro_at(
+        NULL, 0, coro, &(coil_task_opts){.size = sizeof(coil_task_opts), .loop = loop});
     /* Whatever becomes of it, the caller hears it from us. */
     if (!task->immortal)
         as_task(task)->silent = true;

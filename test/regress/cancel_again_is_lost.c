@@ -25,7 +25,8 @@ static coil_ret await_it(void *task)
 COIL_TEST(cancel_that_comes_again_is_handed_down_again)
 {
     int seen = 0;
-    coil_task *inner = coil_create_task(shrug_once, &seen), *outer = coil_create_task(await_it, inner);
+    coil_task *inner = coil_create_task(shrug_once, &seen),
+              *outer = coil_create_task(await_it, inner);
     assert_int_equal(coil_sleep(1), 0);
     assert_true(coil_task_cancel(outer, NULL));
     assert_int_equal(coil_sleep(1), 0);
