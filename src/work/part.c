@@ -124,7 +124,7 @@ static void join_main(void *arg)
     struct join *j = arg;
     struct inbox *inbox = j->inbox;
     j->ended = j->executor->cls->join(j->executor, j->deadline_ns);
-    if (!coil__inbox_post(inbox, &j->node)) {
+    if (!work_post(inbox, &j->node)) {
         coil__thread_detach(&j->thread); /* nobody is left to join this one */
         free_join(j);
     }

@@ -25,6 +25,16 @@
 
 #include <stdatomic.h>
 
+/* Posts; when that is refused, what the loop's thread did before it closed the inbox is seen here (post itself does
+ * not promise that), so that what both knew of can be freed. */
+static inline bool work_post(struct inbox *inbox, struct inbox_node *node)
+{
+    if (coil__inbox_post(inbox, node))
+        return true;
+    (void)inbox_empty(inbox); /* an acquiring look at what close released */
+    return false;
+}
+
 /* ---- works and executors ---- */
 
 struct work {
