@@ -219,6 +219,8 @@ static int may_set(coil_future *f)
                                "Task does not support set_result or set_exception");
     if (future_done(f))
         return (int)coil__fail(COIL_EINVALIDSTATE, "the future is done already");
+    if (f->loop->closed)
+        return (int)coil__fail_plain(COIL_ECLOSED);
     return 0;
 }
 
@@ -316,6 +318,10 @@ static void done_run(void *arg)
 static void done_fire(struct future_callback *cb, coil_future *f)
 {
     struct done_callback *d = container_of(cb, struct done_callback, cb);
+    if (d->loop->closing || d->loop->closed) {
+        free_callback(d); /* nothing of what is queued now will run */
+        return;
+    }
     d->future = coil_ref(f);
     list_push(&coil__task_part(d->loop)->callbacks, &d->link);
     loop_push(d->loop, done_run, d, NULL);
