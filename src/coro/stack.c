@@ -32,6 +32,9 @@
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
 #endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
 
 #define KB          ((size_t)1 << 10)
 #define MB          ((size_t)1 << 20)
@@ -188,6 +191,12 @@ static int guard_install(struct stack_pool *pool, const struct stack_class *cls,
     int err = -EINVAL;
     if (!pool->guards_by_mprotect)
         err = sys_madvise(start, cls->guard, MADV_GUARD_INSTALL);
+    if (err == 0 && !pool->guards_proven) {
+        /* Emulators answer 0 to advice they never heard of; what can be read is no guard. */
+        pool->guards_proven = sys_madvise(start, page_size(), MADV_POPULATE_READ) == -EFAULT;
+        if (!pool->guards_proven)
+            err = -EINVAL;
+    }
     if (err == -EINVAL) {
         /* An older kernel, or locked memory. From here on each guard is a mapping of its own. */
         pool->guards_by_mprotect = true;

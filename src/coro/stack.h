@@ -82,6 +82,7 @@ struct stack_pool {
     size_t idle_max; /* warm stacks kept in each class; 0: as many as were ever out at once */
     struct stack_arena *leaving; /* an own mapping somebody still stood on when it came home */
     bool guards_by_mprotect;     /* the kernel has no MADV_GUARD_INSTALL, or memory is locked */
+    bool guards_proven;          /* the other kind was seen to guard */
     bool on_valgrind;
     /* Says whose stack this is. Called from a signal handler: it may only read. NULL: nobody knows.
      * */
