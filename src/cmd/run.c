@@ -67,10 +67,13 @@ static int look_at_source(struct program *p)
 
 /* ---- becoming the program ---- */
 
-/* Returns only if the program is not in the cache any more: 0; or cannot be run: an exit status. */
+/* Returns only if the program is not there, or no program (a power cut leaves such things): 0, and it
+ * is to be made; or if it cannot be run: an exit status. */
 static int become(struct program *p, const char *path)
 {
     execv(path, p->argv);
+    if (errno == ENOEXEC)
+        return unlink(path) == 0 ? 0 : complain(EXIT_CANNOT_RUN, errno, "cannot remove %s", path);
     return errno == ENOENT ? 0 : complain(EXIT_CANNOT_RUN, errno, "cannot run %s", path);
 }
 
@@ -189,13 +192,12 @@ const struct verb verb_run = {
     .name = "run",
     .arguments = "FILE.c [ARGUMENT]...",
     .summary = "Compile a C program, unless that was done before, and run it",
-    .text = "The program gets the arguments, runs in the same process and gives its exit status. "
-            "When it does not\n"
-            "compile, the compiler says why, and its exit status is the command's.\n"
+    .text = "The program gets the arguments, runs in the same process and gives its exit\n"
+            "status. When it does not compile, the compiler says why, and its exit status is\n"
+            "the command's.\n"
             "\n"
-            "Compiled programs are kept in ~/.cache/coil (at most 64 MiB) by what they are made "
-            "of: the source,\n"
-            "the headers it includes, the compiler and its options, and libcoil.\n"
+            "Compiled programs are kept in ~/.cache/coil (at most 64 MiB) by what they are made\n"
+            "of: the source, the headers it includes, the compiler and its options, and libcoil.\n"
             "\n"
             "  CC                 the compiler; cc\n"
             "  CPPFLAGS, CFLAGS   its options, after -std=gnu11 -g -O1 -Wall\n"

@@ -272,6 +272,12 @@ emptied_meanwhile() {
         [ "$(compilations)" = 3 ]
 }
 
+damaged() {
+    program && expect "[args.c]|0" "$coil" run args.c && : >"$(find cache/coil -name args)" &&
+        expect "[args.c]|0" "$coil" run args.c && expect "[args.c]|0" "$coil" run args.c &&
+        [ "$(compilations)" = 2 ]
+}
+
 # A header that changes while the compiler works: what came of it is run, and not kept.
 changed_meanwhile() {
     program && echo '#define WORD "before"' >word.h &&
@@ -313,5 +319,6 @@ try "the cache is bounded" bounded
 try "what was not used for longest goes first" oldest_goes_first
 try "what others left half made goes in time" leftovers_go
 try "a program that went missing is compiled again" emptied_meanwhile
+try "a program that is none is compiled again" damaged
 try "a header that changes while compiling is noticed" changed_meanwhile
 finish
