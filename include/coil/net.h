@@ -74,8 +74,8 @@ typedef struct {
  *             cut); -EINVAL for a port beyond 65535; -EAGAIN when no thread can be had; -ENOMEM;
  *             COIL_ENOTASK.
  *   asyncio:  loop.getaddrinfo */
-COIL_ASYNC coil_ret coil_getaddrinfo(const char *host, const char *port, const coil_getaddrinfo_opts *opts,
-                                     coil_addrinfo **out_list);
+COIL_ASYNC coil_ret coil_getaddrinfo(const char *host, const char *port,
+                                     const coil_getaddrinfo_opts *opts, coil_addrinfo **out_list);
 /* Give the list back. NULL is fine. */
 COIL_API void coil_freeaddrinfo(coil_addrinfo *list);
 
@@ -86,8 +86,8 @@ COIL_API void coil_freeaddrinfo(coil_addrinfo *list);
  *   Errors:   COIL_EGAI with the resolver's words; -ENOSPC when a name does not fit (never cut); -EAGAIN,
  *             -ENOMEM, COIL_ENOTASK.
  *   asyncio:  loop.getnameinfo */
-COIL_ASYNC coil_ret coil_getnameinfo(const coil_address *address, int flags, char *out_host, size_t host_n,
-                                     char *out_port, size_t port_n);
+COIL_ASYNC coil_ret coil_getnameinfo(const coil_address *address, int flags, char *out_host,
+                                     size_t host_n, char *out_port, size_t port_n);
 
 /* ---- sockets ---- */
 
@@ -126,8 +126,10 @@ COIL_API int coil_sock_getsockname(coil_sock *sock, coil_address *out_address);
 COIL_API int coil_sock_getpeername(coil_sock *sock, coil_address *out_address);
 
 /* Errors: the kernel's; -EBADF once closed. asyncio: socket.setsockopt, getsockopt, bind, listen */
-COIL_API int coil_sock_setsockopt(coil_sock *sock, int level, int name, const void *value, socklen_t n);
-COIL_API int coil_sock_getsockopt(coil_sock *sock, int level, int name, void *out_value, socklen_t *n);
+COIL_API int coil_sock_setsockopt(coil_sock *sock, int level, int name, const void *value,
+                                  socklen_t n);
+COIL_API int coil_sock_getsockopt(coil_sock *sock, int level, int name, void *out_value,
+                                  socklen_t *n);
 COIL_API int coil_sock_bind(coil_sock *sock, const coil_address *address);
 COIL_API int coil_sock_listen(coil_sock *sock, int backlog);
 

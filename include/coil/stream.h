@@ -63,11 +63,11 @@ typedef struct {
  *             failed ADDRESS"; else the first one's code and all texts, "Multiple exceptions: ...".
  *             -ENOMEM, COIL_ENOTASK.
  *   asyncio:  open_connection */
-COIL_ASYNC coil_ret coil_open_connection(const char *host, const char *port, coil_reader **out_reader,
-                                         coil_writer **out_writer);
+COIL_ASYNC coil_ret coil_open_connection(const char *host, const char *port,
+                                         coil_reader **out_reader, coil_writer **out_writer);
 COIL_ASYNC coil_ret coil_open_connection_with(const char *host, const char *port,
-                                              const coil_connect_opts *opts, coil_reader **out_reader,
-                                              coil_writer **out_writer);
+                                              const coil_connect_opts *opts,
+                                              coil_reader **out_reader, coil_writer **out_writer);
 
 /* Reader and writer for a socket that is connected already. `limit` 0: COIL_STREAM_LIMIT.
  *
@@ -100,7 +100,8 @@ COIL_ASYNC coil_ret coil_reader_read(coil_reader *reader, void *buf, size_t n);
  *   Cancel:   returns -ECANCELED; what came stays in the reader.
  *   Errors:   COIL_ELIMIT when more than `max` came: all of it is still in the reader.
  *   asyncio:  StreamReader.read(-1) */
-COIL_ASYNC coil_ret coil_reader_read_all(coil_reader *reader, size_t max, const char **out_data, size_t *out_n);
+COIL_ASYNC coil_ret coil_reader_read_all(coil_reader *reader, size_t max, const char **out_data,
+                                         size_t *out_n);
 
 /* Receive exactly n bytes into `buf`, however far beyond the limit. Returns n. `out_got` may be NULL.
  *
@@ -108,7 +109,8 @@ COIL_ASYNC coil_ret coil_reader_read_all(coil_reader *reader, size_t max, const 
  *   Cancel:   returns -ECANCELED; what came stays in the reader.
  *   Errors:   COIL_EINCOMPLETE when the stream ends before: `buf` has the *out_got bytes there were.
  *   asyncio:  StreamReader.readexactly */
-COIL_ASYNC coil_ret coil_reader_readexactly(coil_reader *reader, void *buf, size_t n, size_t *out_got);
+COIL_ASYNC coil_ret coil_reader_readexactly(coil_reader *reader, void *buf, size_t n,
+                                            size_t *out_got);
 
 /* Receive a line with its '\n', as a view. Returns its length. The last one may lack the '\n'; 0 is the end
  * of the stream. `out_n` may be NULL.
@@ -129,8 +131,8 @@ COIL_ASYNC coil_ret coil_reader_readline(coil_reader *reader, const char **out_l
  *             stays in the reader, *out_n bytes of it are certainly before any separator. -EINVAL for an
  *             empty separator.
  *   asyncio:  StreamReader.readuntil */
-COIL_ASYNC coil_ret coil_reader_readuntil(coil_reader *reader, const void *separator, size_t separator_n,
-                                          const char **out_data, size_t *out_n);
+COIL_ASYNC coil_ret coil_reader_readuntil(coil_reader *reader, const void *separator,
+                                          size_t separator_n, const char **out_data, size_t *out_n);
 
 /* The same with several separators: the match that ends first wins.
  *
@@ -138,7 +140,8 @@ COIL_ASYNC coil_ret coil_reader_readuntil(coil_reader *reader, const void *separ
  *   Errors:   as coil_reader_readuntil; -EINVAL for none at all.
  *   asyncio:  StreamReader.readuntil(tuple) */
 COIL_ASYNC coil_ret coil_reader_readuntil_any(coil_reader *reader, const struct iovec *separators,
-                                              size_t separators_n, const char **out_data, size_t *out_n);
+                                              size_t separators_n, const char **out_data,
+                                              size_t *out_n);
 
 /* Is everything read and the end of the stream known? asyncio: StreamReader.at_eof */
 COIL_API bool coil_reader_at_eof(coil_reader *reader);
@@ -188,7 +191,8 @@ COIL_API int coil_writer_write(coil_writer *writer, const void *data, size_t n);
  *
  *   Errors:  as coil_writer_write; -EINVAL when their lengths add up to more than memory can hold.
  *   asyncio: StreamWriter.writelines */
-COIL_API int coil_writer_writelines(coil_writer *writer, const struct iovec *pieces, size_t pieces_n);
+COIL_API int coil_writer_writelines(coil_writer *writer, const struct iovec *pieces,
+                                    size_t pieces_n);
 
 /* The same without copying: `data` is held until it is sent or dropped, then release(cookie) is called from
  * the loop, exactly once. When this call fails, the bytes were not taken and release is not called.
@@ -232,13 +236,13 @@ COIL_API bool coil_writer_is_closing(const coil_writer *writer);
  *   asyncio:  StreamWriter.wait_closed */
 COIL_ASYNC coil_ret coil_writer_wait_closed(coil_writer *writer);
 
-/* Drain, close, wait until closed, and give back one reference to each face.
+/* Close, wait until all is sent and the connection closed, and give back one reference to each face.
  *
  *   Suspends: until closed.
  *   Cancel:   returns -ECANCELED; both are given back all the same, and what was written is sent.
- *   Owns:     takes your references to reader and writer, whatever happens. NULL is fine.
- *   Where:    not inside a server's client function, which only borrows.
- *   Errors:   the first one met, as of drain and wait_closed. */
+ *   Owns:     takes your references to reader and writer, whatever happens. NULL is fine. A server's client
+ *             function may call it too: it has none, so nothing is taken.
+ *   Errors:   as coil_writer_wait_closed. */
 COIL_ASYNC coil_ret coil_writer_finish(coil_writer *writer);
 
 /* Share and give back. The last reference closes a writer that is still open (debug mode reports it).
@@ -260,7 +264,8 @@ COIL_API coil_sock *coil_writer_sock(coil_writer *writer);
  *   asyncio: WriteTransport.set_write_buffer_limits, get_write_buffer_limits, get_write_buffer_size */
 enum { COIL_DEFAULT = -1 };
 COIL_API int coil_writer_set_write_buffer_limits(coil_writer *writer, ssize_t high, ssize_t low);
-COIL_API void coil_writer_get_write_buffer_limits(const coil_writer *writer, size_t *out_high, size_t *out_low);
+COIL_API void coil_writer_get_write_buffer_limits(const coil_writer *writer, size_t *out_high,
+                                                  size_t *out_low);
 COIL_API size_t coil_writer_get_write_buffer_size(const coil_writer *writer);
 
 /* ---- serving ---- */
@@ -294,10 +299,11 @@ typedef struct {
  *   Errors:   as coil_getaddrinfo; the kernel's, "error while attempting to bind on address ..."; -EADDRNOTAVAIL
  *             when no address of `host` is of this machine; -ENOMEM, COIL_ENOTASK.
  *   asyncio:  start_server */
-COIL_ASYNC coil_ret coil_start_server(coil_client_fn fn, void *arg, const char *host, const char *port,
-                                      coil_server **out_server);
-COIL_ASYNC coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const char *host, const char *port,
-                                           const coil_server_opts *opts, coil_server **out_server);
+COIL_ASYNC coil_ret coil_start_server(coil_client_fn fn, void *arg, const char *host,
+                                      const char *port, coil_server **out_server);
+COIL_ASYNC coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const char *host,
+                                           const char *port, const coil_server_opts *opts,
+                                           coil_server **out_server);
 
 /* Begin to accept, after no_start; otherwise does nothing. Errors: COIL_EINVALIDSTATE once closed.
  * asyncio: Server.start_serving */
@@ -316,7 +322,8 @@ COIL_ASYNC coil_ret coil_server_serve_forever(coil_server *server);
 /* Stop listening; connections go on. Twice is fine. asyncio: Server.close */
 COIL_API void coil_server_close(coil_server *server);
 
-/* Wait until the server is closed and no connection of it is left, whichever comes last.
+/* Wait until the server is closed, no connection of it is left and every client function has returned, whichever
+ * comes last: from then on nothing uses the `arg` of the clients. (asyncio does not wait for the functions.)
  *
  *   Suspends: until then.
  *   Cancel:   returns -ECANCELED; nothing else changes.
@@ -337,7 +344,8 @@ COIL_API size_t coil_server_connections(const coil_server *server);
 /* Its sockets, how many there are; the address of one of them (-EINVAL beyond the last); and the port of the
  * first. asyncio: Server.sockets */
 COIL_API size_t coil_server_sockets(const coil_server *server);
-COIL_API int coil_server_sockname(const coil_server *server, size_t index, coil_address *out_address);
+COIL_API int coil_server_sockname(const coil_server *server, size_t index,
+                                  coil_address *out_address);
 COIL_API int coil_server_port(const coil_server *server);
 
 /* Close it and give it up; connections go on. Not while a coroutine waits in one of the calls above. NULL is

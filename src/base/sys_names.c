@@ -13,8 +13,9 @@ static int real_getaddrinfo(const char *host, const char *port, const struct add
     return rc;
 }
 
-static int real_getnameinfo(const struct sockaddr *addr, socklen_t len, char *host, socklen_t host_n,
-                            char *port, socklen_t port_n, int flags, int *out_errno)
+static int real_getnameinfo(const struct sockaddr *addr, socklen_t len, char *host,
+                            socklen_t host_n, char *port, socklen_t port_n, int flags,
+                            int *out_errno)
 {
     int rc = getnameinfo(addr, len, host, host_n, port, port_n, flags);
     *out_errno = errno;

@@ -12,16 +12,17 @@
 
 struct sys_names {
     /* 0 or EAI_...; with EAI_SYSTEM the errno is in *out_errno. */
-    int (*getaddrinfo)(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **out,
-                       int *out_errno);
+    int (*getaddrinfo)(const char *host, const char *port, const struct addrinfo *hints,
+                       struct addrinfo **out, int *out_errno);
     void (*freeaddrinfo)(struct addrinfo *list);
-    int (*getnameinfo)(const struct sockaddr *addr, socklen_t len, char *host, socklen_t host_n, char *port,
-                       socklen_t port_n, int flags, int *out_errno);
+    int (*getnameinfo)(const struct sockaddr *addr, socklen_t len, char *host, socklen_t host_n,
+                       char *port, socklen_t port_n, int flags, int *out_errno);
 };
 
 extern const struct sys_names coil__sys_names_real;
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
-extern const struct sys_names *coil__sys_names; /* set it before a lookup starts; &coil__sys_names_real */
+extern const struct sys_names
+    *coil__sys_names; /* set it before a lookup starts; &coil__sys_names_real */
 #else
 static const struct sys_names *const coil__sys_names = &coil__sys_names_real;
 #endif

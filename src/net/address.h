@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * address.h: socket addresses from text, for this floor. */
+#ifndef COIL_NET_ADDRESS_H
+#define COIL_NET_ADDRESS_H
+
+#include <coil/net.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A port in digits, or nothing (0). -ENOENT: perhaps the name of a service; -EINVAL (recorded): too big. */
+int coil__port_parse(const char *port, uint16_t *out);
+
+/* Is `host` an address in text? A zone must be a number. */
+bool coil__address_literal(const char *host, uint16_t port, coil_address *out);
+
+#endif

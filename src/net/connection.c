@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * connection.c: what reader and writer have in common: one socket, one life, one end.
+ *
+ * stream.h has the picture. Whatever ends something (close, abort, an error, the client's task) only notes it
+ * and lets the connection's slot run in the next turn; there it is taken apart, so that nothing ends
+ * inside somebody else's call.
+ *
+ * Runs on the loop's thread. Elsewhere: bytes in (reader.c), bytes out (writer.c), the server's book of
+ * clients (server.c). */
+#include "base/error.h"
+#include "base/mem.h"
+#include "net/server.h"
+#include "net/stream.h"
+
+#include <stdio.h>
+
+enum {
+    /* Unread input makes the kernel answer a close with a reset, which may destroy what the peer has
+     * not read yet. So this much is read and thrown away before; more is the peer's own fault. */
+    DISCARD_MAX = 2 * COIL_STREAM_LIMIT,
+    DISCARD_STEP = 4096,
+};
+
+/* ---- life ---- */
+
+int coil__connection_new(coil_sock *sock, size_t limit, struct connection **out)
+{
+    if (sock->fd < 0)
+        return (int)coil__fail_plain(-EBADF);
+    if (sock->lent || sock->receiving || sock->sending)
+        return (int)coil__fail(COIL_ERUNNING, "this socket is in use already");
+    struct connection *conn = coil__zalloc(sizeof *conn);
+    if (!conn)
+        return (int)coil__fail_plain(-ENOMEM);
+    int err = coil__loop_hold(sock->loop, 1);
+    if (err < 0) {
+        coil__free(conn);
+        return (int)coil__fail_plain(err);
+    }
+    conn->loop = sock->loop;
+    conn->part = sock->part;
+    conn->sock = sock;
+    conn->refs = 3; /* reader, writer, and being open */
+    list_init(&conn->client_link);
+    list_init(&conn->task_done.link);
+    coil__reader_init(&conn->reader, conn, conn->loop, limit);
+    coil__writer_init(&conn->writer);
+    list_push(&conn->part->connections, &conn->link);
+    sock->lent = true;
+    *out = conn;
+    return 0;
+}
+
+/* What the loop knows of it. */
+static void forget_loop(struct connection *conn)
+{
+    list_remove(&conn->link);
+    if (conn->loop)
+        loop_release(conn->loop, 1);
+    conn->loop = NULL;
+}
+
+void coil__connection_unref(struct connection *conn)
+{
+    if (--conn->refs > 0)
+        return;
+    COIL_CHECK(conn->closed && writer_idle(&conn->writer));
+    forget_loop(conn);
+    coil__reader_fini(&conn->reader);
+    coil__free(conn->names);
+    coil_sock_unref(conn->sock);
+    coil__free(conn);
+}
+
+int coil_open_connection_sock(coil_sock *sock, size_t limit, coil_reader **out_reader,
+                              coil_writer **out_writer)
+{
+    struct connection *conn;
+    int err = coil__connection_new(sock, limit, &conn);
+    if (err < 0)
+        return err;
+    *out_reader = &conn->reader;
+    *out_writer = &conn->writer;
+    return 0;
+}
+
+/* ---- the end ---- */
+
+static bool may_discard(const struct connection *conn)
+{
+    return !conn->aborted && !conn->error && !conn->reader.eof && !conn->loop->closing;
+}
+
+static void discard_input(struct connection *conn)
+{
+    char bin[DISCARD_STEP];
+    size_t total = 0;
+    while (total < DISCARD_MAX) {
+        ssize_t n = sock_calls(conn->sock)
+                        ->recv(sock_backend(conn->sock), conn->sock->fd, bin, sizeof bin, 0);
+        if (n <= 0)
+            return;
+        total += (size_t)n;
+    }
+}
+
+/* Nothing is left to send: CLOSED. */
+static void end(struct connection *conn)
+{
+    if (may_discard(conn))
+        discard_input(conn);
+    conn->closed = true;
+    conn->closing = true;
+    /* A coroutine that receives is woken by this, and finds the end. */
+    coil_sock_close(conn->sock);
+    coil__writer_wake_drainers(&conn->writer);
+    while (coil__waiters_wake(&conn->closers))
+        ;
+    /* A client function that is still running may use what the server's owner lent it. */
+    if (conn->server && !conn->task)
+        coil__server_let_go(conn);
+    coil__connection_unref(conn);
+}
+
+/* ---- the slot ---- */
+
+static void end_of_client(struct connection *conn);
+
+static void run(void *arg)
+{
+    struct connection *conn = arg;
+    conn->queued = false;
+    coil__writer_release_sent(&conn->writer);
+    if (conn->task_ended)
+        end_of_client(conn);
+    if (!conn->closed && writer_idle(&conn->writer)) {
+        struct coil_writer *w = &conn->writer;
+        if (w->eof_asked && !w->eof_sent && !conn->closing && !conn->mute) {
+            w->eof_sent = true;
+            (void)sock_calls(conn->sock)
+                ->shutdown(sock_backend(conn->sock), conn->sock->fd, SHUT_WR);
+        }
+        /* What the release callbacks did may have queued the slot again; it looks then. */
+        if (conn->closing && !conn->queued)
+            end(conn);
+    }
+    coil__connection_unref(conn);
+}
+
+void coil__connection_kick(struct connection *conn)
+{
+    if (conn->queued)
+        return;
+    conn->queued = true;
+    connection_ref(conn);
+    loop_push(conn->loop, run, conn, NULL);
+}
+
+void coil__connection_close(struct connection *conn)
+{
+    if (conn->closing)
+        return;
+    conn->closing = true;
+    if (writer_idle(&conn->writer))
+        coil__connection_kick(conn);
+}
+
+void coil__connection_abort(struct connection *conn)
+{
+    if (conn->closed)
+        return;
+    conn->aborted = true;
+    conn->closing = true;
+    coil__writer_drop(&conn->writer);
+    coil__connection_kick(conn);
+}
+
+void coil__connection_lost(struct connection *conn, coil_ret error, bool sending)
+{
+    if (conn->closed)
+        return;
+    if (!conn->error)
+        conn->error = error;
+    conn->mute = true;
+    coil__writer_drop(&conn->writer);
+    coil__writer_wake_drainers(&conn->writer);
+    if (!sending || conn->reader.eof || conn->reader.refs == 0)
+        conn->closing = true;
+    if (conn->closing)
+        coil__connection_kick(conn);
+}
+
+void coil__connection_reader_gone(struct connection *conn)
+{
+    if (conn->mute)
+        coil__connection_close(conn);
+}
+
+/* ---- receiving ---- */
+
+/* No byte will come any more. */
+static coil_ret no_more(struct connection *conn)
+{
+    if (conn->error)
+        return coil__error_restore(NULL, conn->error);
+    conn->reader.eof = true;
+    return 0;
+}
+
+/* The peer ended the stream. After a reset the kernel says the same once the error was given to a send; only
+ * with EPIPE had the peer's own end come before. */
+static coil_ret end_of_stream(struct connection *conn)
+{
+    if (conn->mute)
+        coil__connection_close(conn);
+    if (conn->mute && conn->error != -EPIPE)
+        return no_more(conn);
+    conn->reader.eof = true;
+    return 0;
+}
+
+/* Errors of this machine, not of the connection: the next call may fare better. */
+static bool passes(coil_ret error)
+{
+    return error == -ENOMEM || error == -ENOBUFS || error == -ENOSPC;
+}
+
+coil_ret coil__connection_receive(struct connection *conn, void *p, size_t n)
+{
+    if (conn->closed)
+        return no_more(conn);
+    connection_ref(conn);
+    coil_ret rc = coil__sock_receive(conn->sock, p, n);
+    if (rc == 0)
+        rc = end_of_stream(conn);
+    else if (rc == -EBADF && conn->closed)
+        rc = no_more(conn);
+    else if (passes(rc))
+        rc = coil__fail_plain(rc);
+    else if (rc < 0 && rc != -ECANCELED && rc != COIL_EEXIT && rc != -EINTR) {
+        coil__connection_lost(conn, rc, false);
+        rc = coil__error_restore(NULL, conn->error);
+    }
+    coil__connection_unref(conn);
+    return rc;
+}
+
+/* ---- a server's client ---- */
+
+static coil_ret client_main(void *arg)
+{
+    struct connection *conn = arg;
+    return conn->client_fn(&conn->reader, &conn->writer, conn->client_arg);
+}
+
+static void client_done(struct future_callback *cb, coil_future *task)
+{
+    struct connection *conn = container_of(cb, struct connection, task_done);
+    (void)task;
+    conn->task_ended = true;
+    coil__connection_kick(conn);
+}
+
+int coil__connection_serve(struct connection *conn, coil_client_fn fn, void *arg,
+                           const coil_task_opts *opts)
+{
+    conn->client_fn = fn;
+    conn->client_arg = arg;
+    coil_task *task = coil_create_task_at(__FILE__, __LINE__, client_main, conn, 0, opts);
+    if (coil_future_done(task)) {
+        int err = (int)coil_future_result(task);
+        coil_unref(task);
+        return err;
+    }
+    conn->task = task;
+    conn->task_done.fire = client_done;
+    coil__future_watch(task, &conn->task_done);
+    return 0;
+}
+
+static void report_client(struct connection *conn, coil_task *task, coil_ret code)
+{
+    struct error_record *record = coil__future_take_error(task);
+    coil_exception_context context = {
+        .size = sizeof context,
+        .message = "Unhandled exception in client_connected_cb",
+        .code = code,
+        .error = coil__error_show(record, code),
+        .future = task,
+        .task = task,
+        .fd = coil_sock_fileno(conn->sock),
+    };
+    coil_loop_call_exception_handler(conn->loop, &context);
+    coil__error_unref(record);
+}
+
+/* The caller keeps the connection alive. */
+static void give_back_faces(struct connection *conn)
+{
+    coil__connection_close(conn);
+    coil_writer_unref(&conn->writer);
+    coil_reader_unref(&conn->reader);
+}
+
+static void end_of_client(struct connection *conn)
+{
+    coil_task *task = conn->task;
+    conn->task = NULL;
+    conn->task_ended = false;
+    coil_ret rc = task->result;
+    if (coil_iserr(rc) && !coil_future_cancelled(task))
+        report_client(conn, task, rc);
+    coil_unref(task);
+    give_back_faces(conn);
+    if (conn->closed && conn->server)
+        coil__server_let_go(conn);
+}
+
+/* ---- the loop closes ---- */
+
+static void report_unclosed(struct connection *conn)
+{
+    char peer[COIL_ADDRESS_TEXT_MAX] = "?", text[COIL_ADDRESS_TEXT_MAX + 40];
+    coil_address address;
+    if (coil__sock_peer(conn->sock, &address) == 0)
+        coil_address_format(&address, peer, sizeof peer);
+    snprintf(text, sizeof text, "unclosed connection, peer %s", peer);
+    coil__loop_report(conn->loop, text, 0, NULL, NULL);
+}
+
+/* The tasks are gone, so is everything that waited; no slot will run any more. */
+static void take_down(struct connection *conn)
+{
+    bool was_queued = conn->queued;
+    conn->queued = true;
+    connection_ref(conn);
+    if (!conn->closed) {
+        if (conn->loop->debug && !conn->closing && !conn->task)
+            report_unclosed(conn);
+        conn->closing = true;
+        coil__writer_end(&conn->writer);
+        end(conn);
+    }
+    if (conn->task) {
+        future_unwatch(&conn->task_done);
+        coil_unref(conn->task);
+        conn->task = NULL;
+        give_back_faces(conn);
+    }
+    if (conn->server)
+        coil__server_let_go(conn);
+    forget_loop(conn);
+    if (was_queued)
+        coil__connection_unref(conn);
+    coil__connection_unref(conn);
+}
+
+void coil__net_close_connections(struct net_part *part)
+{
+    while (!list_empty(&part->connections))
+        take_down(container_of(list_first(&part->connections), struct connection, link));
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * net.h: what this floor keeps for each loop, and what all its files share.
+ *
+ *     net_part --> socks        every open coil_sock
+ *              --> connections  every stream connection that is not closed
+ *              --> servers      every server that is not closed
+ *              --> resolver     the threads for names, from the first name on
+ *
+ * Runs on the loop's thread. */
+#ifndef COIL_NET_NET_H
+#define COIL_NET_NET_H
+
+#include "base/list.h"
+#include "io/threads.h"
+#include "loop/loop.h"
+#include "task/task.h"
+
+struct net_part {
+    struct loop_part part;
+    coil_loop *loop;
+    struct list socks, connections, servers;
+    struct pool *resolver;   /* NULL before the first name */
+    struct chunk *spare;     /* writer.c: one kept at hand; NULL */
+    struct coil__task *busy; /* who did the last operation that needed no waiting; only compared */
+    uint32_t burst;          /* how many of these in a row, big ones counting more */
+};
+
+/* Made on first use. 0, -ENOMEM (recorded), COIL_ECLOSED while the loop is closing. */
+int coil__net_part(coil_loop *loop, struct net_part **out);
+
+/* How the others are told that the loop closes: no task runs any more, nothing will be woken. */
+void coil__net_close_servers(struct net_part *part);
+void coil__net_close_connections(struct net_part *part);
+void coil__net_close_socks(struct net_part *part);
+void coil__net_close_resolver(struct net_part *part);
+
+/* May the caller wait, on things of this loop? 0, COIL_ENOTASK, COIL_EEXIT, COIL_EWRONGLOOP. */
+int coil__net_can_wait(const coil_loop *loop);
+
+/* Whoever finds the kernel always ready would never give up its turn. Called before an operation that may
+ * well succeed at once: every so often it yields for a turn. 0, -ECANCELED, COIL_EEXIT. */
+COIL_MUST coil_ret coil__net_pause(struct net_part *part);
+enum { NET_BURST_MAX = 64 };
+static inline coil_ret net_breathe(struct net_part *part, struct coil__task *t)
+{
+    if (coil_likely(part->busy == t && part->burst < NET_BURST_MAX))
+        return 0;
+    if (part->busy != t) {
+        part->busy = t;
+        part->burst = 0;
+        return 0;
+    }
+    return coil__net_pause(part);
+}
+/* It did succeed, and moved n bytes. */
+static inline void net_effort(struct net_part *part, size_t n)
+{
+    part->burst += 1 + (uint32_t)(n >> 14);
+}
+
+#endif

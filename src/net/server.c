@@ -1,0 +1,621 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * server.c: listening sockets, and a task for each client that comes.
+ *
+ *     listener: accept op --done--> slot: take what it brought, then up to `backlog` more --> op again
+ *                                     |
+ *                                     +-- out of descriptors or memory: report, a second's rest --> op again
+ *
+ * Accepting needs no task and no stack. A client's connection knows its server until it is closed, so the
+ * server can tell when the last one is.
+ *
+ *     SERVING <--start_serving-- IDLE --close--> CLOSED, and DONE with the last connection
+ *        +-------------------close-----------------^
+ *
+ * Always true:
+ *   - references: the user's until coil_server_free, one for each connection, one for each listener whose op,
+ *     timer or slot may still come;
+ *   - a descriptor that the kernel accepted becomes a connection or is closed.
+ *
+ * Runs on the loop's thread. Elsewhere: the client's task and its end (connection.c). */
+#include "net/server.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "net/stream.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { BACKLOG_DEFAULT = 100 };
+#define ACCEPT_RETRY_NS NS_PER_S
+
+/*     STOPPED --> WAITING --op--> QUEUED --slot--> WAITING ...
+ *                   ^  |             |
+ *                   |  |             +--no resources--> RESTING --timer--> QUEUED
+ *                   +--close from any of them: STOPPED, at the latest with the op's last word        */
+enum listener_state { LISTENER_STOPPED, LISTENER_WAITING, LISTENER_QUEUED, LISTENER_RESTING };
+
+struct listener {
+    struct coil_server *server;
+    coil_sock *sock;
+    enum listener_state state;
+    struct op op;
+    struct timer timer;
+    coil_address peer;
+    coil_ret brought; /* what the op brought: a descriptor, or an error; -EAGAIN: nothing */
+};
+
+struct coil_server {
+    struct list link; /* net_part.servers */
+    coil_loop *
+        loop; /* NULL once that is closed; until then, a room in its ring is held for each listener */
+    struct net_part *part;
+    uint32_t refs;
+    bool serving, closed;
+    bool given_up; /* coil_server_free took the user's reference */
+    bool forever;  /* a coroutine is in serve_forever */
+    coil_client_fn fn;
+    void *arg;
+    coil_server_opts opts;
+    struct context_map *map; /* the context variables of who started it; clients begin with them */
+    struct list clients;     /* connection.client_link */
+    size_t clients_n;
+    struct waiters closers, stop; /* in wait_closed; in serve_forever */
+    size_t listeners_n;
+    struct listener listeners[];
+};
+
+static struct backend *backend_of(const struct coil_server *server)
+{
+    return server->loop->backend;
+}
+
+/* What the loop knows of it. */
+static void forget_loop(struct coil_server *server)
+{
+    list_remove(&server->link);
+    if (server->loop)
+        loop_release(server->loop, (unsigned)server->listeners_n);
+    server->loop = NULL;
+}
+
+static void server_unref(struct coil_server *server)
+{
+    if (--server->refs > 0)
+        return;
+    forget_loop(server);
+    for (size_t i = 0; i < server->listeners_n; i++)
+        coil_sock_unref(server->listeners[i].sock);
+    coil__context_map_unref(server->map);
+    coil__free(server);
+}
+
+static void wake_all(struct waiters *line)
+{
+    while (coil__waiters_wake(line))
+        ;
+}
+
+/* ---- clients ---- */
+
+static void client_came(struct coil_server *server, struct connection *conn)
+{
+    conn->server = server;
+    server->refs++;
+    server->clients_n++;
+    list_push(&server->clients, &conn->client_link);
+}
+
+void coil__server_let_go(struct connection *conn)
+{
+    struct coil_server *server = conn->server;
+    conn->server = NULL;
+    list_remove(&conn->client_link);
+    server->clients_n--;
+    if (server->closed && server->clients_n == 0)
+        wake_all(&server->closers);
+    server_unref(server);
+}
+
+/* A descriptor that was accepted becomes a connection with a task. On failure it is closed. */
+static int welcome(struct listener *l, int fd)
+{
+    struct coil_server *server = l->server;
+    coil_sock *sock;
+    int err = coil__sock_wrap(server->part, fd, l->sock->family, l->sock->type, &sock);
+    if (err < 0) {
+        backend_of(server)->cls->calls.close(backend_of(server), fd);
+        return err;
+    }
+    coil__sock_keep_peer(sock, &l->peer);
+    struct connection *conn;
+    err = coil__connection_new(sock, server->opts.limit, &conn);
+    if (err < 0) {
+        coil_sock_unref(sock);
+        return err;
+    }
+    client_came(server, conn);
+    coil_task_opts opts = {
+        .size = sizeof opts, .stack_size = server->opts.client_stack_size, .loop = server->loop};
+    err = coil__connection_serve(conn, server->fn, server->arg, &opts);
+    if (err < 0) {
+        coil__connection_abort(conn);
+        coil_writer_unref(&conn->writer);
+        coil_reader_unref(&conn->reader);
+    }
+    return err;
+}
+
+/* ---- accepting ---- */
+
+static void listener_run(void *arg);
+
+static void queue(struct listener *l)
+{
+    l->state = LISTENER_QUEUED;
+    struct context_map *map = l->server->map;
+    loop_push(l->server->loop, listener_run, l, map ? coil__context_map_ref(map) : NULL);
+}
+
+/* It was closed, and the last thing that could come has come. */
+static void listener_gone(struct listener *l)
+{
+    l->state = LISTENER_STOPPED;
+    server_unref(l->server);
+}
+
+static void accept_done(struct op *op)
+{
+    struct listener *l = container_of(op, struct listener, op);
+    struct backend *b = backend_of(l->server);
+    l->peer.len = op->to.len;
+    l->brought = (coil_ret)op->result;
+    if (!l->server->closed) {
+        queue(l);
+        return;
+    }
+    if (l->brought >= 0)
+        b->cls->calls.close(b, (int)l->brought);
+    listener_gone(l);
+}
+
+static void wait_for_client(struct listener *l)
+{
+    struct backend *b = backend_of(l->server);
+    l->state = LISTENER_WAITING;
+    l->brought = -EAGAIN;
+    l->op.kind = OP_ACCEPT;
+    l->op.fd = l->sock->fd;
+    l->op.done = accept_done;
+    l->op.to.addr = &l->peer.storage;
+    l->op.to.len = 0;
+    b->cls->submit(b, &l->op);
+}
+
+static void rest_over(struct timer *timer)
+{
+    queue(container_of(timer, struct listener, timer));
+}
+
+static bool out_of_resources(coil_ret error)
+{
+    return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
+}
+
+/* No descriptors, no memory: say so, and leave the others in the backlog for a while. */
+static void rest(struct listener *l, coil_ret error)
+{
+    coil_exception_context context = {
+        .size = sizeof context,
+        .message = out_of_resources(error) ? "socket.accept() out of system resource"
+                                           : "Accept failed on a socket",
+        .code = error,
+        .fd = coil_sock_fileno(l->sock),
+    };
+    coil_loop_call_exception_handler(l->server->loop, &context);
+    if (l->server->closed) /* by the handler */
+        return;
+    l->state = LISTENER_RESTING;
+    l->brought = -EAGAIN;
+    struct coil_loop *loop = l->server->loop;
+    if (coil__timer_start(loop, &l->timer, clock_add(loop_now_ns(loop), ACCEPT_RETRY_NS)) < 0)
+        wait_for_client(l); /* not even memory for a timer: no rest */
+}
+
+static coil_ret next_client(struct listener *l)
+{
+    struct backend *b = backend_of(l->server);
+    coil_ret fd = l->brought;
+    if (fd != -EAGAIN) {
+        l->brought = -EAGAIN;
+        return fd;
+    }
+    l->peer.len = 0;
+    return b->cls->calls.accept(b, l->sock->fd, &l->peer.storage, &l->peer.len);
+}
+
+/* The slot. At most `backlog` clients a turn, so that a storm of them leaves room for others. */
+static void listener_run(void *arg)
+{
+    struct listener *l = arg;
+    struct coil_server *server = l->server;
+    coil_ret rc = 0;
+    server->refs++; /* a handler that is told of an error may close the server */
+    for (int i = 0; !server->closed && i < server->opts.backlog; i++) {
+        rc = next_client(l);
+        if (rc >= 0)
+            rc = welcome(l, (int)rc);
+        if (rc < 0)
+            break;
+    }
+    if (server->closed) {
+        if (l->brought >= 0)
+            backend_of(server)->cls->calls.close(backend_of(server), (int)l->brought);
+        l->brought = -EAGAIN;
+        listener_gone(l);
+    } else if (rc >= 0 || rc == -EAGAIN) {
+        wait_for_client(l);
+    } else {
+        rest(l, rc);
+        if (server->closed)
+            listener_gone(l);
+    }
+    server_unref(server);
+}
+
+/* ---- starting and stopping ---- */
+
+int coil_server_start_serving(coil_server *server)
+{
+    if (server->closed)
+        return (int)coil__fail(COIL_EINVALIDSTATE, "server is closed");
+    if (server->serving)
+        return 0;
+    server->serving = true;
+    for (size_t i = 0; i < server->listeners_n; i++) {
+        server->refs++;
+        wait_for_client(&server->listeners[i]);
+    }
+    return 0;
+}
+
+/* QUEUED ones end in their slot, WAITING ones whose op cannot be taken back when that is done. */
+static void stop_listener(struct listener *l)
+{
+    struct coil_server *server = l->server;
+    struct backend *b = backend_of(server);
+    bool gone = false;
+    if (l->state == LISTENER_RESTING) {
+        coil__timer_stop(server->loop, &l->timer);
+        gone = true;
+    } else if (l->state == LISTENER_WAITING) {
+        gone = b->cls->cancel(b, &l->op) == 0;
+    }
+    coil_sock_close(l->sock);
+    if (gone)
+        listener_gone(l);
+}
+
+void coil_server_close(coil_server *server)
+{
+    if (server->closed)
+        return;
+    server->closed = true;
+    server->serving = false;
+    server->refs++;
+    for (size_t i = 0; i < server->listeners_n; i++)
+        stop_listener(&server->listeners[i]);
+    wake_all(&server->stop);
+    if (server->clients_n == 0)
+        wake_all(&server->closers);
+    server_unref(server);
+}
+
+void coil_server_free(coil_server *server)
+{
+    if (!server || server->given_up)
+        return;
+    coil_server_close(server);
+    server->given_up = true;
+    server_unref(server);
+}
+
+/* ---- making one ---- */
+
+static int set_option(coil_sock *sock, int level, int name)
+{
+    static const int yes = 1;
+    return coil_sock_setsockopt(sock, level, name, &yes, sizeof yes);
+}
+
+static int set_options(coil_sock *sock, const coil_server_opts *opts)
+{
+    int err = opts->no_reuse_address ? 0 : set_option(sock, SOL_SOCKET, SO_REUSEADDR);
+    if (err == 0 && opts->reuse_port)
+        err = set_option(sock, SOL_SOCKET, SO_REUSEPORT);
+    if (err == 0 && opts->keep_alive)
+        err = set_option(sock, SOL_SOCKET, SO_KEEPALIVE);
+    /* Or the IPv6 socket would take the port of the IPv4 one as well. */
+    if (err == 0 && sock->family == AF_INET6)
+        err = set_option(sock, IPPROTO_IPV6, IPV6_V6ONLY);
+    return err;
+}
+
+/* Families that this machine does not know, addresses that it does not have. */
+static bool may_skip(int err)
+{
+    return err == -EAFNOSUPPORT || err == -EPROTONOSUPPORT || err == -ESOCKTNOSUPPORT ||
+           err == -EADDRNOTAVAIL;
+}
+
+static int bind_one(const coil_addrinfo *to, const coil_server_opts *opts, coil_sock **out)
+{
+    coil_sock *sock;
+    int err = coil_sock_new(to->family, to->type, to->protocol, &sock);
+    if (err < 0)
+        return err;
+    err = set_options(sock, opts);
+    if (err == 0)
+        err = coil_sock_bind(sock, &to->address);
+    if (err == 0) {
+        *out = sock;
+        return 0;
+    }
+    char text[COIL_ADDRESS_TEXT_MAX];
+    coil_address_format(&to->address, text, sizeof text);
+    coil__fail(err, "error while attempting to bind on address %s: %s", text, coil_strerror(err));
+    coil_sock_unref(sock);
+    return err;
+}
+
+static bool seen_before(const coil_addrinfo *list, const coil_addrinfo *entry)
+{
+    for (; list != entry; list = list->next)
+        if (list->address.len == entry->address.len &&
+            memcmp(&list->address.storage, &entry->address.storage, entry->address.len) == 0)
+            return true;
+    return false;
+}
+
+static int add_listener(struct coil_server *server, coil_sock *sock)
+{
+    int err = coil__loop_hold(server->loop, 1);
+    if (err < 0)
+        return (int)coil__fail_plain(err);
+    struct listener *l = &server->listeners[server->listeners_n++];
+    l->server = server;
+    l->sock = sock;
+    timer_init(&l->timer, rest_over);
+    return 0;
+}
+
+static int bind_all(struct coil_server *server, const coil_addrinfo *list)
+{
+    for (const coil_addrinfo *to = list; to; to = to->next) {
+        coil_sock *sock = NULL;
+        if (seen_before(list, to))
+            continue;
+        int err = bind_one(to, &server->opts, &sock);
+        if (err < 0 && may_skip(err))
+            continue;
+        if (err == 0) {
+            err = add_listener(server, sock);
+            if (err < 0)
+                coil_sock_unref(sock);
+        }
+        if (err < 0)
+            return err;
+    }
+    if (server->listeners_n == 0)
+        return (int)coil__fail(-EADDRNOTAVAIL, "could not bind on any address of this host");
+    for (size_t i = 0; i < server->listeners_n; i++) {
+        int err = coil_sock_listen(server->listeners[i].sock, server->opts.backlog);
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+static int make_server(coil_client_fn fn, void *arg, const coil_addrinfo *list,
+                       const coil_server_opts *opts, coil_server **out)
+{
+    struct net_part *part;
+    int err = coil__net_part(coil__running_loop, &part);
+    if (err < 0)
+        return err;
+    size_t n = 0;
+    for (const coil_addrinfo *to = list; to; to = to->next)
+        n++;
+    struct coil_server *server = coil__zalloc(sizeof *server + n * sizeof(struct listener));
+    if (!server)
+        return (int)coil__fail_plain(-ENOMEM);
+    server->loop = part->loop;
+    server->part = part;
+    server->refs = 1;
+    server->fn = fn;
+    server->arg = arg;
+    server->opts = *opts;
+    server->map = context_capture();
+    if (server->opts.backlog <= 0)
+        server->opts.backlog = BACKLOG_DEFAULT;
+    list_init(&server->clients);
+    list_push(&part->servers, &server->link);
+    err = bind_all(server, list);
+    if (err == 0 && !opts->no_start)
+        err = coil_server_start_serving(server);
+    if (err < 0) {
+        struct error_record *why = coil__error_capture(err);
+        coil_server_free(server);
+        coil__error_restore(why, err);
+        coil__error_unref(why);
+        return err;
+    }
+    *out = server;
+    return 0;
+}
+
+coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const char *host, const char *port,
+                                const coil_server_opts *opts, coil_server **out_server)
+{
+    static const coil_server_opts defaults;
+    if (!opts)
+        opts = &defaults;
+    coil_getaddrinfo_opts ask = {.size = sizeof ask,
+                                 .family = opts->family,
+                                 .flags = opts->flags ? opts->flags : AI_PASSIVE};
+    coil_addrinfo *list;
+    coil_ret rc = coil_getaddrinfo(host, port, &ask, &list);
+    if (rc < 0)
+        return rc;
+    rc = fn ? make_server(fn, arg, list, opts, out_server)
+            : coil__fail(-EINVAL, "a server needs a function for its clients");
+    coil_freeaddrinfo(list);
+    return rc;
+}
+
+coil_ret coil_start_server(coil_client_fn fn, void *arg, const char *host, const char *port,
+                           coil_server **out_server)
+{
+    return coil_start_server_with(fn, arg, host, port, NULL, out_server);
+}
+
+/* ---- waiting ---- */
+
+static const struct wait_class closed_class = {.what = "wait_closed",
+                                               .cancel = coil__waiter_cancel};
+static const struct wait_class serve_class = {.what = "serve_forever",
+                                              .cancel = coil__waiter_cancel};
+
+static coil_ret wait_closed(struct coil_server *server)
+{
+    while (!server->closed || server->clients_n > 0) {
+        struct waiter waiter;
+        coil_ret rc = coil__waiters_wait(&server->closers, &waiter, &closed_class);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+coil_ret coil_server_wait_closed(coil_server *server)
+{
+    coil_ret rc = coil__net_can_wait(server->loop);
+    if (rc < 0)
+        return rc;
+    server->refs++;
+    rc = wait_closed(server);
+    server_unref(server);
+    return rc;
+}
+
+static coil_ret serve_forever(struct coil_server *server)
+{
+    struct waiter waiter;
+    coil_ret rc = coil__waiters_wait(&server->stop, &waiter, &serve_class);
+    if (rc == COIL_EEXIT)
+        return rc;
+    if (rc == 0)
+        rc = coil__fail(-ECANCELED, "the server was closed");
+    struct error_record *why = coil__error_capture(rc);
+    coil_server_close(server);
+    coil_ret closed = wait_closed(server);
+    if (closed == 0)
+        coil__error_restore(why, rc);
+    coil__error_unref(why);
+    return closed < 0 ? closed : rc;
+}
+
+coil_ret coil_server_serve_forever(coil_server *server)
+{
+    coil_ret rc = coil__net_can_wait(server->loop);
+    if (rc < 0)
+        return rc;
+    if (server->forever)
+        return coil__fail(COIL_ERUNNING, "server is already being awaited on serve_forever()");
+    rc = coil_server_start_serving(server);
+    if (rc < 0)
+        return rc;
+    server->forever = true;
+    server->refs++;
+    rc = serve_forever(server);
+    server->forever = false;
+    server_unref(server);
+    return rc;
+}
+
+/* ---- asking ---- */
+
+void coil_server_close_clients(coil_server *server)
+{
+    LIST_FOREACH(link, &server->clients)
+        coil__connection_close(container_of(link, struct connection, client_link));
+}
+
+void coil_server_abort_clients(coil_server *server)
+{
+    LIST_FOREACH(link, &server->clients)
+        coil__connection_abort(container_of(link, struct connection, client_link));
+}
+
+bool coil_server_is_serving(const coil_server *server)
+{
+    return server->serving;
+}
+
+size_t coil_server_connections(const coil_server *server)
+{
+    return server->clients_n;
+}
+
+size_t coil_server_sockets(const coil_server *server)
+{
+    return server->closed ? 0 : server->listeners_n;
+}
+
+int coil_server_sockname(const coil_server *server, size_t index, coil_address *out_address)
+{
+    if (index >= coil_server_sockets(server))
+        return (int)coil__fail(-EINVAL, "this server has %zu sockets", coil_server_sockets(server));
+    return coil_sock_getsockname(server->listeners[index].sock, out_address);
+}
+
+int coil_server_port(const coil_server *server)
+{
+    coil_address own;
+    int err = coil_server_sockname(server, 0, &own);
+    return err < 0 ? err : coil_address_port(&own);
+}
+
+/* ---- the loop closes ---- */
+
+static bool op_is_idle(void *op)
+{
+    return ((struct op *)op)->state == OP_IDLE;
+}
+
+/* No slot will run any more: what is on its way is taken back here. */
+static void take_down(struct coil_server *server)
+{
+    server->refs++;
+    for (size_t i = 0; i < server->listeners_n; i++) {
+        struct listener *l = &server->listeners[i];
+        if (l->state == LISTENER_QUEUED && l->brought >= 0)
+            backend_of(server)->cls->calls.close(backend_of(server), (int)l->brought);
+        if (l->state == LISTENER_QUEUED)
+            listener_gone(l);
+    }
+    coil_server_close(server);
+    for (size_t i = 0; i < server->listeners_n; i++)
+        coil__loop_settle(server->loop, op_is_idle, &server->listeners[i].op);
+    forget_loop(server);
+    server_unref(server);
+}
+
+void coil__net_close_servers(struct net_part *part)
+{
+    while (!list_empty(&part->servers))
+        take_down(container_of(list_first(&part->servers), struct coil_server, link));
+}

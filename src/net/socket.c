@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * socket.c: sockets that belong to coil, and how a task waits on one.
+ *
+ *     coil_sock_recv --calls->recv--> it is there: returned
+ *                          |
+ *                          +-EAGAIN--> op in this frame --submit, park--> done: woken
+ *                                                              |
+ *                                                              +-- cancel: the kernel's last word first
+ *
+ * Always true:
+ *   - an op stands in the frame that waits for it, and that frame goes on only after the op's terminal
+ *     completion, cancelled or not: the kernel never touches a frame that is gone;
+ *   - at most one task receives and one sends;
+ *   - what the kernel did before a cancel reached it is returned, never lost.
+ *
+ * Runs on the loop's thread. Elsewhere: readiness and EAGAIN (io/), lines and buffers (reader.c, writer.c),
+ * connecting to a name (connect.c). */
+#include "net/socket.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/sys.h"
+#include "net/address.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- life ---- */
+
+int coil__sock_wrap(struct net_part *part, int fd, int family, int type, struct coil_sock **out)
+{
+    struct coil_sock *sock = coil__zalloc(sizeof *sock);
+    if (!sock)
+        return (int)coil__fail_plain(-ENOMEM);
+    struct backend *b = part->loop->backend;
+    int err = b->cls->calls.own(b, fd);
+    if (err < 0) {
+        coil__free(sock);
+        return (int)coil__fail_plain(err);
+    }
+    sock->part = part;
+    sock->loop = part->loop;
+    sock->fd = fd;
+    sock->refs = 1;
+    sock->family = family;
+    sock->type = type;
+    list_push(&part->socks, &sock->link);
+    *out = sock;
+    return 0;
+}
+
+static int usable_part(coil_loop *loop, struct net_part **out)
+{
+    loop = coil__loop_use(loop);
+    if (!loop)
+        return (int)coil_last_error()->code;
+    int err = coil__loop_open_backend(loop);
+    return err < 0 ? err : coil__net_part(loop, out);
+}
+
+int coil_sock_new(int family, int type, int protocol, coil_sock **out_sock)
+{
+    struct net_part *part;
+    int err = usable_part(NULL, &part);
+    if (err < 0)
+        return err;
+    struct backend *b = part->loop->backend;
+    int fd = b->cls->calls.socket(b, family, type, protocol);
+    if (fd < 0)
+        return (int)coil__fail_plain(fd);
+    err = coil__sock_wrap(part, fd, family, type, out_sock);
+    if (err < 0) {
+        b->cls->calls.close(b, fd);
+        return err;
+    }
+    coil__sock_nodelay(*out_sock);
+    return 0;
+}
+
+/* An imaginary descriptor is none to fcntl; it never blocks anyhow. */
+static void make_nonblocking(int fd)
+{
+    int flags = sys_fcntl(fd, F_GETFL, 0);
+    if (flags >= 0 && !(flags & O_NONBLOCK))
+        (void)sys_fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+int coil_sock_adopt(coil_loop *loop, int fd, coil_sock **out_sock)
+{
+    struct net_part *part;
+    int err = usable_part(loop, &part);
+    if (err < 0)
+        return err;
+    struct backend *b = part->loop->backend;
+    coil_address own = {.len = sizeof own.storage};
+    err = b->cls->calls.getsockname(b, fd, (struct sockaddr *)&own.storage, &own.len);
+    if (err < 0)
+        return (int)coil__fail_plain(err);
+    int type = 0;
+    socklen_t n = sizeof type;
+    err = b->cls->calls.getsockopt(b, fd, SOL_SOCKET, SO_TYPE, &type, &n);
+    if (err < 0)
+        return (int)coil__fail_plain(err);
+    make_nonblocking(fd);
+    err = coil__sock_wrap(part, fd, own.storage.ss_family, type, out_sock);
+    if (err < 0)
+        return err;
+    coil__sock_nodelay(*out_sock);
+    return 0;
+}
+
+coil_sock *coil_sock_ref(coil_sock *sock)
+{
+    sock->refs++;
+    return sock;
+}
+
+void coil_sock_unref(coil_sock *sock)
+{
+    if (!sock || --sock->refs > 0)
+        return;
+    coil_sock_close(sock);
+    coil__free(sock);
+}
+
+void coil_sock_close(coil_sock *sock)
+{
+    if (!sock || sock->fd < 0)
+        return;
+    int fd = sock->fd;
+    sock->fd = -1;
+    list_remove(&sock->link);
+    sock_calls(sock)->close(sock_backend(sock), fd);
+}
+
+bool coil_sock_is_closed(const coil_sock *sock)
+{
+    return sock->fd < 0;
+}
+
+int coil_sock_fileno(const coil_sock *sock)
+{
+    return sock->fd;
+}
+
+/* ---- what needs no waiting ---- */
+
+void coil__sock_nodelay(struct coil_sock *sock)
+{
+    static const int yes = 1;
+    if (sock->type == SOCK_STREAM && (sock->family == AF_INET || sock->family == AF_INET6))
+        (void)sock_calls(sock)->setsockopt(sock_backend(sock), sock->fd, IPPROTO_TCP, TCP_NODELAY,
+                                           &yes, sizeof yes);
+}
+
+void coil__sock_keep_peer(struct coil_sock *sock, const coil_address *peer)
+{
+    bool inet = peer->storage.ss_family == AF_INET || peer->storage.ss_family == AF_INET6;
+    if (!inet || peer->len > sizeof sock->peer)
+        return;
+    memcpy(&sock->peer, &peer->storage, peer->len);
+    sock->peer_len = peer->len;
+}
+
+int coil__sock_peer(struct coil_sock *sock, coil_address *out)
+{
+    *out = (coil_address){.len = sizeof out->storage};
+    if (sock->peer_len) {
+        out->len = sock->peer_len;
+        memcpy(&out->storage, &sock->peer, sock->peer_len);
+        return 0;
+    }
+    if (sock->fd < 0)
+        return -EBADF;
+    return sock_calls(sock)->getpeername(sock_backend(sock), sock->fd,
+                                         (struct sockaddr *)&out->storage, &out->len);
+}
+
+static int recorded(int rc)
+{
+    return rc < 0 ? (int)coil__fail_plain(rc) : rc;
+}
+
+int coil_sock_getsockname(coil_sock *sock, coil_address *out_address)
+{
+    if (sock->fd < 0)
+        return recorded(-EBADF);
+    coil_address own = {.len = sizeof own.storage};
+    int rc = sock_calls(sock)->getsockname(sock_backend(sock), sock->fd,
+                                           (struct sockaddr *)&own.storage, &own.len);
+    if (rc == 0)
+        *out_address = own;
+    return recorded(rc);
+}
+
+int coil_sock_getpeername(coil_sock *sock, coil_address *out_address)
+{
+    coil_address peer;
+    int rc = sock->fd < 0 ? -EBADF : coil__sock_peer(sock, &peer);
+    if (rc == 0)
+        *out_address = peer;
+    return recorded(rc);
+}
+
+int coil_sock_setsockopt(coil_sock *sock, int level, int name, const void *value, socklen_t n)
+{
+    return recorded(sock->fd < 0 ? -EBADF
+                                 : sock_calls(sock)->setsockopt(sock_backend(sock), sock->fd, level,
+                                                                name, value, n));
+}
+
+int coil_sock_getsockopt(coil_sock *sock, int level, int name, void *out_value, socklen_t *n)
+{
+    return recorded(sock->fd < 0 ? -EBADF
+                                 : sock_calls(sock)->getsockopt(sock_backend(sock), sock->fd, level,
+                                                                name, out_value, n));
+}
+
+int coil_sock_bind(coil_sock *sock, const coil_address *address)
+{
+    return recorded(sock->fd < 0 ? -EBADF
+                                 : sock_calls(sock)->bind(
+                                       sock_backend(sock), sock->fd,
+                                       (const struct sockaddr *)&address->storage, address->len));
+}
+
+int coil_sock_listen(coil_sock *sock, int backlog)
+{
+    return recorded(sock->fd < 0 ? -EBADF
+                                 : sock_calls(sock)->listen(sock_backend(sock), sock->fd, backlog));
+}
+
+int coil_sock_shutdown(coil_sock *sock, int how)
+{
+    return recorded(sock->fd < 0 ? -EBADF
+                                 : sock_calls(sock)->shutdown(sock_backend(sock), sock->fd, how));
+}
+
+/* ---- waiting ---- */
+
+static struct sock_wait *sock_wait_of(const struct wait *wait)
+{
+    return container_of((uintptr_t)wait, struct sock_wait, wait);
+}
+
+static void op_done(struct op *op)
+{
+    struct sock_wait *w = container_of(op, struct sock_wait, op);
+    coil_ret rc = (coil_ret)op->result;
+    if (rc == -ECANCELED && !w->cancelled)
+        rc = w->interrupted ? -EINTR
+                            : -EBADF; /* nobody asked for the end of it: the socket was closed */
+    coil__wake(&w->wait, rc);
+}
+
+static void op_done_unheard(struct op *op)
+{
+    (void)op;
+}
+
+static bool op_cancel(struct wait *wait, const char *message)
+{
+    struct sock_wait *w = sock_wait_of(wait);
+    struct backend *b = sock_backend(w->sock);
+    w->cancelled = true;
+    if (b->cls->cancel(b, &w->op) == 0)
+        return coil__wait_cancel_plain(wait, message);
+    return true; /* done() comes, with -ECANCELED or with what was quicker */
+}
+
+static bool op_is_idle(void *op)
+{
+    return ((struct op *)op)->state == OP_IDLE;
+}
+
+/* The frame is being unwound: wait for the kernel's last word. */
+static void op_abandon(struct wait *wait)
+{
+    struct sock_wait *w = sock_wait_of(wait);
+    struct backend *b = sock_backend(w->sock);
+    w->op.done = op_done_unheard;
+    if (b->cls->cancel(b, &w->op) == -EINPROGRESS)
+        coil__loop_settle(w->sock->loop, op_is_idle, &w->op);
+}
+
+static int op_describe(const struct wait *wait, char *out, size_t n)
+{
+    const struct sock_wait *w = sock_wait_of(wait);
+    coil_address peer;
+    char text[COIL_ADDRESS_TEXT_MAX];
+    if (coil__sock_peer(w->sock, &peer) < 0)
+        return snprintf(out, n, "fd %d", w->op.fd);
+    coil_address_format(&peer, text, sizeof text);
+    return snprintf(out, n, "fd %d, peer %s", w->op.fd, text);
+}
+
+#define SOCK_WAIT_CLASS(word)                                                      \
+    {                                                                              \
+        .what = (word), .cancel = op_cancel, .abandon = op_abandon, .keeps = true, \
+        .describe = op_describe                                                    \
+    }
+static const struct wait_class recv_class = SOCK_WAIT_CLASS("recv");
+static const struct wait_class send_class = SOCK_WAIT_CLASS("send");
+static const struct wait_class accept_class = SOCK_WAIT_CLASS("accept");
+static const struct wait_class connect_class = SOCK_WAIT_CLASS("connect");
+
+coil_ret coil__sock_park(struct coil_sock *sock, struct sock_wait **place, struct sock_wait *w)
+{
+    if (*place)
+        return coil__fail(COIL_ERUNNING,
+                          "another coroutine is already waiting in %s on this socket",
+                          (*place)->wait.cls->what);
+    struct backend *b = sock_backend(sock);
+    w->sock = coil_sock_ref(sock);
+    w->op.fd = sock->fd;
+    w->op.done = op_done;
+    w->op.result = -ECANCELED; /* stands, if it is cancelled at once */
+    *place = w;
+    sock->part->busy = NULL; /* it gives up its turn: whatever it did before does not count */
+    b->cls->submit(b, &w->op);
+    coil_ret rc = coil__park(&w->wait);
+    COIL_DCHECK(w->op.state == OP_IDLE);
+    *place = NULL;
+    if (coil_unlikely(rc < 0 && w->op.kind == OP_ACCEPT && w->op.result >= 0))
+        b->cls->calls.close(b, (int)w->op.result); /* being unwound: nobody will take it */
+    coil_sock_unref(sock);
+    return rc;
+}
+
+void coil__sock_interrupt(struct coil_sock *sock)
+{
+    struct sock_wait *w = sock->receiving;
+    struct backend *b = sock_backend(sock);
+    if (!w || w->wait.woken || w->cancelled)
+        return;
+    w->interrupted = true;
+    if (b->cls->cancel(b, &w->op) == 0)
+        coil__wake(&w->wait, -EINTR);
+}
+
+/* ---- what waits ---- */
+
+/* The first look of every waiting call. */
+static int may_wait(const struct coil_sock *sock, struct sock_wait *const *place)
+{
+    if (coil_unlikely(sock->fd < 0)) {
+        int err = coil__can_wait();
+        return err < 0 ? err : recorded(-EBADF);
+    }
+    int err = coil__net_can_wait(sock->loop);
+    if (coil_unlikely(err < 0))
+        return err;
+    if (coil_unlikely(*place || sock->lent))
+        return (int)coil__fail(COIL_ERUNNING,
+                               sock->lent ? "this socket belongs to a stream"
+                                          : "another coroutine is already waiting on this socket");
+    return 0;
+}
+
+/* Cancels and unwinding have their own records. */
+static coil_ret told(coil_ret rc)
+{
+    if (coil_likely(rc >= 0) || rc == -ECANCELED || rc == COIL_EEXIT || rc == COIL_ERUNNING)
+        return rc;
+    return coil__fail_plain(rc);
+}
+
+coil_ret coil__sock_receive(struct coil_sock *sock, void *p, size_t n)
+{
+    coil_ret rc = net_breathe(sock->part, coil__current());
+    if (coil_unlikely(rc < 0))
+        return rc;
+    if (coil_unlikely(sock->fd < 0)) /* closed while we breathed */
+        return -EBADF;
+    rc = sock_calls(sock)->recv(sock_backend(sock), sock->fd, p, n, 0);
+    if (rc != -EAGAIN) {
+        net_effort(sock->part, n);
+        return rc;
+    }
+    struct sock_wait w = {.wait = WAIT_INIT(&recv_class),
+                          .op = {.kind = OP_RECV, .buf = {.p = p, .n = n}}};
+    return coil__sock_park(sock, &sock->receiving, &w);
+}
+
+coil_ret coil_sock_recv(coil_sock *sock, void *buf, size_t n)
+{
+    int err = may_wait(sock, &sock->receiving);
+    if (err < 0)
+        return err;
+    return n == 0 ? 0 : told(coil__sock_receive(sock, buf, n));
+}
+
+static coil_ret send_some(struct coil_sock *sock, const void *p, size_t n)
+{
+    coil_ret rc = net_breathe(sock->part, coil__current());
+    if (coil_unlikely(rc < 0))
+        return rc;
+    if (coil_unlikely(sock->fd < 0))
+        return -EBADF;
+    rc = sock_calls(sock)->send(sock_backend(sock), sock->fd, p, n);
+    if (rc != -EAGAIN) {
+        net_effort(sock->part, n);
+        return rc;
+    }
+    struct sock_wait w = {.wait = WAIT_INIT(&send_class),
+                          .op = {.kind = OP_SEND, .buf = {.p = (void *)(uintptr_t)p, .n = n}}};
+    return coil__sock_park(sock, &sock->sending, &w);
+}
+
+coil_ret coil_sock_send(coil_sock *sock, const void *buf, size_t n)
+{
+    int err = may_wait(sock, &sock->sending);
+    if (err < 0)
+        return err;
+    return n == 0 ? 0 : told(send_some(sock, buf, n));
+}
+
+coil_ret coil_sock_sendall(coil_sock *sock, const void *buf, size_t n, size_t *out_sent)
+{
+    size_t sent = 0;
+    coil_ret rc = may_wait(sock, &sock->sending);
+    while (rc >= 0 && sent < n) {
+        rc = told(send_some(sock, (const char *)buf + sent, n - sent));
+        if (rc > 0)
+            sent += (size_t)rc;
+    }
+    if (out_sent)
+        *out_sent = sent;
+    return rc < 0 ? rc : 0;
+}
+
+static coil_ret accept_fd(struct coil_sock *sock, coil_address *peer)
+{
+    coil_ret rc = net_breathe(sock->part, coil__current());
+    if (rc < 0)
+        return rc;
+    if (sock->fd < 0)
+        return -EBADF;
+    rc = sock_calls(sock)->accept(sock_backend(sock), sock->fd, &peer->storage, &peer->len);
+    if (rc != -EAGAIN) {
+        net_effort(sock->part, 0);
+        return rc;
+    }
+    struct sock_wait w = {.wait = WAIT_INIT(&accept_class),
+                          .op = {.kind = OP_ACCEPT, .to = {.addr = &peer->storage}}};
+    rc = coil__sock_park(sock, &sock->receiving, &w);
+    peer->len = w.op.to.len;
+    return rc;
+}
+
+coil_ret coil_sock_accept(coil_sock *sock, coil_sock **out_sock, coil_address *out_peer)
+{
+    int err = may_wait(sock, &sock->receiving);
+    if (err < 0)
+        return err;
+    coil_address peer = {.len = 0};
+    struct net_part *part = sock->part;
+    int family = sock->family, type = sock->type;
+    coil_ret fd = told(accept_fd(sock, &peer));
+    if (fd < 0)
+        return fd;
+    err = coil__sock_wrap(part, (int)fd, family, type, out_sock);
+    if (err < 0) {
+        part->loop->backend->cls->calls.close(part->loop->backend, (int)fd);
+        return err;
+    }
+    coil__sock_nodelay(*out_sock);
+    coil__sock_keep_peer(*out_sock, &peer);
+    if (out_peer)
+        *out_peer = peer;
+    return 0;
+}
+
+coil_ret coil_sock_connect(coil_sock *sock, const coil_address *address)
+{
+    int err = may_wait(sock, &sock->sending);
+    if (err < 0)
+        return err;
+    coil_address to =
+        *address; /* the kernel's until the op is done, whatever becomes of the caller's */
+    struct sock_wait w = {.wait = WAIT_INIT(&connect_class),
+                          .op = {.kind = OP_CONNECT, .to = {.addr = &to.storage, .len = to.len}}};
+    coil_ret rc = coil__sock_park(sock, &sock->sending, &w);
+    if (rc == 0)
+        coil__sock_keep_peer(sock, &to);
+    if (rc >= 0 || rc == -ECANCELED || rc == COIL_EEXIT || rc == COIL_ERUNNING)
+        return rc;
+    char text[COIL_ADDRESS_TEXT_MAX];
+    coil_address_format(&to, text, sizeof text);
+    return coil__fail(rc, "Connect call failed %s: %s", text, coil_strerror(rc));
+}
+
+/* ---- the end ---- */
+
+/* The tasks are gone, and so is every op in a frame. Who still holds one of these finds it closed. */
+void coil__net_close_socks(struct net_part *part)
+{
+    while (!list_empty(&part->socks))
+        coil_sock_close(container_of(list_first(&part->socks), struct coil_sock, link));
+}

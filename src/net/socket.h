@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * socket.h: the socket core: an owned descriptor, who waits on it, and how.
+ *
+ * Callers above (streams, transports) make their own ops for what runs without a task, on `fd` and
+ * through the same backend; a parked task uses coil__sock_park. */
+#ifndef COIL_NET_SOCKET_H
+#define COIL_NET_SOCKET_H
+
+#include "base/list.h"
+#include "io/op.h"
+#include "net/net.h"
+#include "task/task.h"
+
+#include <coil/net.h>
+
+#include <netinet/in.h>
+
+struct sock_wait;
+
+struct coil_sock {
+    struct list link;      /* net_part.socks while it is open */
+    struct net_part *part; /* good while it is open */
+    coil_loop *loop;       /* good while it is open */
+    int fd;                /* -1 once closed */
+    uint32_t refs;
+    int family, type;
+    struct sock_wait *receiving, *sending; /* tasks parked here; NULL */
+    bool lent;          /* a stream or transport drives it: plain calls that wait are refused */
+    socklen_t peer_len; /* 0: ask the kernel */
+    struct sockaddr_in6
+        peer; /* of inet sockets, kept because a lost connection does not tell it any more */
+};
+
+/* In the parked frame. */
+struct sock_wait {
+    struct wait wait;
+    struct op op;
+    struct coil_sock *sock;
+    bool cancelled, interrupted; /* the task's cancel, or coil__sock_interrupt, asked for its end */
+};
+
+static inline struct backend *sock_backend(const struct coil_sock *sock)
+{
+    return sock->loop->backend;
+}
+
+static inline const struct io_calls *sock_calls(const struct coil_sock *sock)
+{
+    return &sock->loop->backend->cls->calls;
+}
+
+/* Make one around a descriptor that is non-blocking and ours. On failure it is still open. 0, -ENOMEM or what
+ * `own` says; recorded. */
+int coil__sock_wrap(struct net_part *part, int fd, int family, int type, struct coil_sock **out);
+
+/* TCP_NODELAY, where that means something; a listener hands it down to what it accepts. */
+void coil__sock_nodelay(struct coil_sock *sock);
+
+void coil__sock_keep_peer(struct coil_sock *sock, const coil_address *peer);
+
+/* The peer's address as kept, or as the kernel knows it. 0 or -errno, not recorded. */
+int coil__sock_peer(struct coil_sock *sock, coil_address *out);
+
+/* Submit w->op and park until it is done. `place` is &sock->receiving or &sock->sending; somebody there already
+ * is COIL_ERUNNING. Returns the op's result; -EBADF if the socket was closed meanwhile; -ECANCELED, COIL_EEXIT. Only
+ * COIL_ERUNNING is recorded. */
+COIL_MUST coil_ret coil__sock_park(struct coil_sock *sock, struct sock_wait **place,
+                                   struct sock_wait *w);
+
+/* One receive: tried at once, else waited for; results as of coil__sock_park. The caller has asked
+ * coil__net_can_wait, and the socket is open. */
+COIL_MUST coil_ret coil__sock_receive(struct coil_sock *sock, void *p, size_t n);
+
+/* Whoever receives returns at once, with -EINTR or with what was quicker. */
+void coil__sock_interrupt(struct coil_sock *sock);
+
+#endif
