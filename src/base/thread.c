@@ -111,8 +111,12 @@ int coil__thread_start(struct thread *out, const char *name, void (*fn)(void *ar
     strncpy(start->name, name, sizeof start->name - 1);
 
     /* The new thread inherits the mask: block everything before, restore after. */
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
     sigset_t all, old;
     sigfillset(&all);
+    /* What an instruction of its own brings about stays open: blocked, it would kill without a word. */
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        sigdelset(&all, own[i]);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     atomic_fetch_add(&running, 1);
     int err = pthread_create(&out->t, NULL, thread_main, start);
@@ -195,4 +199,14 @@ int coil__thread_at_exit(struct thread_key *key, void (*fn)(void *arg), void *ar
     }
     /* NULL would mean that there is nothing to run. */
     return -pthread_setspecific(key->key, arg ? arg : key);
+}
+
+int coil__thread_at_fork(_Atomic int *asked, void (*child)(void))
+{
+    if (atomic_exchange_explicit(asked, 1, memory_order_acq_rel))
+        return 0;
+    int err = pthread_atfork(NULL, NULL, child);
+    if (err)
+        atomic_store_explicit(asked, 0, memory_order_release);
+    return -err;
 }

@@ -71,4 +71,8 @@ struct thread_key {
 };
 int coil__thread_at_exit(struct thread_key *key, void (*fn)(void *arg), void *arg);
 
+/* Runs child() in the child of every fork from now on, on the one thread it has. `asked` is a zeroed
+ * static of the caller; asking again does nothing. Returns 0 or -errno. */
+int coil__thread_at_fork(_Atomic int *asked, void (*child)(void));
+
 #endif

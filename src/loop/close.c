@@ -48,11 +48,18 @@ int coil_loop_close(coil_loop *loop)
         return (int)coil__fail(COIL_ERUNNING, "Cannot close a running event loop");
     if (loop->closed || loop->closing)
         return 0;
+    if (loop_inherited(loop) || loop->pid != sys_getpid())
+        return coil__loop_say_inherited(); /* coil_loop_fork_child is for that */
 
     struct coil_loop *outer = coil__running_loop;
     loop->closing = true;
     loop->thread = coil__thread_self();
     coil__running_loop = loop;
+    for (int i = 0; i < LOOP_PARTS; i++) {
+        struct loop_part *part = loop->parts[i];
+        if (part && part->settle)
+            part->settle(part, loop);
+    }
     for (int i = 0; i < LOOP_PARTS; i++) {
         struct loop_part *part = loop->parts[closing_order[i]];
         if (part && part->closing)
@@ -100,15 +107,16 @@ void coil_loop_free(coil_loop *loop)
 
 void coil_loop_fork_child(coil_loop *loop)
 {
+    if (!loop || loop->closed || loop->pid == sys_getpid())
+        return;
     if (coil__running_loop == loop)
         coil__running_loop = NULL;
-    if (loop->closed || loop->pid == sys_getpid())
-        return;
     /* The descriptors are shared with the parent: only our numbers for them go. Memory is the child's
-     * copy; nothing in it is run or unwound, since that would act on what the parent still uses. */
-    int fd = loop->backend ? loop->backend->cls->poll_fd(loop->backend) : -1;
-    if (fd >= 0)
-        sys_close(fd);
+     * copy; nothing in it is run, unwound or given back, since that would act on what the parent
+     * still uses. */
+    if (loop->poll_fd >= 0)
+        sys_close(loop->poll_fd);
+    loop->poll_fd = -1;
     sys_close(loop->inbox->wake_fd);
     loop->inbox->wake_fd = -1;
     loop->running = false;

@@ -418,6 +418,8 @@ int coil_loop_call_soon_threadsafe_context(coil_loop *loop, coil_callback_fn fn,
         return COIL_ENOLOOP;
     if (!fn)
         return no_function();
+    if (loop_inherited(loop))
+        return coil__loop_say_inherited();
     if (!context)
         context = coil__context_current();
     int err = coil__context_map_clone(context->map, &map);

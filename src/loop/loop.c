@@ -92,10 +92,29 @@ void coil__loop_unset(struct coil_loop *loop)
         current_loop = NULL;
 }
 
+unsigned coil__loop_forks;
+
+/* In the child: no loop runs here, whatever its parent was doing. */
+static void forked(void)
+{
+    coil__loop_forks++;
+    coil__running_loop = NULL;
+    current_loop = NULL;
+}
+
+int coil__loop_say_inherited(void)
+{
+    return (int)coil__fail(COIL_EWRONGTHREAD, "this loop was inherited by fork; make a new one");
+}
+
 static struct coil_loop *usable(struct coil_loop *loop)
 {
     if (coil_unlikely(loop->closed)) {
         coil__fail_plain(COIL_ECLOSED);
+        return NULL;
+    }
+    if (coil_unlikely(loop_inherited(loop))) {
+        coil__loop_say_inherited();
         return NULL;
     }
     if (coil_unlikely(loop->debug) && loop->running && loop->thread != coil__thread_self()) {
@@ -134,9 +153,10 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
     int err = coil__backend_choose(opts->backend, &cls);
     if (err)
         return NULL;
+    static _Atomic int asked;
     coil_loop *loop = coil__zalloc(sizeof *loop);
-    if (!loop)
-        goto no_memory;
+    if (!loop || coil__thread_at_fork(&asked, forked) < 0)
+        goto undo_loop;
     loop->ring = coil__alloc(RING_MIN * sizeof *loop->ring);
     if (!loop->ring)
         goto undo_loop;
@@ -158,6 +178,8 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
     loop->look_every = coil__clock_ticks_in(50 * NS_PER_US);
     loop->thread = coil__thread_self();
     loop->pid = sys_getpid();
+    loop->forks = coil__loop_forks;
+    loop->poll_fd = -1;
     return loop;
 
 undo_ring:
@@ -167,7 +189,6 @@ undo_ring:
     return NULL;
 undo_loop:
     coil__free(loop);
-no_memory:
     coil__fail_plain(-ENOMEM);
     return NULL;
 }
@@ -179,9 +200,11 @@ int coil__loop_open_backend(struct coil_loop *loop)
     struct backend_opts opts = {
         .clock = &loop->clock, .wake_fd = loop->inbox->wake_fd, .seed = loop->seed};
     int err = loop->backend_class->open(&loop->backend, &opts);
-    return err ? (int)coil__fail(err, "the %s backend could not be opened: %s",
-                                 loop->backend_class->name, coil_strerror(err))
-               : 0;
+    if (err)
+        return (int)coil__fail(err, "the %s backend could not be opened: %s",
+                               loop->backend_class->name, coil_strerror(err));
+    loop->poll_fd = loop->backend_class->poll_fd(loop->backend);
+    return 0;
 }
 
 /* ---- small answers ---- */

@@ -39,7 +39,9 @@ struct slot {
 /* What an upper floor keeps for each loop. Made on first use, told of the end. */
 enum { LOOP_PART_TASK, LOOP_PART_WORK, LOOP_PART_NET, LOOP_PART_RUN, LOOP_PARTS };
 struct loop_part {
-    /* The loop is closing, top part first; the loop is current but does not turn. */
+    /* Before any task is unwound: wait for whoever works in a task's frame and cannot be stopped. May be NULL. */
+    void (*settle)(struct loop_part *part, struct coil_loop *loop);
+    /* The loop is closing, tasks first; the loop is current but does not turn. */
     void (*closing)(struct loop_part *part, struct coil_loop *loop);
     /* Adds this floor's numbers; may be NULL. */
     void (*stats)(struct loop_part *part, coil_loop_stats_t *out);
@@ -100,6 +102,8 @@ struct coil_loop {
 
     uintptr_t thread; /* who turns it (or made it) */
     pid_t pid;
+    unsigned forks; /* coil__loop_forks when it was made */
+    int poll_fd;    /* the backend's, to be closed in a child of fork; -1: none */
     size_t stack_size;
     void *data;
     struct coil_loop *outer; /* what coil_get_running_loop said before this one ran */
@@ -108,6 +112,16 @@ struct coil_loop {
 };
 
 extern _Thread_local struct coil_loop *coil__running_loop;
+
+/* How often this process is the child of a fork that happened while coil was in use: a loop that was made
+ * at another count belongs to a parent, who goes on using what it shares with us. */
+extern unsigned coil__loop_forks;
+static inline bool loop_inherited(const struct coil_loop *loop)
+{
+    return loop->forks != coil__loop_forks;
+}
+/* Records COIL_EWRONGTHREAD and returns it. */
+int coil__loop_say_inherited(void);
 
 /* The loop to use for a public call: `loop`, else the running one; NULL with COIL_ENOLOOP, COIL_ECLOSED
  * or (debug) COIL_EWRONGTHREAD recorded. */

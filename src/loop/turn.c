@@ -228,9 +228,8 @@ static int may_run(struct coil_loop *loop)
 {
     if (loop->closed)
         return (int)coil__fail_plain(COIL_ECLOSED);
-    if (loop->pid != sys_getpid())
-        return (int)coil__fail(COIL_EWRONGTHREAD,
-                               "this loop was inherited by fork; make a new one");
+    if (loop_inherited(loop) || loop->pid != sys_getpid()) /* a bare clone() tells nobody */
+        return coil__loop_say_inherited();
     if (loop->running)
         return (int)coil__fail(COIL_ERUNNING, "This event loop is already running");
     if (coil__running_loop)
@@ -379,7 +378,7 @@ double coil_loop_timeout(coil_loop *loop)
 {
     if (!loop && !(loop = coil_get_event_loop()))
         return 0;
-    if (loop->embedded && !loop->closed)
+    if (loop->embedded && !loop->closed && !loop_inherited(loop))
         host_sleeps(loop);
     if (loop_ready(loop) || loop->stopping || loop->raised || !inbox_empty(loop->inbox) ||
         (loop->backend && !list_empty(&loop->backend->finished)))
@@ -394,7 +393,9 @@ int coil_loop_fd(coil_loop *loop)
 {
     if (!loop && !(loop = coil_get_event_loop()))
         return COIL_ENOLOOP;
-    int err = loop->closed ? (int)coil__fail_plain(COIL_ECLOSED) : coil__loop_open_backend(loop);
+    int err = loop->closed           ? (int)coil__fail_plain(COIL_ECLOSED)
+              : loop_inherited(loop) ? coil__loop_say_inherited()
+                                     : coil__loop_open_backend(loop);
     if (err)
         return err;
     int fd = loop->backend->cls->poll_fd(loop->backend);

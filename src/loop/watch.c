@@ -140,7 +140,7 @@ static int remove_one(coil_loop *loop, int fd, uint8_t events)
 {
     if (!loop && !(loop = coil_get_event_loop()))
         return 0;
-    struct fd_watch *w = loop->closed ? NULL : find(loop, fd, events);
+    struct fd_watch *w = loop->closed || loop_inherited(loop) ? NULL : find(loop, fd, events);
     if (!w)
         return 0;
     remove_watch(w);
@@ -169,7 +169,7 @@ int coil_loop_remove_writer(coil_loop *loop, int fd)
 
 void coil_loop_forget_fd(coil_loop *loop, int fd)
 {
-    if (!loop && !(loop = coil_get_event_loop()))
+    if ((!loop && !(loop = coil_get_event_loop())) || loop_inherited(loop))
         return;
     remove_one(loop, fd, OP_IN);
     remove_one(loop, fd, OP_OUT);

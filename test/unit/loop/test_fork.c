@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_fork.c: a child of fork inherits no running loop, can do nothing to its parent's, and makes its
+ * own. */
+#include "loop/loop.h"
+
+#include "../loop/stage.h"
+
+#include <sys/wait.h>
+
+/* Runs fn in a child; 0 if every FACT held there. */
+static int in_child(void (*fn)(void))
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        stage.broken = 0;
+        fn();
+        _exit(stage.broken ? 1 : 0);
+    }
+    int status;
+    FACT(waitpid(pid, &status, 0) == pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+static coil_ret sleep_a_second(void *arg)
+{
+    (void)arg;
+    return coil_sleep(1);
+}
+
+static void make_and_run_a_loop(void)
+{
+    coil_loop *loop = stage_new_loop(true);
+    coil_task_opts opts = {.size = sizeof opts, .loop = loop};
+    coil_task *t = coil_create_task_opts(sleep_a_second, NULL, &opts);
+    FACT_INT(coil_loop_run_until_complete(loop, t), 0);
+    coil_unref(t);
+    coil_loop_free(loop);
+}
+
+/* ---- what the child may do ---- */
+
+static int fds[2];
+
+static void everything_is_refused(void)
+{
+    coil_loop *loop = stage.loop;
+    coil_handle *h = NULL;
+    FACT_INT(coil_loop_run_forever(loop), COIL_EWRONGTHREAD);
+    FACT_ERROR(COIL_EWRONGTHREAD, "inherited by fork");
+    FACT_INT(coil_loop_iterate(loop), COIL_EWRONGTHREAD);
+    FACT_INT(coil_loop_call_soon(loop, note_arg, NULL, NULL), COIL_EWRONGTHREAD);
+    FACT_INT(coil_loop_call_later(loop, 1, note_arg, NULL, &h), COIL_EWRONGTHREAD);
+    FACT_INT(coil_loop_call_soon_threadsafe(loop, note_arg, NULL, NULL), COIL_EWRONGTHREAD);
+    FACT_INT(coil_loop_call_soon_threadsafe(loop, note_arg, NULL, &h), COIL_EWRONGTHREAD);
+    FACT_INT(coil_loop_add_reader(loop, fds[0], note_arg, NULL), COIL_EWRONGTHREAD);
+    FACT_INT(coil_loop_remove_reader(loop, fds[0]), 0);
+    coil_loop_forget_fd(loop, fds[0]);
+    FACT_INT(coil_loop_fd(loop), COIL_EWRONGTHREAD);
+    FACT_INT(coil_loop_close(loop), COIL_EWRONGTHREAD);
+    coil_future *f = coil_loop_create_future(loop);
+    FACT_INT(coil_future_result(f), COIL_EWRONGTHREAD);
+    coil_unref(f);
+    FACT(!coil_loop_is_closed(loop));
+    make_and_run_a_loop();
+}
+
+static void read_and_note(void *arg)
+{
+    char c;
+    FACT_INT(read(fds[0], &c, 1), 1);
+    note_arg(arg);
+}
+
+static void parent_still_works(void)
+{
+    FACT_INT(write(fds[1], "x", 1), 1);
+    later(0, note_arg, "timer");
+    one_turn();
+    FACT_TRACE("reader timer");
+}
+
+static void watch_pipe(void)
+{
+    FACT_INT(pipe(fds), 0);
+    FACT_INT(coil_loop_add_reader(stage.loop, fds[0], read_and_note, TEXT("reader")), 0);
+    one_turn();
+}
+
+static void unwatch_pipe(void)
+{
+    coil_loop_remove_reader(stage.loop, fds[0]);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+LOOP(fork_child_can_do_nothing_with_its_parents_loop)
+{
+    watch_pipe();
+    FACT_INT(in_child(everything_is_refused), 0);
+    parent_still_works();
+    unwatch_pipe();
+}
+
+static void let_go_and_make_another(void)
+{
+    int before = stage_open_fds();
+    coil_loop_fork_child(stage.loop);
+    FACT(coil_loop_is_closed(stage.loop));
+    FACT(stage_open_fds() < before);
+    FACT_INT(coil_loop_run_forever(stage.loop), COIL_ECLOSED);
+    FACT_INT(coil_loop_call_soon(stage.loop, note_arg, NULL, NULL), COIL_ECLOSED);
+    FACT_INT(coil_loop_close(stage.loop), 0);
+    coil_loop_fork_child(stage.loop); /* twice is fine */
+    coil_loop_fork_child(NULL);
+    make_and_run_a_loop();
+}
+
+LOOP(fork_child_lets_go_of_what_it_shares)
+{
+    watch_pipe();
+    coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop};
+    coil_task *t = coil_create_task_opts(sleep_a_second, NULL, &opts);
+    one_turn();
+    FACT_INT(in_child(let_go_and_make_another), 0);
+    coil_loop_fork_child(stage.loop); /* in the parent: nothing */
+    FACT(!coil_loop_is_closed(stage.loop));
+    parent_still_works();
+    FACT_INT(coil_loop_run_until_complete(stage.loop, t), 0);
+    coil_unref(t);
+    unwatch_pipe();
+}
+
+/* ---- inside a run ---- */
+
+static void nothing_runs_here(void)
+{
+    FACT(coil_get_running_loop() == NULL);
+    FACT(coil_get_event_loop() == NULL);
+    FACT(coil_current_task() == NULL);
+    FACT_INT(coil_sleep(0), COIL_ENOTASK);
+    coil_loop_fork_child(stage.loop);
+    make_and_run_a_loop();
+}
+
+static void fork_in_callback(void *arg)
+{
+    (void)arg;
+    FACT_INT(in_child(nothing_runs_here), 0);
+    FACT(coil_get_running_loop() == stage.loop);
+}
+
+LOOP(fork_in_a_callback_shares_no_running_loop)
+{
+    coil_set_event_loop(stage.loop);
+    watch_pipe();
+    soon(fork_in_callback, NULL);
+    one_turn();
+    parent_still_works();
+    unwatch_pipe();
+    coil_set_event_loop(NULL);
+}
+
+static coil_ret fork_in_task(void *arg)
+{
+    FACT_INT(coil_sleep(0.5), 0);
+    fork_in_callback(arg);
+    FACT(coil_current_task() != NULL);
+    return coil_sleep(0.5);
+}
+
+LOOP(fork_in_a_task_shares_no_current_task)
+{
+    coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop};
+    coil_task *t = coil_create_task_opts(fork_in_task, NULL, &opts);
+    FACT_INT(coil_loop_run_until_complete(stage.loop, t), 0);
+    coil_unref(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fork_child_can_do_nothing_with_its_parents_loop),
+        cmocka_unit_test(fork_child_lets_go_of_what_it_shares),
+        cmocka_unit_test(fork_in_a_callback_shares_no_running_loop),
+        cmocka_unit_test(fork_in_a_task_shares_no_current_task),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
