@@ -31,6 +31,7 @@ COIL_API coil_future *coil_create_future_at(const char *file, int line, coil_loo
 COIL_API coil_future *coil_ref(coil_future *future);
 COIL_API void coil_unref(coil_future *future);
 
+/* Which of the three. */
 COIL_API enum coil_future_state coil_future_state(const coil_future *future);
 /* asyncio: Future.done, Future.cancelled, Future.get_loop */
 COIL_API bool coil_future_done(const coil_future *future);

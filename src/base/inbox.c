@@ -54,8 +54,11 @@ bool coil__inbox_post(struct inbox *inbox, struct inbox_node *node)
 {
     struct inbox_node *head = atomic_load_explicit(&inbox->head, memory_order_relaxed);
     do {
-        if (head == &closed_mark)
+        if (head == &closed_mark) {
+            /* Who is refused sees what the loop did before it closed. */
+            (void)atomic_load_explicit(&inbox->head, memory_order_acquire);
             return false;
+        }
         node->next = head;
     } while (!atomic_compare_exchange_weak_explicit(&inbox->head, &head, node, memory_order_seq_cst,
                                                     memory_order_relaxed));

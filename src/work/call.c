@@ -187,7 +187,7 @@ static void call_cancelled(coil_thread_future *future)
     /* The node has done its first errand, and a future is cancelled once. */
     c->node.fn = cancel_arrives;
     coil_thread_future_ref(future);
-    if (!work_post(future->home, &c->node))
+    if (!coil__inbox_post(future->home, &c->node))
         coil_thread_future_unref(future);
 }
 
@@ -243,7 +243,7 @@ coil_thread_future *coil_run_coroutine_threadsafe_at(const char *file, int line,
         return coil__thread_future_no_memory();
     c->file = file;
     c->line = line;
-    if (!work_post(c->future.home, &c->node))
+    if (!coil__inbox_post(c->future.home, &c->node))
         end_failed(c, coil__fail_plain(COIL_ECLOSED));
     return &c->future;
 }

@@ -50,7 +50,7 @@ static void fire(struct thread_callback *cb, coil_thread_future *thread_future)
 {
     struct link *link = container_of(cb, struct link, cb);
     struct inbox *inbox = link->inbox;
-    if (!work_post(inbox, &link->node))
+    if (!coil__inbox_post(inbox, &link->node))
         free_link(link); /* the loop has closed, and let go of its side then */
     coil__inbox_unref(inbox);
 }

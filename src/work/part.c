@@ -31,12 +31,11 @@ static void closing(struct loop_part *p, struct coil_loop *loop)
     coil_executor_unref(executor);
 }
 
-/* Tasks are unwound before `closing` is called, and a frame must not go while a job works on it. */
-static void tasks_closing(struct loop_part *p, struct coil_loop *loop)
+/* A frame must not go while a job works on it. */
+static void settle(struct loop_part *p, struct coil_loop *loop)
 {
-    struct work_part *part = coil__work_part(loop);
-    coil__links_settle(part);
-    part->tasks_closing(p, loop);
+    (void)loop;
+    coil__links_settle(container_of(p, struct work_part, part));
 }
 
 static void release(struct loop_part *p)
@@ -49,14 +48,12 @@ struct work_part *coil__work_part(coil_loop *loop)
     struct loop_part *have = loop_part(loop, LOOP_PART_WORK);
     if (have)
         return container_of(have, struct work_part, part);
-    struct task_part *tasks = coil__task_part(loop);
-    struct work_part *part = tasks ? coil__zalloc(sizeof *part) : NULL;
+    struct work_part *part = coil__zalloc(sizeof *part);
     if (!part) {
         coil__fail_plain(-ENOMEM);
         return NULL;
     }
-    part->tasks_closing = tasks->part.closing;
-    tasks->part.closing = tasks_closing;
+    part->part.settle = settle;
     part->part.closing = closing;
     part->part.release = release;
     part->loop = loop;
@@ -124,7 +121,7 @@ static void join_main(void *arg)
     struct join *j = arg;
     struct inbox *inbox = j->inbox;
     j->ended = j->executor->cls->join(j->executor, j->deadline_ns);
-    if (!work_post(inbox, &j->node)) {
+    if (!coil__inbox_post(inbox, &j->node)) {
         coil__thread_detach(&j->thread); /* nobody is left to join this one */
         free_join(j);
     }

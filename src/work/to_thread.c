@@ -47,7 +47,7 @@ static void finished(struct job *job)
 {
     struct to_thread *t = of_work(container_of(job, struct work, job));
     struct inbox *inbox = t->inbox;
-    bool posted = work_post(inbox, &t->node);
+    bool posted = coil__inbox_post(inbox, &t->node);
     COIL_CHECK(
         posted); /* a loop unwinds its tasks, and so waits for us, before it closes its inbox */
     coil__inbox_unref(inbox);

@@ -25,16 +25,6 @@
 
 #include <stdatomic.h>
 
-/* Posts; when that is refused, what the loop's thread did before it closed the inbox is seen here (post itself does
- * not promise that), so that what both knew of can be freed. */
-static inline bool work_post(struct inbox *inbox, struct inbox_node *node)
-{
-    if (coil__inbox_post(inbox, node))
-        return true;
-    (void)inbox_empty(inbox); /* an acquiring look at what close released */
-    return false;
-}
-
 /* ---- works and executors ---- */
 
 struct work {
@@ -160,8 +150,6 @@ struct work_part {
     bool shut;               /* no default executor any more */
     struct list links;       /* futures that follow a thread future: struct link */
     struct list calls;       /* coroutines started from other threads: struct call */
-    void (*tasks_closing)(struct loop_part *part,
-                          struct coil_loop *loop); /* what ours goes before */
 };
 
 /* The loop's part, made if need be; NULL with -ENOMEM recorded. */
