@@ -14,6 +14,7 @@
 #define TEST_STAGE_H
 
 #include "base/mem.h"
+#include "coro/gen.h"
 
 #include <coil/generator.h>
 #include <coil/task.h>
@@ -210,6 +211,8 @@ static inline void stage_end(void)
     }
     coil_fail(-EXDEV, "an error from after the test");
     FACT(coil_get_running_loop() == NULL);
+    FACT_INT(coil__gen_thread_fini(),
+             0); /* what the thread keeps for generators; none may be left */
     FACT_INT(coil__mem_live() - stage.blocks, 0);
     FACT_INT(stage_open_fds() - stage.fds, 0);
     assert_int_equal(stage.broken, 0);
