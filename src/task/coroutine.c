@@ -64,9 +64,11 @@ void coil_coro_free(coil_coro *coro)
 
 enum coil_coro_state coil_coro_state(const coil_coro *coro)
 {
-    if (!coro->taken)
+    if (!coro)
+        return COIL_CORO_CLOSED;
+    if (!coro->task) /* also when it is booked: nothing of it ran */
         return COIL_CORO_CREATED;
-    return coro->task && coro->task == coil__current() ? COIL_CORO_RUNNING : COIL_CORO_SUSPENDED;
+    return coro->task == coil__current() ? COIL_CORO_RUNNING : COIL_CORO_SUSPENDED;
 }
 
 /* Its body, wherever it runs; the object goes when it returns. */
