@@ -40,6 +40,12 @@ COIL_API coil_task *coil_create_task_at(const char *file, int line, coil_fn fn, 
 #define coil_create_task_opts(fn, arg, opts) \
     coil_create_task_at(__FILE__, __LINE__, (fn), (arg), 0, (opts))
 
+/* The same on a given loop, which need not run yet. asyncio: loop.create_task */
+#define coil_loop_create_task(loop, fn, arg) \
+    coil_loop_create_task_at(__FILE__, __LINE__, (loop), (fn), (arg))
+COIL_API coil_task *coil_loop_create_task_at(const char *file, int line, coil_loop *loop,
+                                             coil_fn fn, const void *arg);
+
 /* The same from a coroutine object, which is consumed whatever happens. */
 COIL_API coil_task *coil_create_task_coro_at(const char *file, int line, coil_coro *coro,
                                              const coil_task_opts *opts);

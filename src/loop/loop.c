@@ -170,7 +170,8 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
     list_init(&loop->handles);
     list_init(&loop->free_handles);
     loop->debug = opts->debug || coil__env_flag("COIL_DEBUG");
-    loop->clock.is_virtual = opts->virtual_time || cls == &coil__backend_sim;
+    loop->clock.is_virtual = opts->virtual_time || coil__env_flag("COIL_VIRTUAL_TIME") ||
+                             cls == &coil__backend_sim;
     loop->every_turn = loop->clock.is_virtual;
     loop->seed = opts->seed ? opts->seed : coil__env_number("COIL_SEED", 1);
     loop->stack_size = opts->stack_size;

@@ -116,7 +116,6 @@ coil_ret coil__run(coil_fn fn, void *arg, const coil_run_opts *opts, const struc
     coil_run_opts own = {.size = sizeof own};
     if (opts) /* a program built against an older header knows fewer fields */
         memcpy(&own, opts, opts->size > 0 && opts->size < sizeof own ? opts->size : sizeof own);
-    own.virtual_time = own.virtual_time || coil__env_flag("COIL_VIRTUAL_TIME");
     coil_loop *loop = coil_new_event_loop(&own);
     if (!loop)
         return coil_last_error()->code;

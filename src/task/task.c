@@ -532,6 +532,13 @@ coil_task *coil_create_task_at(const char *file, int line, coil_fn fn, const voi
     return create(file, line, fn, arg, copy, opts ? opts : &defaults);
 }
 
+coil_task *coil_loop_create_task_at(const char *file, int line, coil_loop *loop, coil_fn fn,
+                                    const void *arg)
+{
+    coil_task_opts opts = {.size = sizeof opts, .loop = loop};
+    return create(file, line, fn, arg, 0, &opts);
+}
+
 /* ---- cancelling ---- */
 
 static bool task_cancel(coil_future *f, const char *message)
