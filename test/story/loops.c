@@ -183,8 +183,7 @@ static coil_ret note_word(void *text)
 COIL_TEST_PLAIN(work_queued_before_the_run_is_done_in_the_run)
 {
     begin();
-    coil_task_opts opts = {.size = sizeof opts, .loop = loop};
-    coil_unref(coil_create_task_opts(note_word, "task", &opts));
+    coil_unref(coil_loop_create_task(loop, note_word, "task"));
     on_loop(note_text, "callback");
     assert_trace("");
     coil_loop_stop(loop);
