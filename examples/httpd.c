@@ -4,7 +4,8 @@
  *
  * One task a connection, read top to bottom: read a request, answer it, again. What to look at:
  *   - deadlines are scopes around whatever waits inside (read_request, send_file);
- *   - files are opened and read on threads (coil_to_thread), so a slow disk stalls one client;
+ *   - what the kernel has in memory is opened and read at once; only what may wait for a disk goes to
+ *     a thread (coil_to_thread), so a slow disk stalls one client;
  *   - SIGTERM stops accepting, wakes idle connections, lets busy ones finish their answer, and
  *     aborts what is left after DRAIN_S seconds (main_task);
  *   - every buffer has a size: a client costs a stack page or three, and CHUNK bytes while it downloads.
@@ -23,6 +24,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -289,18 +291,18 @@ static bool decode_path(const char *target, char *path, size_t size)
     return true;
 }
 
-/* What a thread does for us: open, look, read the first chunk. */
 struct opening {
     int root, fd;
     const char *path;
     struct stat st;
+    unsigned long long how; /* RESOLVE_CACHED: only if that needs no disk, else -EAGAIN */
 };
 
 static coil_ret open_file(void *arg)
 {
     struct opening *o = arg;
     struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | o->how};
     o->fd = (int)syscall(SYS_openat2, o->root, o->path, &how, sizeof how);
     if (o->fd < 0)
         return -errno;
@@ -308,6 +310,17 @@ static coil_ret open_file(void *arg)
         return 0;
     close(o->fd);
     return -ENOENT;
+}
+
+/* At once if the kernel knows every folder on the way, else on a thread. */
+static coil_ret open_somehow(struct opening *o)
+{
+    o->how = RESOLVE_CACHED;
+    coil_ret rc = open_file(o);
+    if (rc != -EAGAIN && rc != -EINVAL) /* EINVAL: a kernel before 5.12 */
+        return rc;
+    o->how = 0;
+    return coil_to_thread(open_file, o);
 }
 
 struct reading {
@@ -332,6 +345,14 @@ static coil_ret read_chunk(void *arg)
     return (coil_ret)got;
 }
 
+static coil_ret read_somehow(struct reading *r)
+{
+    struct iovec into = {r->into, r->n};
+    if (preadv2(r->fd, &into, 1, r->at, RWF_NOWAIT) == (ssize_t)r->n)
+        return (coil_ret)r->n;
+    return coil_to_thread(read_chunk, r);
+}
+
 /* [from, from + length) of an open file; the writer frees each chunk when it is sent. */
 static coil_ret send_file(struct client *c, int fd, off_t from, off_t length)
 {
@@ -341,7 +362,7 @@ static coil_ret send_file(struct client *c, int fd, off_t from, off_t length)
         struct reading r = {.fd = fd, .at = from, .n = n, .into = malloc(n)};
         if (!r.into)
             return -ENOMEM;
-        rc = coil_to_thread(read_chunk, &r);
+        rc = read_somehow(&r);
         if (!coil_iserr(rc))
             rc = coil_writer_write_owned(c->writer, r.into, n, free, r.into);
         if (coil_iserr(rc)) {
@@ -397,7 +418,7 @@ static int read_range(const char *range, off_t size, off_t *from, off_t *length)
 static coil_ret answer_file(struct client *c, const char *path, bool keep)
 {
     struct opening o = {.root = c->site->root, .path = path};
-    coil_ret rc = coil_to_thread(open_file, &o);
+    coil_ret rc = open_somehow(&o);
     if (rc == -ECANCELED || rc == COIL_EEXIT)
         return rc;
     if (coil_iserr(rc))

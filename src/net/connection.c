@@ -112,6 +112,8 @@ static void end(struct connection *conn)
         discard_input(conn);
     conn->closed = true;
     conn->closing = true;
+    if (!conn->error)
+        conn->reader.eof = true;
     /* A coroutine that receives is woken by this, and finds the end. */
     coil_sock_close(conn->sock);
     coil__writer_wake_drainers(&conn->writer);

@@ -63,7 +63,7 @@ struct coil_writer {
     uint16_t retries;   /* in a row, for want of memory */
     struct list chunks; /* in order of sending */
     struct list sent;   /* whose release is due */
-    size_t buffered, high, low;
+    size_t buffered, held, high, low;
     struct waiters drainers;
     struct op op;
 };

@@ -11,7 +11,9 @@
  * the rest. No task and no stack is needed for that.
  *
  * Always true:
- *   - `buffered` is the sum of what the chunks still have to send;
+ *   - `buffered` is the sum of what the chunks still have to send; `held` of lent bytes that are sent and
+ *     not released yet, which the marks count too: a peer that takes all at once would else let a
+ *     writer that never yields hold as much as it likes;
  *   - what the op points to does not move, and goes only after the op's last word: bytes are added behind
  *     what it was given, in the last chunk or in a new one;
  *   - memory for what may be left over is had before the first byte is sent, so a write that fails for want of
@@ -39,6 +41,7 @@ struct chunk {
     const char *at; /* what is still to be sent */
     size_t n;
     size_t capacity; /* of `bytes`; 0: somebody else's memory, and `release` is to be called */
+    size_t lent;     /* how much of it that is */
     void (*release)(void *cookie);
     void *cookie;
     char bytes[];
@@ -92,37 +95,6 @@ static struct chunk *last_chunk(const struct coil_writer *w)
     return list_empty(&w->chunks) ? NULL : container_of(w->chunks.prev, struct chunk, link);
 }
 
-/* It is sent or dropped. */
-static void chunk_over(struct coil_writer *w, struct chunk *c)
-{
-    struct connection *conn = connection_of_writer(w);
-    list_remove(&c->link);
-    if (c->capacity) {
-        chunk_free(conn->part, c);
-    } else {
-        list_push(&w->sent, &c->link);
-        coil__connection_kick(conn);
-    }
-}
-
-void coil__writer_release_sent(struct coil_writer *w)
-{
-    for (struct list *link; (link = list_pop(&w->sent));) {
-        struct chunk *c = container_of(link, struct chunk, link);
-        c->release(c->cookie);
-        coil__free(c);
-    }
-}
-
-/* ---- sending by itself ---- */
-
-void coil__writer_init(struct coil_writer *w)
-{
-    *w = (struct coil_writer){.refs = 1, .high = HIGH_DEFAULT, .low = HIGH_DEFAULT / 4};
-    list_init(&w->chunks);
-    list_init(&w->sent);
-}
-
 void coil__writer_wake_drainers(struct coil_writer *w)
 {
     while (coil__waiters_wake(&w->drainers))
@@ -132,7 +104,7 @@ void coil__writer_wake_drainers(struct coil_writer *w)
 /* What is buffered became less, or the marks moved. */
 static void maybe_resume(struct coil_writer *w)
 {
-    if (w->paused && w->buffered <= w->low) {
+    if (w->paused && w->buffered + w->held <= w->low) {
         w->paused = false;
         coil__writer_wake_drainers(w);
     }
@@ -140,8 +112,43 @@ static void maybe_resume(struct coil_writer *w)
 
 static void maybe_pause(struct coil_writer *w)
 {
-    if (w->buffered > w->high)
+    if (w->buffered + w->held > w->high)
         w->paused = true;
+}
+
+/* It is sent or dropped. */
+static void chunk_over(struct coil_writer *w, struct chunk *c)
+{
+    struct connection *conn = connection_of_writer(w);
+    list_remove(&c->link);
+    if (c->capacity) {
+        chunk_free(conn->part, c);
+    } else {
+        list_push(&w->sent, &c->link);
+        w->held += c->lent;
+        maybe_pause(w);
+        coil__connection_kick(conn);
+    }
+}
+
+void coil__writer_release_sent(struct coil_writer *w)
+{
+    for (struct list *link; (link = list_pop(&w->sent));) {
+        struct chunk *c = container_of(link, struct chunk, link);
+        w->held -= c->lent;
+        c->release(c->cookie);
+        coil__free(c);
+    }
+    maybe_resume(w);
+}
+
+/* ---- sending by itself ---- */
+
+void coil__writer_init(struct coil_writer *w)
+{
+    *w = (struct coil_writer){.refs = 1, .high = HIGH_DEFAULT, .low = HIGH_DEFAULT / 4};
+    list_init(&w->chunks);
+    list_init(&w->sent);
 }
 
 static void send_done(struct op *op);
@@ -389,7 +396,7 @@ int coil_writer_write_owned(coil_writer *writer, const void *bytes, size_t n,
     struct chunk *chunk = coil__alloc(sizeof *chunk);
     if (!chunk)
         return (int)coil__fail_plain(-ENOMEM);
-    *chunk = (struct chunk){.at = bytes, .n = n, .release = release, .cookie = cookie};
+    *chunk = (struct chunk){.at = bytes, .n = n, .lent = n, .release = release, .cookie = cookie};
     list_init(&chunk->link);
     if (list_empty(&writer->chunks) && n > 0) {
         ssize_t sent = send_now(writer, bytes, n);
