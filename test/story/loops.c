@@ -6,6 +6,8 @@
  * T01, T02, T06, T07, T08, T58. */
 #include "play.h"
 
+#include "loop/loop.h"
+
 #include <coil.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -189,6 +191,34 @@ COIL_TEST_PLAIN(work_queued_before_the_run_is_done_in_the_run)
     coil_loop_stop(loop);
     assert_int_equal(coil_loop_run_forever(loop), 0);
     assert_trace("task callback");
+    done();
+}
+
+static coil_ret turn_and_time(void *out)
+{
+    coil_loop_stats_t stats;
+    coil_loop_stats(NULL, &stats);
+    *(double *)out = coil_loop_time(NULL);
+    return (coil_ret)stats.turns;
+}
+
+/* S104: a task that is alone is run at once, also when a timer stands far off. */
+COIL_TEST_PLAIN(lone_task_runs_in_the_first_turn_without_sleeping)
+{
+    begin();
+    double before = coil_loop_time(loop), then = 0;
+    assert_int_equal(coil_loop_call_later(loop, 100, note_text, (void *)(uintptr_t) "far", NULL),
+                     0);
+    assert_in_range(coil_loop_run_until_complete(loop, coil_coro_new(turn_and_time, &then)), 0, 1);
+    assert_true(then - before < 1);
+    assert_trace("");
+    done();
+}
+
+COIL_TEST_PLAIN(slow_callbacks_are_those_of_a_tenth_of_a_second_unless_told)
+{
+    begin();
+    assert_int_equal(loop->slow_ns, 100000000);
     done();
 }
 

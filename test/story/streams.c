@@ -6,6 +6,8 @@
  * S052, S108, S109, D07, B02. */
 #include "../unit/net/wire.h"
 
+#include <netinet/tcp.h>
+
 static const char *port_of(coil_server *server)
 {
     static char text[8];
@@ -101,6 +103,9 @@ COIL_TEST(socket_options_are_the_kernels)
     must(coil_sock_new(AF_INET, SOCK_STREAM, 0, &sock));
     must(coil_sock_getsockopt(sock, SOL_SOCKET, SO_TYPE, &value, &n));
     assert_int_equal(value, SOCK_STREAM);
+    value = 0, n = sizeof value;
+    must(coil_sock_getsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &value, &n));
+    assert_true(value);
     value = 1;
     must(coil_sock_setsockopt(sock, SOL_SOCKET, SO_KEEPALIVE, &value, sizeof value));
     value = 0, n = sizeof value;
@@ -131,6 +136,48 @@ COIL_TEST(writelines_after_the_connection_was_lost)
     assert_int_equal(coil_writer_get_write_buffer_size(w), 0);
     assert_true(coil_writer_is_closing(w));
     assert_int_equal(coil_writer_finish(w), -ECONNRESET);
+}
+
+/* ---- asyncio's constants ---- */
+
+COIL_TEST(test_readline_limit_of_64_kib_unless_told)
+{
+    enum { N = 65536 };
+    coil_reader *r;
+    const char *line;
+    size_t n;
+    char *text = calloc(1, 2 * N);
+    must(coil_reader_new(NULL, 0, &r));
+    memset(text, 'x', 2 * N);
+    text[N] = '\n'; /* exactly the limit before the end of the line */
+    must(coil_reader_feed_data(r, text, N + 1));
+    assert_int_equal(must(coil_reader_readline(r, &line, &n)), N + 1);
+    text[N] = 'x', text[N + 1] = '\n';
+    must(coil_reader_feed_data(r, text, N + 2));
+    assert_int_equal(coil_reader_readline(r, &line, &n), COIL_ELIMIT);
+    coil_reader_unref(r);
+    free(text);
+}
+
+static int backlog_asked;
+
+static int watched_listen(int fd, int backlog)
+{
+    backlog_asked = backlog;
+    return coil__sys_real.listen(fd, backlog);
+}
+
+COIL_TEST(backlog_of_a_hundred_unless_told)
+{
+    if (strcmp(coil_loop_backend(NULL), "sim") == 0) {
+        print_message("the imaginary kernel's sockets ask no real one to listen\n");
+        skip();
+    }
+    coil__sys.listen = watched_listen;
+    coil_server *server = greeter();
+    coil__sys.listen = coil__sys_real.listen;
+    assert_int_equal(backlog_asked, 100);
+    end_server(server);
 }
 
 COIL_TEST_MAIN()
