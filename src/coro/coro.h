@@ -120,17 +120,23 @@ __attribute__((always_inline)) static inline void coro_arrive(struct coro *self)
 #endif
 }
 
-/* Stops the running coroutine and runs `to`; returns when someone switches back. Always inlined, so
+/* Stops the running coroutine, which is `from`, and runs `to`; returns when someone switches back. Always inlined, so
  * that nothing but the swap itself stands above the caller: a return predicts well only if all who
  * stop, stop at one place. errno is not kept. */
-__attribute__((always_inline)) static inline void coil__coro_switch(struct coro *to)
+__attribute__((always_inline)) static inline void coro_switch_from(struct coro *from,
+                                                                   struct coro *to)
 {
-    struct coro *from = coro_current();
-    COIL_DCHECK(to != from && to->sp != NULL);
+    COIL_DCHECK(from == coil__coro_now && to != from && to->sp != NULL);
     coil__coro_now = to;
     coro_leave(from, to, false);
     coil__switch(&from->sp, to->sp);
     coro_arrive(from);
+}
+
+/* The same for who does not know who runs. */
+__attribute__((always_inline)) static inline void coil__coro_switch(struct coro *to)
+{
+    coro_switch_from(coro_current(), to);
 }
 
 /* The last switch of a finished coroutine; it must never be switched to again. */
@@ -139,7 +145,7 @@ _Noreturn void coil__coro_exit_to(struct coro *to);
 /* The coroutine that is being unwound, be it the running one or one that drives it; else NULL. */
 static inline struct coro *coil__coro_unwinding(void)
 {
-    struct coro *co = coro_current();
+    struct coro *co = coil__coro_now;
     while (co && !co->unwinding)
         co = co->resumer;
     return co;

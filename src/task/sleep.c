@@ -41,12 +41,11 @@ static int describe_sleep(const struct wait *w, char *out, size_t n)
 static const struct wait_class sleep_class = {
     .what = "sleep", .cancel = coil__wait_cancel_plain, .describe = describe_sleep};
 
-coil_ret coil_sleep(double delay)
+/* Apart, so that sleep(0), which is only a yield, does not set up this frame. */
+__attribute__((noinline)) static coil_ret sleep_for(double delay)
 {
     if (delay != delay)
         return coil__fail(-EINVAL, "a delay must be a number of seconds, not NaN");
-    if (delay <= 0)
-        return coil__yield();
     int err = coil__can_wait();
     if (err)
         return err;
@@ -64,4 +63,9 @@ coil_ret coil_sleep(double delay)
     if (sw.fired)
         coil__loop_unpush(loop, sw.position);
     return rc;
+}
+
+coil_ret coil_sleep(double delay)
+{
+    return delay <= 0 ? coil__yield() : sleep_for(delay);
 }

@@ -103,14 +103,6 @@ static struct task_part *part_of(const struct coil__task *t)
     return container_of(t->future.loop->parts[LOOP_PART_TASK], struct task_part, part);
 }
 
-struct coil__task *coil__current(void)
-{
-    coil_loop *loop = coil__running_loop;
-    if (!loop || !loop->parts[LOOP_PART_TASK])
-        return NULL;
-    return container_of(loop->parts[LOOP_PART_TASK], struct task_part, part)->current;
-}
-
 coil_task *coil_current_task(void)
 {
     struct coil__task *t = coil__current();
@@ -138,7 +130,7 @@ static void become_hub(struct task_part *part)
 }
 
 /* Whom the leaving task hands over to. */
-static struct coro *next_up(struct task_part *part)
+static inline struct coro *next_up(struct task_part *part)
 {
     coil_loop *loop = part->loop;
     if (coil_unlikely(loop->raised || loop->debug || loop->closing))
@@ -180,16 +172,12 @@ static void task_step(void *arg)
 
 /* ---- parking ---- */
 
-int coil__can_wait(void)
+int coil__cannot_wait(void)
 {
     if (!coil__current())
         return (int)coil__fail_plain(COIL_ENOTASK);
-    struct coro *co = coil__coro_unwinding();
-    if (coil_unlikely(co != NULL)) {
-        coil__fail_plain(COIL_EEXIT);
-        return (int)coil__coro_refuse(co);
-    }
-    return 0;
+    coil__fail_plain(COIL_EEXIT);
+    return (int)coil__coro_refuse(coil__coro_unwinding());
 }
 
 bool coil__wait_cancel_plain(struct wait *w, const char *message)
@@ -209,10 +197,24 @@ static bool hand_cancel_to(struct wait *w, const char *message)
     return true;
 }
 
-/* What park returns, after the task was switched back to. */
-static coil_ret outcome(struct coil__task *t, const struct wait *w)
+/* Seldom needed, before the task stops: open deadlines get their timers, a cancel that came while it ran is
+ * handed to what it is about to wait for. */
+__attribute__((cold)) static void before_parking(struct coil__task *t, struct wait *w)
 {
-    if (coil_unlikely(coil__coro_unwinding() != NULL))
+    coil_ret failed = t->arm_scopes ? t->arm_scopes(t) : 0;
+    /* No memory for the deadline: it does not wait without it. */
+    if (failed < 0 && hand_cancel_to(w, NULL))
+        t->arm_failed = failed;
+    if (t->must_cancel && hand_cancel_to(w, t->cancel_message))
+        t->must_cancel = false;
+}
+
+/* What park returns when something was cancelled or is being unwound. */
+__attribute__((cold)) static coil_ret cut_short(struct coil__task *t, const struct wait *w)
+{
+    coil_ret failed = t->arm_failed;
+    t->arm_failed = 0;
+    if (coil__coro_unwinding() != NULL)
         return coil__fail_plain(COIL_EEXIT);
     if (w->cls->keeps && w->value != -ECANCELED) {
         /* What was done stands; a cancel that asked for it waits for the next wait. */
@@ -223,34 +225,42 @@ static coil_ret outcome(struct coil__task *t, const struct wait *w)
     if (!t->must_cancel && w->value != -ECANCELED)
         return w->value;
     t->must_cancel = false;
+    if (failed)
+        return coil__fail_plain(failed);
     return coil__fail(-ECANCELED, "%s", t->cancel_message ? t->cancel_message : "cancelled");
 }
 
 coil_ret coil__park(struct wait *w)
 {
-    struct coil__task *t = coil__current();
+    return coil__park_task(coil__current(), w);
+}
+
+coil_ret coil__park_task(struct coil__task *t, struct wait *w)
+{
     struct task_part *part = part_of(t);
-    coil_ret failed = 0;
 
     w->task = &t->future;
     t->waiting = w;
-    if (t->arm_scopes && (failed = t->arm_scopes(t)) < 0)
-        hand_cancel_to(w, NULL); /* no memory for the deadline: do not wait without it */
-    if (t->must_cancel && hand_cancel_to(w, t->cancel_message))
-        t->must_cancel = false;
+    if (coil_unlikely(t->arm_scopes || t->must_cancel))
+        before_parking(t, w);
 
-    t->leaf = coro_current();
+    struct coro *leaf = t->leaf = coro_current();
     t->context_now = coil__context_ptr;
-    if (part->loop->debug)
+    if (coil_unlikely(part->loop->debug))
         t->parked_ns = loop_now_ns(part->loop);
-    struct coro *to = t->back ? t->back : next_up(part);
-    t->back = NULL;
-    if (to != t->leaf) /* the next one may be this very task */
-        coil__coro_switch(to);
+    struct coro *to = t->back;
+    if (coil_likely(!to))
+        to = next_up(part);
+    else
+        t->back = NULL;
+    if (to != leaf) /* the next one may be this very task */
+        coro_switch_from(leaf, to);
 
     t->waiting = NULL;
-    coil_ret rc = outcome(t, w);
-    return failed && rc == -ECANCELED ? coil__fail_plain(failed) : rc;
+    if (coil_unlikely(t->must_cancel || w->cancel_asked || w->value == -ECANCELED ||
+                      coil__coro_unwinding()))
+        return cut_short(t, w);
+    return w->value;
 }
 
 void coil__wake(struct wait *w, coil_ret value)
@@ -273,12 +283,12 @@ coil_ret coil__yield(void)
 {
     static const struct wait_class bare = {.what = "its next turn", .cancel = cancel_nothing};
     int err = coil__can_wait();
-    if (err)
+    if (coil_unlikely(err))
         return err;
-    struct wait w = WAIT_INIT(&bare);
-    w.task = &coil__current()->future;
+    struct coil__task *t = coil__current();
+    struct wait w = {.cls = &bare, .task = &t->future};
     coil__wake(&w, 0);
-    return coil__park(&w);
+    return coil__park_task(t, &w);
 }
 
 /* ---- the end of a task ---- */

@@ -30,6 +30,7 @@
 
 struct wait;
 struct task_part;
+struct coil__task;
 
 struct wait_class {
     const char *what; /* for people: "sleep", "lock", "recv" */
@@ -61,15 +62,14 @@ struct wait {
 /* Suspend the current task until woken. Returns the wake-up's value, -ECANCELED, or COIL_EEXIT (the task is
  * being unwound). The caller has checked that there is a current task (coil__can_wait). */
 COIL_MUST coil_ret coil__park(struct wait *w);
+/* The same for who has looked up the current task already. */
+COIL_MUST coil_ret coil__park_task(struct coil__task *t, struct wait *w);
 
 /* Queue the parked task for the next turn; `value` is what its park returns. */
 void coil__wake(struct wait *w, coil_ret value);
 
 /* The cancel a plain wait has: wakes it with -ECANCELED. For wait_class.cancel. */
 bool coil__wait_cancel_plain(struct wait *w, const char *message);
-
-/* May the caller wait here? 0, COIL_ENOTASK outside a task, COIL_EEXIT while being unwound (counted). */
-int coil__can_wait(void);
 
 /* A wait for one op, both in the parked frame. */
 struct op_wait {
@@ -193,7 +193,8 @@ struct coil__task {
     struct list scopes; /* open timeout scopes not yet armed: combine/ arms them when it parks */
     int (*arm_scopes)(struct coil__task *t); /* NULL: none to arm */
     uint32_t cancelling;                     /* cancel requests outstanding */
-    bool must_cancel;                        /* deliver at the next step */
+    coil_ret arm_failed; /* why this park was cancelled: a deadline found no memory; else 0 */
+    bool must_cancel;    /* deliver at the next step */
     bool started, queued;
     /* made inside a call that tells how it went: not reported when destroyed pending */
     bool silent;
@@ -232,6 +233,21 @@ struct task_part {
 struct task_part *coil__task_part(coil_loop *loop);
 
 /* The current task of the running loop, or NULL. */
-struct coil__task *coil__current(void);
+static inline struct coil__task *coil__current(void)
+{
+    coil_loop *loop = coil__running_loop;
+    struct loop_part *part = loop ? loop->parts[LOOP_PART_TASK] : NULL;
+    return part ? container_of(part, struct task_part, part)->current : NULL;
+}
+
+/* May the caller wait here? 0, COIL_ENOTASK outside a task, COIL_EEXIT while being unwound (counted).
+ * Asked by each waiting call, so the usual answer is found without a call. */
+int coil__cannot_wait(void);
+static inline int coil__can_wait(void)
+{
+    if (coil_likely(coil__current() && !coil__coro_unwinding()))
+        return 0;
+    return coil__cannot_wait();
+}
 
 #endif
