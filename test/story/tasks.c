@@ -3,12 +3,13 @@
  * tasks.c: what asyncio's tests say of Task (test_tasks.py, BaseTaskTests) and of tasks that start eagerly
  * (test_eager_task_factory.py), told again.
  *
- * T11 to T19, T25, T63, T65. */
+ * T11 to T19, T25, T55, T63, T65. */
 #include "play.h"
 
 #include "loop/loop.h"
 
 #include <coil.h>
+#include <stdlib.h>
 
 static coil_task *self(void)
 {
@@ -645,6 +646,19 @@ static coil_task *spawn_with_locals(void)
 PLAY(arguments_that_are_copied_outlive_the_caller_s)
 {
     assert_int_equal(end_of(spawn_with_locals()), 42);
+}
+
+/* The caller in the other thread learns why: here its arguments leave no room on the task's stack. */
+PLAY(test_run_coroutine_threadsafe_task_factory_exception)
+{
+    enum { TOO_MUCH = 64 << 20 };
+    char *args = calloc(1, TOO_MUCH);
+    coil_thread_future *future = coil_run_coroutine_threadsafe_with(coil_get_running_loop(),
+                                                                    give_struct, args, TOO_MUCH);
+    assert_int_equal(coil_join(coil_wrap_future(future, NULL)), -EINVAL);
+    assert_non_null(strstr(coil_last_error()->message, "leave no room"));
+    coil_thread_future_unref(future);
+    free(args);
 }
 
 /* ---- eager tasks ---- */
