@@ -204,7 +204,8 @@ COIL_API int coil_writer_write_owned(coil_writer *writer, const void *data, size
 /* Wait until the peer has taken enough of what was written: until no more than the low mark is left, if
  * the high mark was passed. `write, drain` is how to send much to a slow peer in little memory.
  *
- *   Suspends: only then; several coroutines may wait together. Once closing: for one turn.
+ *   Suspends: only then, and now and then for a turn when the peer takes everything at once; several
+ *             coroutines may wait together. Once closing: for one turn.
  *   Cancel:   returns -ECANCELED; what was written is sent all the same.
  *   Errors:   the connection's error; -ECONNRESET "Connection lost"; COIL_ENOTASK, COIL_EWRONGLOOP.
  *   asyncio:  StreamWriter.drain */
@@ -338,7 +339,7 @@ COIL_API void coil_server_abort_clients(coil_server *server);
 /* Does it accept? asyncio: Server.is_serving */
 COIL_API bool coil_server_is_serving(const coil_server *server);
 
-/* How many connections it has now. */
+/* How many clients it has now: connections that are open, or whose function still runs. */
 COIL_API size_t coil_server_connections(const coil_server *server);
 
 /* Its sockets, how many there are; the address of one of them (-EINVAL beyond the last); and the port of the

@@ -105,6 +105,14 @@ static void discard_input(struct connection *conn)
     }
 }
 
+/* The server waits for both: the function may use what the server's owner lent it, whatever became of the
+ * connection. */
+static void maybe_let_go(struct connection *conn)
+{
+    if (conn->server && conn->closed && !conn->task)
+        coil__server_let_go(conn);
+}
+
 /* Nothing is left to send: CLOSED. */
 static void end(struct connection *conn)
 {
@@ -348,6 +356,7 @@ static void take_down(struct connection *conn)
         future_unwatch(&conn->task_done);
         coil_unref(conn->task);
         conn->task = NULL;
+        maybe_let_go(conn);
         give_back_faces(conn);
     }
     if (conn->server)

@@ -6,7 +6,7 @@
 
 struct connection;
 
-/* A client's connection is CLOSED: its server need not wait for it any more. */
+/* A client's connection is CLOSED and its function has returned: its server need not wait any more. */
 void coil__server_let_go(struct connection *conn);
 
 #endif

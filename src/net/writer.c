@@ -286,8 +286,10 @@ static int may_write(struct coil_writer *w)
 /* What the kernel took at once: 0 if nothing; an error when the connection is lost by it. */
 static ssize_t after_send(struct coil_writer *w, ssize_t rc)
 {
-    if (rc >= 0)
+    if (rc >= 0) {
+        net_effort(connection_of_writer(w)->part, (size_t)rc);
         return rc;
+    }
     if (rc == -EAGAIN || rc == -ENOMEM || rc == -ENOBUFS || rc == -ENOSPC)
         return 0; /* the op waits, or tries again */
     coil__connection_lost(connection_of_writer(w), rc, true);
@@ -463,7 +465,7 @@ coil_ret coil_writer_drain(coil_writer *writer)
     if (coil_unlikely(rc < 0))
         return rc;
     if (coil_likely(!writer->paused && !conn->error && !conn->closing))
-        return 0;
+        return net_breathe(conn->part, coil__current()); /* a peer that takes all at once */
     connection_ref(conn);
     rc = drained(writer);
     coil__connection_unref(conn);

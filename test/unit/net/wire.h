@@ -28,6 +28,12 @@
         rc_;                                                               \
     })
 
+/* The imaginary kernel has every address there is. */
+static inline bool wire_is_imaginary(void)
+{
+    return strcmp(coil_loop_backend(NULL), "sim") == 0;
+}
+
 static inline coil_sock *wire_listen(int backlog)
 {
     coil_address any;
@@ -155,6 +161,28 @@ static inline void wire_turns(int n)
 {
     while (n-- > 0)
         must(coil_sleep(0.001));
+}
+
+static inline void wire_hear_nothing(coil_loop *loop, const coil_exception_context *context,
+                                     void *arg)
+{
+    (void)loop, (void)context, (void)arg;
+}
+
+/* Run fn(arg) in a loop of its own, that is gone afterwards: for sweeps, since nothing stays behind. */
+static inline coil_ret wire_run(coil_fn fn, void *arg)
+{
+    coil_run_opts opts = {.size = sizeof opts, .virtual_time = true};
+    coil_loop *loop = coil_new_event_loop(&opts);
+    if (!loop)
+        return coil_last_error()->code;
+    coil_loop_set_exception_handler(loop, wire_hear_nothing, NULL);
+    coil_set_event_loop(loop);
+    coil_task *task = coil_create_task(fn, arg);
+    coil_ret rc = coil_loop_run_until_complete(loop, task);
+    coil_unref(task);
+    coil_loop_free(loop);
+    return rc;
 }
 
 /* What the exception handler was told last. */

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_connect.c: from a name to a connection: its addresses in order, and how their errors are combined. The
+ * resolver is replaced by one with a list. */
+#include "wire.h"
+
+#include "base/sys_names.h"
+
+/* ---- a resolver with a list ---- */
+
+enum { LIST_MAX = 4 };
+static coil_address addresses[LIST_MAX];
+static struct addrinfo entries[LIST_MAX];
+static size_t entries_n;
+
+static int resolve_list(const char *host, const char *port, const struct addrinfo *hints,
+                        struct addrinfo **out, int *out_errno)
+{
+    *out = entries;
+    return 0;
+}
+
+static void keep(struct addrinfo *list)
+{
+}
+
+static const struct sys_names with_list = {.getaddrinfo = resolve_list, .freeaddrinfo = keep};
+
+static void list_add(const coil_address *address)
+{
+    size_t i = entries_n++;
+    addresses[i] = *address;
+    entries[i] = (struct addrinfo){.ai_family = address->storage.ss_family,
+                                   .ai_socktype = SOCK_STREAM,
+                                   .ai_addr = (struct sockaddr *)&addresses[i].storage,
+                                   .ai_addrlen = address->len};
+    if (i > 0)
+        entries[i - 1].ai_next = &entries[i];
+}
+
+static void list_begin(void)
+{
+    coil__sys_names = &with_list;
+    entries_n = 0;
+}
+
+/* Addresses where nobody listens (any more). */
+static void list_add_dead(void)
+{
+    coil_sock *sock = wire_listen(1);
+    coil_address at;
+    must(coil_sock_getsockname(sock, &at));
+    coil_sock_unref(sock);
+    list_add(&at);
+}
+
+static coil_sock *list_add_live(void)
+{
+    coil_sock *sock = wire_listen(5);
+    coil_address at;
+    must(coil_sock_getsockname(sock, &at));
+    list_add(&at);
+    return sock;
+}
+
+/* ---- tests ---- */
+
+COIL_TEST(connect_takes_the_first_that_answers)
+{
+    list_begin();
+    list_add_dead();
+    coil_sock *listener = list_add_live();
+    coil_reader *r;
+    coil_writer *w;
+    must(coil_open_connection("several", "1", &r, &w));
+    coil_sock *peer;
+    must(coil_sock_accept(listener, &peer, NULL));
+    must(coil_writer_write(w, "hi", 2));
+    wire_expect(peer, "hi");
+    must(coil_writer_finish(w));
+    coil_sock_unref(peer);
+    coil_sock_unref(listener);
+}
+
+COIL_TEST(connect_one_error_is_itself)
+{
+    list_begin();
+    list_add_dead();
+    coil_reader *r;
+    coil_writer *w;
+    assert_int_equal(coil_open_connection("one", "1", &r, &w), -ECONNREFUSED);
+    const char *message = coil_last_error()->message;
+    assert_true(strncmp(message, "Connect call failed 127.0.0.1:", 30) == 0);
+    assert_null(strstr(message, "Multiple"));
+}
+
+COIL_TEST(connect_same_errors_are_the_first)
+{
+    list_begin();
+    list_add_dead();
+    list_add(&addresses[0]);
+    coil_reader *r;
+    coil_writer *w;
+    assert_int_equal(coil_open_connection("same", "1", &r, &w), -ECONNREFUSED);
+    assert_null(strstr(coil_last_error()->message, "Multiple"));
+}
+
+COIL_TEST(connect_different_errors_are_listed)
+{
+    list_begin();
+    list_add_dead();
+    list_add_dead();
+    if (coil_address_port(&addresses[0]) == coil_address_port(&addresses[1]))
+        must(coil_address_parse("127.0.0.1", "1", &addresses[1]));
+    coil_reader *r;
+    coil_writer *w;
+    assert_int_equal(coil_open_connection("different", "1", &r, &w), -ECONNREFUSED);
+    const char *message = coil_last_error()->message;
+    assert_true(strncmp(message, "Multiple exceptions: Connect call failed", 40) == 0);
+    assert_non_null(strstr(message, ", Connect call failed"));
+}
+
+COIL_TEST(connect_all_errors_as_a_group)
+{
+    list_begin();
+    list_add_dead();
+    list_add_dead();
+    coil_reader *r;
+    coil_writer *w;
+    coil_connect_opts opts = {.size = sizeof opts, .all_errors = true};
+    assert_int_equal(coil_open_connection_with("all", "1", &opts, &r, &w), COIL_EGROUP);
+    const coil_error *error = coil_last_error();
+    assert_string_equal(error->message, "create_connection failed");
+    assert_int_equal(error->members_n, 2);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(error->members[i]->code, -ECONNREFUSED);
+}
+
+COIL_TEST(connect_from_a_local_address)
+{
+    coil_sock *listener = wire_listen(5), *peer;
+    coil_address at, from;
+    must(coil_sock_getsockname(listener, &at));
+    char port[8], text[COIL_ADDRESS_TEXT_MAX];
+    snprintf(port, sizeof port, "%u", (unsigned)coil_address_port(&at) & 0xffff);
+    coil_connect_opts opts = {.size = sizeof opts, .local_host = "127.0.0.5", .limit = 100};
+    coil_reader *r;
+    coil_writer *w;
+    must(coil_open_connection_with("127.0.0.1", port, &opts, &r, &w));
+    must(coil_sock_accept(listener, &peer, &from));
+    coil_address_format(&from, text, sizeof text);
+    assert_true(strncmp(text, "127.0.0.5:", 10) == 0);
+    must(coil_writer_finish(w));
+    coil_sock_unref(peer);
+
+    opts.local_host = "::1"; /* another family, whatever this machine has */
+    assert_int_equal(coil_open_connection_with("127.0.0.1", port, &opts, &r, &w), -EADDRNOTAVAIL);
+    assert_non_null(strstr(coil_last_error()->message, "no matching local address"));
+    opts.local_host = "198.51.100.7";
+    if (!wire_is_imaginary()) {
+        assert_int_equal(coil_open_connection_with("127.0.0.1", port, &opts, &r, &w),
+                         -EADDRNOTAVAIL);
+        assert_non_null(strstr(coil_last_error()->message, "error while attempting to bind"));
+    }
+    coil_sock_unref(listener);
+}
+
+static coil_ret connect_in_task(void *arg)
+{
+    coil_reader *r;
+    coil_writer *w;
+    coil_ret rc = coil_open_connection("127.0.0.1", arg, &r, &w);
+    return rc < 0 ? rc : coil_writer_finish(w);
+}
+
+COIL_TEST(connect_cancelled_at_any_turn_leaks_nothing)
+{
+    coil_sock *listener = wire_listen(50);
+    coil_address at;
+    must(coil_sock_getsockname(listener, &at));
+    char port[8];
+    snprintf(port, sizeof port, "%u", (unsigned)coil_address_port(&at) & 0xffff);
+    for (int turns = 0; turns < 10; turns++) {
+        coil_task *task = coil_create_task(connect_in_task, port);
+        for (int i = 0; i < turns; i++)
+            must(coil_sleep(turns % 2 ? 0 : 0.0001));
+        coil_task_cancel(task, NULL);
+        coil_ret rc = coil_join(task);
+        assert_true(rc == 0 || rc == -ECANCELED);
+    }
+    coil_sock_unref(listener);
+}
+
+/* A host that never answers: the deadline is ours to set. */
+COIL_TEST(connect_with_a_deadline)
+{
+    coil_reader *r;
+    coil_writer *w;
+    if (!wire_is_imaginary())
+        return; /* where packets go astray in the real network is not for a test to know */
+    double before = coil_loop_time(NULL);
+    coil_timeout(deadline, 0.5);
+    coil_ret rc = coil_timeout_exit(&deadline, coil_open_connection("192.0.2.1", "80", &r, &w));
+    assert_int_equal(rc, -ETIMEDOUT);
+    assert_true(coil_loop_time(NULL) - before < 0.6);
+}
+
+COIL_TEST_PLAIN(connect_outside_a_task_is_refused)
+{
+    coil_reader *r;
+    coil_writer *w;
+    assert_int_equal(coil_open_connection("127.0.0.1", "1", &r, &w), COIL_ENOTASK);
+}
+
+COIL_TEST_MAIN()
