@@ -74,11 +74,12 @@ int coil__heap_reserve(struct heap *heap, uint32_t n)
 int coil__heap_push(struct heap *heap, struct heap_node *node, int64_t key, uint64_t seq)
 {
     COIL_DCHECK(!heap_has(node));
-    int err = coil__heap_reserve(heap, 1);
-    if (err)
-        return err;
-    heap->n++;
-    sift_up(heap, heap->n - 1, (struct heap_entry){key, seq, node});
+    if (coil_unlikely(heap->n == heap->capacity)) {
+        int err = coil__heap_reserve(heap, 1);
+        if (err)
+            return err;
+    }
+    sift_up(heap, heap->n++, (struct heap_entry){key, seq, node});
     return 0;
 }
 
@@ -89,9 +90,9 @@ void coil__heap_remove(struct heap *heap, struct heap_node *node)
         return;
     COIL_DCHECK(i < heap->n && heap->at[i].node == node);
     node->index = HEAP_OUT;
-    struct heap_entry last = heap->at[--heap->n];
-    if (i == heap->n)
+    if (i == --heap->n)
         return;
+    struct heap_entry last = heap->at[heap->n];
     if (i > 0 && before(&last, &heap->at[(i - 1) / 4]))
         sift_up(heap, i, last);
     else

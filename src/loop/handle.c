@@ -78,15 +78,26 @@ static void free_handle(coil_handle *h)
     loop->free_handles_n++;
 }
 
+/* Only shared handles are counted by several threads; the others are spared the locked instruction, which
+ * costs more than the rest of a timer's life. */
+static inline uint32_t add_refs(coil_handle *h, uint32_t n)
+{
+    if (coil_unlikely(h->shared != NULL))
+        return atomic_fetch_add_explicit(&h->refs, n, memory_order_acq_rel) + n;
+    uint32_t refs = atomic_load_explicit(&h->refs, memory_order_relaxed) + n;
+    atomic_store_explicit(&h->refs, refs, memory_order_relaxed);
+    return refs;
+}
+
 coil_handle *coil_handle_ref(coil_handle *handle)
 {
-    atomic_fetch_add_explicit(&handle->refs, 1, memory_order_relaxed);
+    add_refs(handle, 1);
     return handle;
 }
 
 void coil_handle_unref(coil_handle *handle)
 {
-    if (handle && atomic_fetch_sub_explicit(&handle->refs, 1, memory_order_acq_rel) == 1)
+    if (handle && add_refs(handle, (uint32_t)-1) == 0)
         free_handle(handle);
 }
 
@@ -110,8 +121,10 @@ static coil_handle *new_handle(coil_loop *loop, coil_callback_fn fn, void *arg)
 /* The loop is through with it: ran, cancelled, or closed. */
 static void let_go(coil_handle *h)
 {
-    coil__context_map_unref(h->map);
-    coil_context_unref(h->context);
+    if (h->map)
+        coil__context_map_unref(h->map);
+    if (h->context)
+        coil_context_unref(h->context);
     h->map = NULL;
     h->context = NULL;
     list_remove(&h->link);
@@ -194,24 +207,25 @@ static void handle_due(struct timer *timer)
 
 /* ---- call_soon, call_later ---- */
 
-/* A handle that the loop keeps, with room in the ring; 0 or -ENOMEM. */
-static int new_kept(coil_loop *loop, coil_callback_fn fn, void *arg, coil_context *context,
-                    coil_handle **out)
+/* A handle that the loop keeps, with room in the ring; NULL: no memory, and that is recorded. */
+static coil_handle *new_kept(coil_loop *loop, coil_callback_fn fn, void *arg, coil_context *context)
 {
     if (coil__loop_hold(loop, 1) < 0)
-        return (int)coil__fail_plain(-ENOMEM);
+        goto no_memory;
     coil_handle *h = new_handle(loop, fn, arg);
-    if (!h) {
-        loop_release(loop, 1);
-        return (int)coil__fail_plain(-ENOMEM);
-    }
+    if (!h)
+        goto undo_hold;
     if (context)
         h->context = coil_context_ref(context);
     else
         h->map = context_capture();
     list_push(&loop->handles, &h->link);
-    *out = h;
-    return 0;
+    return h;
+undo_hold:
+    loop_release(loop, 1);
+no_memory:
+    coil__fail_plain(-ENOMEM);
+    return NULL;
 }
 
 static void give_out(coil_handle *h, coil_handle **out)
@@ -230,6 +244,28 @@ static int no_loop(void)
     return (int)coil_last_error()->code;
 }
 
+/* With an object of its own: somebody wants to cancel it, or its context is not the caller's. */
+static int call_soon_handle(coil_loop *loop, coil_callback_fn fn, void *arg, coil_context *context,
+                            coil_handle **out)
+{
+    coil_handle *h = new_kept(loop, fn, arg, context);
+    if (!h)
+        return -ENOMEM;
+    enqueue(h);
+    give_out(h, out);
+    return 0;
+}
+
+/* Only a slot. */
+static inline int call_soon_bare(coil_loop *loop, coil_callback_fn fn, void *arg)
+{
+    struct context_map *map = context_capture();
+    if (coil_likely(loop_push_new(loop, fn, arg, map) == 0))
+        return 0;
+    coil__context_map_unref(map);
+    return (int)coil__fail_plain(-ENOMEM);
+}
+
 int coil_loop_call_soon_context(coil_loop *loop, coil_callback_fn fn, void *arg,
                                 coil_context *context, coil_handle **out)
 {
@@ -237,41 +273,32 @@ int coil_loop_call_soon_context(coil_loop *loop, coil_callback_fn fn, void *arg,
         return no_loop();
     if (coil_unlikely(!fn))
         return no_function();
-    if (!out && !context) {
-        struct context_map *map = context_capture();
-        if (coil_likely(loop_push_new(loop, fn, arg, map) == 0))
-            return 0;
-        coil__context_map_unref(map);
-        return (int)coil__fail_plain(-ENOMEM);
-    }
-    coil_handle *h;
-    int err = new_kept(loop, fn, arg, context, &h);
-    if (err)
-        return err;
-    enqueue(h);
-    give_out(h, out);
-    return 0;
+    return out || context ? call_soon_handle(loop, fn, arg, context, out)
+                          : call_soon_bare(loop, fn, arg);
 }
 
 int coil_loop_call_soon(coil_loop *loop, coil_callback_fn fn, void *arg, coil_handle **out)
 {
-    return coil_loop_call_soon_context(loop, fn, arg, NULL, out);
+    if (!(loop = coil__loop_use_current(loop)))
+        return no_loop();
+    if (coil_unlikely(!fn))
+        return no_function();
+    return out ? call_soon_handle(loop, fn, arg, NULL, out) : call_soon_bare(loop, fn, arg);
 }
 
 static int call_at_ns(coil_loop *loop, int64_t when_ns, coil_callback_fn fn, void *arg,
                       coil_context *context, coil_handle **out)
 {
-    coil_handle *h;
     if (!fn)
         return no_function();
-    int err = new_kept(loop, fn, arg, context, &h);
-    if (err)
-        return err;
+    coil_handle *h = new_kept(loop, fn, arg, context);
+    if (!h)
+        return -ENOMEM;
     h->is_timer = true;
     h->state = HANDLE_TIMED;
     h->when_ns = when_ns;
     h->timer.fire = handle_due;
-    err = coil__timer_start(loop, &h->timer, when_ns);
+    int err = coil__timer_start(loop, &h->timer, when_ns);
     if (err) {
         h->state = HANDLE_CANCELLED;
         let_go(h);

@@ -42,15 +42,6 @@ int coil__loop_grow_ring(struct coil_loop *loop, unsigned n)
     return 0;
 }
 
-int coil__loop_hold(struct coil_loop *loop, unsigned n)
-{
-    if (loop->tail - loop->head + loop->held + n > loop->mask + 1 &&
-        coil__loop_grow_ring(loop, n) < 0)
-        return -ENOMEM;
-    loop->held += n;
-    return 0;
-}
-
 static void do_nothing(void *arg)
 {
     (void)arg;
@@ -135,7 +126,7 @@ struct coil_loop *coil__loop_use(struct coil_loop *loop)
     return usable(loop);
 }
 
-struct coil_loop *coil__loop_use_current(struct coil_loop *loop)
+struct coil_loop *coil__loop_find(struct coil_loop *loop)
 {
     if (!loop && !(loop = coil_get_event_loop()))
         return NULL;

@@ -26,6 +26,7 @@
 
 #include <coil/loop.h>
 
+#include <errno.h>
 #include <sys/types.h>
 
 typedef void (*slot_fn)(void *arg);
@@ -126,8 +127,16 @@ int coil__loop_say_inherited(void);
 /* The loop to use for a public call: `loop`, else the running one; NULL with COIL_ENOLOOP, COIL_ECLOSED
  * or (debug) COIL_EWRONGTHREAD recorded. */
 struct coil_loop *coil__loop_use(struct coil_loop *loop);
-/* As above, but falls back to the thread's current loop (coil_set_event_loop). */
-struct coil_loop *coil__loop_use_current(struct coil_loop *loop);
+/* As above, but falls back to the thread's current loop (coil_set_event_loop). Almost always that is the
+ * running one with nothing to be said against it, which is found here without a call. */
+struct coil_loop *coil__loop_find(struct coil_loop *loop);
+static inline struct coil_loop *coil__loop_use_current(struct coil_loop *loop)
+{
+    struct coil_loop *use = loop ? loop : coil__running_loop;
+    if (coil_likely(use && !use->closed && !use->debug && !loop_inherited(use)))
+        return use;
+    return coil__loop_find(loop);
+}
 
 /* The backend, made if need be. 0 or an error. */
 int coil__loop_open_backend(struct coil_loop *loop);
@@ -139,7 +148,14 @@ int coil__loop_grow_ring(struct coil_loop *loop, unsigned n);
 
 /* Whoever may be queued later (a parked task, a timer, a done-callback) holds room for it from birth,
  * so that waking cannot fail for want of memory. Only new work (call_soon) can be refused. */
-int coil__loop_hold(struct coil_loop *loop, unsigned n); /* 0 or -ENOMEM */
+static inline int coil__loop_hold(struct coil_loop *loop, unsigned n) /* 0 or -ENOMEM */
+{
+    if (coil_unlikely(loop->tail - loop->head + loop->held + n > loop->mask + 1) &&
+        coil__loop_grow_ring(loop, n) < 0)
+        return -ENOMEM;
+    loop->held += n;
+    return 0;
+}
 static inline void loop_release(struct coil_loop *loop, unsigned n)
 {
     loop->held -= n;
