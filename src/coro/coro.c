@@ -70,17 +70,6 @@ void coil__coro_drop(struct coro *co)
 #endif
 }
 
-_Noreturn void coil__coro_exit_to(struct coro *to)
-{
-    struct coro *from = coro_current();
-    COIL_CHECK(from->stack != NULL && to != from);
-    coil__coro_now = to;
-    coro_leave(from, to, true);
-    coil__switch(&from->sp,
-                 to->sp); /* the last word here is nobody's, but no local is left by now */
-    __builtin_unreachable();
-}
-
 coil_ret coil__coro_refuse(struct coro *co)
 {
     if (++co->refusals > CORO_REFUSALS_MAX && co->abandon) {

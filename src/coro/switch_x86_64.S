@@ -90,7 +90,8 @@ coil__switch_make:
     .size   coil__switch_make, . - coil__switch_make
 
 /* Where a coroutine begins: the outermost frame, so the return address is undefined and a
- * backtrace ends here. */
+ * backtrace ends here. Not by `call`: this begins after a ret, and another ret ends it, so a call
+ * would leave the return predictor one off, and each return of whoever runs next would miss. */
     .hidden coil__switch_start
     .type   coil__switch_start, @function
     .p2align 4
@@ -101,7 +102,9 @@ coil__switch_start:
     testb   $15, %spl               /* fn's SSE spills fault far from here if this is off */
     jnz     1f
     movq    %rbx, %rdi
-    call    *%r12
+    leaq    1f(%rip), %rax
+    pushq   %rax
+    jmp     *%r12
 1:  ud2
     .cfi_endproc
     .size   coil__switch_start, . - coil__switch_start
