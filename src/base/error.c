@@ -81,14 +81,6 @@ struct error_record *coil__error_slot(void)
     return coil__error_slot_ptr ? coil__error_slot_ptr : &thread_slot;
 }
 
-void coil__error_init(struct error_record *slot, const char *owner)
-{
-    slot->pub = (coil_error){.message = "", .task = ""};
-    slot->owner = owner;
-    slot->causes = 0;
-    atomic_init(&slot->refs, 0);
-}
-
 /* The record that a public pointer is part of. */
 static struct error_record *record_of(const coil_error *pub)
 {

@@ -12,9 +12,12 @@
 #ifndef COIL_BASE_ERROR_H
 #define COIL_BASE_ERROR_H
 
+#include "base/check.h"
+
 #include <coil/error.h>
 
 #include <stdarg.h>
+#include <stdatomic.h>
 
 enum { ERROR_TEXT_MAX = 160, ERROR_NAME_MAX = 32 };
 enum { ERROR_CAUSES_MAX = 16 }; /* a longer chain loses its oldest; nobody reads on */
@@ -38,9 +41,21 @@ static inline void error_switch(struct error_record *slot_or_null)
     coil__error_slot_ptr = slot_or_null;
 }
 
-void coil__error_init(struct error_record *slot, const char *owner);
+static inline void coil__error_init(struct error_record *slot, const char *owner)
+{
+    slot->pub = (coil_error){.message = "", .task = ""};
+    slot->owner = owner;
+    slot->causes = 0;
+    atomic_init(&slot->refs, 0);
+}
 /* Forgets what the slot says and gives back what it holds. */
 void coil__error_clear(struct error_record *slot);
+/* The slot goes with its owner. Hardly ever does it hold anything. */
+static inline void error_fini(struct error_record *slot)
+{
+    if (coil_unlikely(slot->pub.cause || slot->pub.members))
+        coil__error_clear(slot);
+}
 
 /* For the library's own failures: record and return the code. The words are ours, or those of the code. */
 coil_ret coil__fail(coil_ret code, const char *fmt, ...) COIL_PRINTF(2, 3);

@@ -70,8 +70,8 @@ coil_ret coil_await_future(coil_future *future)
                              .cb = {.fire = future_is_done},
                              .future = coil_ref(future)};
     fw.w.task = &t->future;
-    coil__future_watch(future, &fw.cb);
-    coil_ret rc = coil__park(&fw.w);
+    list_push(&future->callbacks, &fw.cb.link); /* it is pending */
+    coil_ret rc = coil__park_task(t, &fw.w);
     future_unwatch(&fw.cb);
     if (!coil_iserr(rc))
         rc = coil__future_take(future);

@@ -20,14 +20,6 @@
 
 /* ---- making ---- */
 
-void coil__future_init(coil_future *f, coil_loop *loop, const struct future_class *cls,
-                       const char *file, int line)
-{
-    *f = (coil_future){.cls = cls, .loop = loop, .refs = 1, .file = file, .line = line};
-    list_init(&f->callbacks);
-    list_init(&f->all);
-}
-
 coil_future *coil__future_new(coil_loop *loop, const struct future_class *cls, size_t size,
                               const char *file, int line)
 {
@@ -116,7 +108,8 @@ static void destroy(coil_future *f)
     }
     if (--f->refs > 0)
         return;
-    coil__future_drop_callbacks(f);
+    if (coil_unlikely(!list_empty(&f->callbacks)))
+        coil__future_drop_callbacks(f);
     list_remove(&f->all);
     if (f->cls->destroy) {
         f->cls->destroy(f, taken);

@@ -293,8 +293,10 @@ coil_ret coil__yield(void)
 
 /* ---- the end of a task ---- */
 
-static void forget_message(struct coil__task *t)
+static inline void forget_message(struct coil__task *t)
 {
+    if (coil_likely(!t->cancel_message))
+        return;
     coil__free(t->cancel_message);
     t->cancel_message = NULL;
 }
@@ -306,13 +308,14 @@ static const struct future_class task_class = {
     .name = "Task", .cancel = task_cancel, .destroy = task_destroy};
 
 /* Everything but the stack. */
-static void undo_task(struct coil__task *t)
+static inline void undo_task(struct coil__task *t)
 {
     if (t->shared_context)
         coil_context_unref(t->shared_context);
-    coil__context_map_unref(t->context.map);
+    if (t->context.map)
+        coil__context_map_unref(t->context.map);
     t->context.map = NULL;
-    coil__error_clear(&t->error);
+    error_fini(&t->error);
     forget_message(t);
 }
 
@@ -320,7 +323,7 @@ static void task_destroy(coil_future *f, bool taken)
 {
     (void)taken;
     struct coil__task *t = as_task(f);
-    if (f->error != &t->error)
+    if (f->error && f->error != &t->error)
         coil__error_unref(f->error);
     undo_task(t);
     coil__stack_put(t->stack);
@@ -480,9 +483,6 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
                               copy, stack_bytes(stack));
         goto undo_stack;
     }
-    memset(t, 0, offsetof(struct coil__task, name));
-    t->fn = fn;
-    t->stack = stack;
     coil__future_init(&t->future, loop, &task_class, file, line);
     t->future.is_task = true;
     t->future.refs = 2; /* the caller's and, until it is done, the loop's */
@@ -490,6 +490,10 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
     err = coil__coro_make(&t->coro, stack, task_entry);
     if (err)
         goto undo_stack;
+    /* What the two made stands first; zeroed is what lies between that and the words. */
+    memset(&t->leaf, 0, offsetof(struct coil__task, name) - offsetof(struct coil__task, leaf));
+    t->fn = fn;
+    t->stack = stack;
     t->coro.abandon = abandon;
     t->leaf = &t->coro;
     if (copy) {

@@ -133,8 +133,13 @@ struct coil_future {
 };
 
 /* In place, for upper floors that embed one; refs = 1. The class's destroy must free the memory around it. */
-void coil__future_init(coil_future *f, coil_loop *loop, const struct future_class *cls,
-                       const char *file, int line);
+static inline void coil__future_init(coil_future *f, coil_loop *loop,
+                                     const struct future_class *cls, const char *file, int line)
+{
+    *f = (coil_future){.cls = cls, .loop = loop, .refs = 1, .file = file, .line = line};
+    list_init(&f->callbacks);
+    list_init(&f->all);
+}
 /* Allocated; NULL when out of memory. `size` >= sizeof(coil_future), the rest is zeroed. */
 coil_future *coil__future_new(coil_loop *loop, const struct future_class *cls, size_t size,
                               const char *file, int line);
