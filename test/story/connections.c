@@ -350,7 +350,7 @@ static coil_ret read_patiently(void *arg)
 static coil_ret speak(void *arg)
 {
     coil_sock *peer = arg;
-    char line[16];
+    char line[32];
     for (int i = 0; i < 50; i++) {
         snprintf(line, sizeof line, "line %03d9\n", i);
         for (size_t at = 0; at < 10; at += 5) {
@@ -383,7 +383,7 @@ COIL_TEST(cancelled_reads_lose_nothing)
         must(coil_join(speaker));
         assert_int_equal(p.n, 500);
         for (int i = 0; i < 50; i++) {
-            char line[16];
+            char line[32];
             snprintf(line, sizeof line, "line %03d9\n", i);
             assert_memory_equal(p.got + 10 * i, line, 10);
         }

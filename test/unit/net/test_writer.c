@@ -129,7 +129,7 @@ COIL_TEST(writelines_in_order_and_empty_ones_too)
 /* B01: the marks hold for writelines; B04: nothing is skipped when the kernel takes a part. */
 COIL_TEST(writelines_of_megabytes_and_marks)
 {
-    enum { PIECES = 300, PIECE = 10007 };
+    enum { PIECES = 100, PIECE = 10007 };
     struct stream s = narrow_stream();
     char *data = pattern(PIECES * PIECE);
     struct iovec v[PIECES];
@@ -281,7 +281,7 @@ static coil_ret drain(void *arg)
 /* ST::test_multiple_drain */
 COIL_TEST(drain_several_together)
 {
-    enum { N = 10, MUCH = 3 << 20 };
+    enum { N = 10, MUCH = 1 << 20 };
     struct stream s = narrow_stream();
     char *data = pattern(MUCH);
     must(coil_writer_write(s.w, data, MUCH));
@@ -312,7 +312,7 @@ COIL_TEST(drain_several_together)
 /* ST::test_drain_raises and FlowControlMixin.connection_lost: whoever waits learns of the loss. */
 COIL_TEST(drain_learns_of_a_reset)
 {
-    enum { MUCH = 3 << 20 };
+    enum { MUCH = 1 << 20 };
     struct stream s = narrow_stream();
     char *data = pattern(MUCH);
     must(coil_writer_write(s.w, data, MUCH));
@@ -414,7 +414,7 @@ COIL_TEST(marks_arithmetic)
 
 COIL_TEST(marks_of_zero_pause_on_any_byte)
 {
-    enum { MUCH = 3 << 20 };
+    enum { MUCH = 1 << 20 };
     struct stream s = narrow_stream();
     must(coil_writer_set_write_buffer_limits(s.w, 0, COIL_DEFAULT));
     char *data = pattern(MUCH);
@@ -434,7 +434,7 @@ COIL_TEST(marks_of_zero_pause_on_any_byte)
 
 COIL_TEST(write_eof_after_what_was_written)
 {
-    enum { MUCH = 2 << 20 };
+    enum { MUCH = 1 << 20 };
     struct stream s = narrow_stream();
     char *data = pattern(MUCH);
     assert_true(coil_writer_can_write_eof(s.w));
@@ -489,7 +489,7 @@ COIL_TEST(close_with_unread_input_is_no_reset)
 
 COIL_TEST(close_without_anybody_left_still_sends)
 {
-    enum { MUCH = 2 << 20 };
+    enum { MUCH = 1 << 20 };
     struct stream s = narrow_stream();
     char *data = pattern(MUCH);
     must(coil_writer_write(s.w, data, MUCH));
@@ -535,7 +535,7 @@ static coil_ret finish(void *arg)
 
 COIL_TEST(finish_cancelled_goes_on_alone)
 {
-    enum { MUCH = 2 << 20 };
+    enum { MUCH = 1 << 20 };
     struct stream s = narrow_stream();
     char *data = pattern(MUCH);
     must(coil_writer_write(s.w, data, MUCH));
