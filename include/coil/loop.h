@@ -156,6 +156,9 @@ COIL_API int coil_loop_call_at_context(coil_loop *loop, double when, coil_callba
 COIL_API void coil_handle_cancel(coil_handle *handle);
 /* asyncio: Handle.cancelled */
 COIL_API bool coil_handle_cancelled(const coil_handle *handle);
+/* The context the callback will run in, borrowed from the handle; NULL once it ran or was cancelled, or out of
+ * memory. Where: the loop's thread. asyncio: Handle.get_context */
+COIL_API coil_context *coil_handle_get_context(coil_handle *handle);
 /* When a call_later or call_at is due, in seconds on the loop's clock; NaN for others.
  * asyncio: TimerHandle.when */
 COIL_API double coil_handle_when(const coil_handle *handle);

@@ -391,7 +391,9 @@ static void shared_arrives(struct inbox_node *node)
     coil__mutex_unlock(&h->shared->lock);
     if (!live) {
         coil__context_map_unref(h->map);
+        coil_context_unref(h->context);
         h->map = NULL;
+        h->context = NULL;
         coil_handle_unref(h);
     }
 }
@@ -511,6 +513,31 @@ bool coil_handle_cancelled(const coil_handle *handle)
     bool cancelled = handle->state == HANDLE_CANCELLED;
     coil__mutex_unlock(&handle->shared->lock);
     return cancelled;
+}
+
+/* A captured map becomes an object only when somebody asks for it. */
+static coil_context *own_context(coil_handle *h)
+{
+    if (!h->fn || h->context)
+        return h->context;
+    coil_context *context = coil_context_new();
+    if (!context)
+        return NULL;
+    context->map = h->map;
+    h->map = NULL;
+    h->context = context;
+    return context;
+}
+
+coil_context *coil_handle_get_context(coil_handle *handle)
+{
+    if (!handle->shared)
+        return handle->state == HANDLE_DONE ? NULL : own_context(handle);
+    coil__mutex_lock(&handle->shared->lock);
+    bool waits = handle->state == HANDLE_POSTED || handle->state == HANDLE_QUEUED;
+    coil_context *context = waits ? own_context(handle) : NULL;
+    coil__mutex_unlock(&handle->shared->lock);
+    return context;
 }
 
 double coil_handle_when(const coil_handle *handle)

@@ -38,6 +38,44 @@ static void run_for(double seconds)
     coil_handle_unref(h);
 }
 
+/* ---- contexts ---- */
+
+static coil_contextvar colour = COIL_CONTEXTVAR("colour", NULL);
+
+static void note_colour(void *arg)
+{
+    (void)arg;
+    note("%s", (char *)coil_contextvar_get(&colour));
+}
+
+LOOP(handle_gives_the_context_its_callback_runs_in)
+{
+    static char red[] = "red", blue[] = "blue";
+    coil_contextvar_token token;
+    FACT_INT(coil_contextvar_set(&colour, red, &token), 0);
+    coil_handle *h = soon_handle(note_colour, NULL);
+    coil_context *context = coil_handle_get_context(h);
+    void *value;
+    FACT(coil_context_get(context, &colour, &value) && value == red);
+    FACT(coil_handle_get_context(h) == context);
+    /* It is the very context: what is set in it is seen. */
+    FACT_INT(coil_contextvar_set(&colour, blue, NULL), 0);
+    coil_handle *other = NULL;
+    FACT_INT(coil_loop_call_soon_context(stage.loop, note_colour, NULL, context, &other), 0);
+    FACT(coil_handle_get_context(other) == context);
+    one_turn();
+    FACT_TRACE("red red");
+    FACT(coil_handle_get_context(h) == NULL);
+    coil_handle *cancelled = later_handle(1, note_colour, NULL);
+    FACT(coil_handle_get_context(cancelled) != NULL);
+    coil_handle_cancel(cancelled);
+    FACT(coil_handle_get_context(cancelled) == NULL);
+    coil_handle_unref(h);
+    coil_handle_unref(other);
+    coil_handle_unref(cancelled);
+    FACT_INT(coil_contextvar_reset(&token), 0);
+}
+
 /* ---- cancelling ---- */
 
 LOOP(handle_cancelled_while_queued_never_runs)
@@ -447,6 +485,7 @@ LOOP(handle_cancelled_lets_go_of_its_context_at_once)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(handle_gives_the_context_its_callback_runs_in),
         cmocka_unit_test(handle_cancelled_while_queued_never_runs),
         cmocka_unit_test(handle_cancelled_by_one_before_it_in_the_same_batch),
         cmocka_unit_test(handle_cancelled_while_timed_leaves_the_heap_at_once),
