@@ -39,6 +39,16 @@
 #ifndef STAGE_TSAN
 #define STAGE_TSAN 0
 #endif
+#if defined(__SANITIZE_ADDRESS__)
+#define STAGE_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define STAGE_ASAN 1
+#endif
+#endif
+#ifndef STAGE_ASAN
+#define STAGE_ASAN 0
+#endif
 
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
 #define STAGE_TABLE 1
