@@ -120,12 +120,13 @@ COIL_API bool coil_sock_is_closed(const coil_sock *sock);
 /* The descriptor, still coil's: for options and for printing. -1 once closed. asyncio: socket.fileno */
 COIL_API int coil_sock_fileno(const coil_sock *sock);
 
-/* Own and peer address. Errors: the kernel's; -EBADF once closed.
+/* Own and peer address. Errors: the kernel's; -EBADF once closed; debug mode: COIL_EWRONGTHREAD.
  * asyncio: socket.getsockname, socket.getpeername */
 COIL_API int coil_sock_getsockname(coil_sock *sock, coil_address *out_address);
 COIL_API int coil_sock_getpeername(coil_sock *sock, coil_address *out_address);
 
-/* Errors: the kernel's; -EBADF once closed. asyncio: socket.setsockopt, getsockopt, bind, listen */
+/* Options, the own address, listening. Errors: as coil_sock_getsockname.
+ * asyncio: socket.setsockopt, getsockopt, bind, listen */
 COIL_API int coil_sock_setsockopt(coil_sock *sock, int level, int name, const void *value,
                                   socklen_t n);
 COIL_API int coil_sock_getsockopt(coil_sock *sock, int level, int name, void *out_value,

@@ -184,6 +184,7 @@ COIL_API int coil_reader_set_exception(coil_reader *reader, coil_ret error);
  *
  *   Errors:  -ENOMEM, and then nothing was sent; COIL_EINVALIDSTATE after write_eof. Once the connection is
  *            lost: its error, or -ECONNRESET, and the bytes are dropped (asyncio drops them in silence).
+ *            Debug mode: COIL_EWRONGTHREAD.
  *   asyncio: StreamWriter.write */
 COIL_API int coil_writer_write(coil_writer *writer, const void *data, size_t n);
 
@@ -197,7 +198,7 @@ COIL_API int coil_writer_writelines(coil_writer *writer, const struct iovec *pie
 /* The same without copying: `data` is held until it is sent or dropped, then release(cookie) is called from
  * the loop, exactly once. When this call fails, the bytes were not taken and release is not called.
  *
- *   Errors: as coil_writer_write. */
+ *   Errors: as coil_writer_write; -EINVAL without a release function. */
 COIL_API int coil_writer_write_owned(coil_writer *writer, const void *data, size_t n,
                                      void (*release)(void *cookie), void *cookie);
 

@@ -598,6 +598,8 @@ static int may_feed(const struct coil_reader *r)
 {
     if (r->conn)
         return (int)coil__fail(COIL_EINVALIDSTATE, "this reader is fed by its connection");
+    if (!coil__loop_use(r->loop))
+        return (int)coil_last_error()->code;
     if (r->eof)
         return (int)coil__fail(COIL_EINVALIDSTATE, "feed_data after feed_eof");
     return 0;
@@ -618,8 +620,9 @@ int coil_reader_feed_data(coil_reader *reader, const void *bytes, size_t n)
 
 int coil_reader_feed_eof(coil_reader *reader)
 {
-    if (reader->conn)
-        return may_feed(reader);
+    int err = reader->eof && !reader->conn ? 0 : may_feed(reader);
+    if (err < 0)
+        return err;
     reader->eof = true;
     wake_reader(reader);
     return 0;
@@ -629,6 +632,9 @@ int coil_reader_set_exception(coil_reader *reader, coil_ret error)
 {
     if (!coil_iserr(error))
         return (int)coil__fail(-EINVAL, "%ld is not an error code", (long)error);
+    coil_loop *loop = reader->conn ? reader->conn->loop : reader->loop;
+    if (loop && !coil__loop_use(loop))
+        return (int)coil_last_error()->code;
     coil__error_unref(reader->record);
     reader->record = coil__error_capture(error);
     reader->error = error;

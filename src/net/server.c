@@ -272,6 +272,8 @@ int coil_server_start_serving(coil_server *server)
 {
     if (server->closed)
         return (int)coil__fail(COIL_EINVALIDSTATE, "server is closed");
+    if (!coil__loop_use(server->loop))
+        return (int)coil_last_error()->code;
     if (server->serving)
         return 0;
     server->serving = true;

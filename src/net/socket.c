@@ -184,10 +184,19 @@ static int recorded(int rc)
     return rc < 0 ? (int)coil__fail_plain(rc) : rc;
 }
 
-int coil_sock_getsockname(coil_sock *sock, coil_address *out_address)
+/* Open, and the caller in the right thread? */
+static int usable(const struct coil_sock *sock)
 {
     if (sock->fd < 0)
         return recorded(-EBADF);
+    return coil_likely(coil__loop_use(sock->loop) != NULL) ? 0 : (int)coil_last_error()->code;
+}
+
+int coil_sock_getsockname(coil_sock *sock, coil_address *out_address)
+{
+    int err = usable(sock);
+    if (err < 0)
+        return err;
     coil_address own = {.len = sizeof own.storage};
     int rc = sock_calls(sock)->getsockname(sock_backend(sock), sock->fd,
                                            (struct sockaddr *)&own.storage, &own.len);
@@ -199,44 +208,51 @@ int coil_sock_getsockname(coil_sock *sock, coil_address *out_address)
 int coil_sock_getpeername(coil_sock *sock, coil_address *out_address)
 {
     coil_address peer;
-    int rc = sock->fd < 0 ? -EBADF : coil__sock_peer(sock, &peer);
-    if (rc == 0)
+    int err = usable(sock);
+    if (err < 0)
+        return err;
+    err = coil__sock_peer(sock, &peer);
+    if (err == 0)
         *out_address = peer;
-    return recorded(rc);
+    return recorded(err);
 }
 
 int coil_sock_setsockopt(coil_sock *sock, int level, int name, const void *value, socklen_t n)
 {
-    return recorded(sock->fd < 0 ? -EBADF
-                                 : sock_calls(sock)->setsockopt(sock_backend(sock), sock->fd, level,
-                                                                name, value, n));
+    int err = usable(sock);
+    return err < 0 ? err
+                   : recorded(sock_calls(sock)->setsockopt(sock_backend(sock), sock->fd, level,
+                                                           name, value, n));
 }
 
 int coil_sock_getsockopt(coil_sock *sock, int level, int name, void *out_value, socklen_t *n)
 {
-    return recorded(sock->fd < 0 ? -EBADF
-                                 : sock_calls(sock)->getsockopt(sock_backend(sock), sock->fd, level,
-                                                                name, out_value, n));
+    int err = usable(sock);
+    return err < 0 ? err
+                   : recorded(sock_calls(sock)->getsockopt(sock_backend(sock), sock->fd, level,
+                                                           name, out_value, n));
 }
 
 int coil_sock_bind(coil_sock *sock, const coil_address *address)
 {
-    return recorded(sock->fd < 0 ? -EBADF
-                                 : sock_calls(sock)->bind(
-                                       sock_backend(sock), sock->fd,
-                                       (const struct sockaddr *)&address->storage, address->len));
+    int err = usable(sock);
+    const struct sockaddr *addr = (const struct sockaddr *)&address->storage;
+    return err < 0
+               ? err
+               : recorded(sock_calls(sock)->bind(sock_backend(sock), sock->fd, addr, address->len));
 }
 
 int coil_sock_listen(coil_sock *sock, int backlog)
 {
-    return recorded(sock->fd < 0 ? -EBADF
-                                 : sock_calls(sock)->listen(sock_backend(sock), sock->fd, backlog));
+    int err = usable(sock);
+    return err < 0 ? err
+                   : recorded(sock_calls(sock)->listen(sock_backend(sock), sock->fd, backlog));
 }
 
 int coil_sock_shutdown(coil_sock *sock, int how)
 {
-    return recorded(sock->fd < 0 ? -EBADF
-                                 : sock_calls(sock)->shutdown(sock_backend(sock), sock->fd, how));
+    int err = usable(sock);
+    return err < 0 ? err : recorded(sock_calls(sock)->shutdown(sock_backend(sock), sock->fd, how));
 }
 
 /* ---- waiting ---- */
@@ -346,6 +362,7 @@ void coil__sock_interrupt(struct coil_sock *sock)
 /* The first look of every waiting call. */
 static int may_wait(const struct coil_sock *sock, struct sock_wait *const *place)
 {
+    bool taken = *place || (place == &sock->sending && sock->sending_all);
     if (coil_unlikely(sock->fd < 0)) {
         int err = coil__can_wait();
         return err < 0 ? err : recorded(-EBADF);
@@ -353,7 +370,7 @@ static int may_wait(const struct coil_sock *sock, struct sock_wait *const *place
     int err = coil__net_can_wait(sock->loop);
     if (coil_unlikely(err < 0))
         return err;
-    if (coil_unlikely(*place || sock->lent))
+    if (coil_unlikely(taken || sock->lent))
         return (int)coil__fail(COIL_ERUNNING,
                                sock->lent ? "this socket belongs to a stream"
                                           : "another coroutine is already waiting on this socket");
@@ -422,10 +439,16 @@ coil_ret coil_sock_sendall(coil_sock *sock, const void *buf, size_t n, size_t *o
 {
     size_t sent = 0;
     coil_ret rc = may_wait(sock, &sock->sending);
-    while (rc >= 0 && sent < n) {
-        rc = told(send_some(sock, (const char *)buf + sent, n - sent));
-        if (rc > 0)
-            sent += (size_t)rc;
+    if (rc == 0) {
+        coil_sock_ref(sock);
+        sock->sending_all = true;
+        while (rc >= 0 && sent < n) {
+            rc = told(send_some(sock, (const char *)buf + sent, n - sent));
+            if (rc > 0)
+                sent += (size_t)rc;
+        }
+        sock->sending_all = false;
+        coil_sock_unref(sock);
     }
     if (out_sent)
         *out_sent = sent;

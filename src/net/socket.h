@@ -26,6 +26,7 @@ struct coil_sock {
     uint32_t refs;
     int family, type;
     struct sock_wait *receiving, *sending; /* tasks parked here; NULL */
+    bool sending_all;   /* also between two parts of a sendall, when nobody is parked */
     bool lent;          /* a stream or transport drives it: plain calls that wait are refused */
     socklen_t peer_len; /* 0: ask the kernel */
     struct sockaddr_in6

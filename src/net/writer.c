@@ -392,7 +392,8 @@ int coil_writer_writelines(coil_writer *writer, const struct iovec *pieces, size
 int coil_writer_write_owned(coil_writer *writer, const void *bytes, size_t n,
                             void (*release)(void *cookie), void *cookie)
 {
-    int err = may_write(writer);
+    int err = release ? may_write(writer)
+                      : (int)coil__fail(-EINVAL, "a lent buffer needs a release function");
     if (err < 0)
         return err;
     struct chunk *chunk = coil__alloc(sizeof *chunk);

@@ -663,6 +663,29 @@ COIL_TEST(server_with_a_thousand_clients)
     free(o);
 }
 
+/* T48, test_accept_connection_multiple: all that wait are taken in one turn (as far as the backlog goes). */
+COIL_TEST(accept_takes_all_that_wait)
+{
+    enum { N = 30 };
+    coil_server_opts opts = {.size = sizeof opts, .no_start = true};
+    coil_server *server;
+    coil_address at;
+    coil_sock *socks[N];
+    must(coil_start_server_with(echo, NULL, "127.0.0.1", "0", &opts, &server));
+    for (int i = 0; i < N; i++) {
+        socks[i] = socket_for(server, &at);
+        must(coil_sock_connect(socks[i], &at));
+    }
+    must(coil_sleep(0.1));
+    must(coil_server_start_serving(server));
+    while (coil_server_connections(server) == 0)
+        must(coil_sleep(0));
+    assert_int_equal(coil_server_connections(server), N);
+    for (int i = 0; i < N; i++)
+        coil_sock_unref(socks[i]);
+    end_server(server);
+}
+
 /* ---- tasks cancelled before they began ---- */
 
 static coil_ret cancel_newcomer(void *arg)

@@ -357,6 +357,33 @@ COIL_TEST(socket_one_reader_at_a_time)
     coil_sock_unref(b);
 }
 
+/* Also while it only gives up its turn, between two parts. */
+COIL_TEST(socket_one_sender_at_a_time)
+{
+    enum { N = 1 << 20 };
+    coil_sock *a, *b;
+    wire_pair(&a, &b);
+    wire_narrow(a);
+    char *data = calloc(1, N);
+    struct sending s = {.sock = a, .data = data, .n = N};
+    coil_task *task = coil_create_task(send_all, &s);
+    must(coil_sleep(0));
+    size_t got = 0;
+    bool refused = false;
+    while (got < N) {
+        if (!coil_future_done(task)) {
+            assert_int_equal(coil_sock_send(a, "x", 1), COIL_ERUNNING);
+            refused = true;
+        }
+        got += (size_t)must(coil_sock_recv(b, data, 30000));
+    }
+    assert_true(refused);
+    must(coil_join(task));
+    free(data);
+    coil_sock_unref(a);
+    coil_sock_unref(b);
+}
+
 struct outside {
     coil_sock *sock;
     coil_ret rc;
