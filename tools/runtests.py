@@ -203,6 +203,12 @@ def main():
 
     jobs = plan(load_tests(args.build), args.match, args.backends.split(","))
     wrapper = shlex.split(args.wrapper)
+    # Programs that print how long they took by the real clock have the machine to themselves, at the end.
+    timed = [job for job in jobs if job.test["name"].endswith("_realtime")]
+    if wrapper:
+        # It slows everything down, so they would only measure it; and a script is a shell, which it would judge.
+        jobs = [job for job in jobs if job not in timed and not job.test["name"].startswith("script/")]
+        timed = []
     progress = Progress(len(jobs))
     lock = threading.Lock()
 
@@ -211,12 +217,6 @@ def main():
         with lock:
             progress.note(job)
 
-    # Programs that print how long they took by the real clock have the machine to themselves, at the end; under a
-    # wrapper that slows everything down they would only measure the wrapper.
-    timed = [job for job in jobs if job.test["name"].endswith("_realtime")]
-    if wrapper:
-        jobs = [job for job in jobs if job not in timed]
-        timed = []
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         for future in [pool.submit(run, job) for job in jobs if job not in timed]:
             future.result()
