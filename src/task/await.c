@@ -32,6 +32,11 @@ static bool cancel_future(struct wait *w, const char *message)
     return coil_future_cancel(container_of(w, struct future_wait, w)->future, message);
 }
 
+static coil_future *awaited(const struct wait *w)
+{
+    return ((const struct future_wait *)w)->future; /* w is its first */
+}
+
 static void abandon_future(struct wait *w)
 {
     future_unwatch(&container_of(w, struct future_wait, w)->cb);
@@ -48,6 +53,7 @@ static int describe_future(const struct wait *w, char *out, size_t n)
 
 static const struct wait_class future_wait_class = {.what = "future",
                                                     .cancel = cancel_future,
+                                                    .passes = awaited,
                                                     .abandon = abandon_future,
                                                     .describe = describe_future};
 

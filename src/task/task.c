@@ -555,9 +555,8 @@ coil_task *coil_loop_create_task_at(const char *file, int line, coil_loop *loop,
 
 /* ---- cancelling ---- */
 
-static bool task_cancel(coil_future *f, const char *message)
+static void count_cancel(struct coil__task *t, const char *message)
 {
-    struct coil__task *t = as_task(f);
     t->cancelling++;
     forget_message(t);
     if (message) { /* without memory the cancel goes on without its words */
@@ -565,9 +564,48 @@ static bool task_cancel(coil_future *f, const char *message)
         if ((t->cancel_message = coil__alloc(n)))
             memcpy(t->cancel_message, message, n);
     }
-    if (t->waiting && hand_cancel_to(t->waiting, t->cancel_message))
+}
+
+/* The task that this one waits for and that a cancel is handed to; NULL: it waits for something else. */
+static struct coil__task *next_in_chain(const struct coil__task *t)
+{
+    const struct wait *w = t->waiting;
+    coil_future *f = w && w->cls->passes ? w->cls->passes(w) : NULL;
+    return f && f->is_task && !future_done(f) ? as_task(f) : NULL;
+}
+
+static bool task_cancel(coil_future *f, const char *message)
+{
+    struct coil__task *first = as_task(f), *t = first, *next;
+    if (t->in_cancel) {
+        /* It came round in a circle through something that is no task: somebody must wake. */
+        if (t->waiting && !t->waiting->woken && t->waiting->cls->passes)
+            coil__wake(t->waiting, -ECANCELED);
+        else
+            t->must_cancel = true;
         return true;
-    t->must_cancel = true;
+    }
+    for (;; message = t->cancel_message, t = next) {
+        count_cancel(t, message);
+        t->in_cancel = true;
+        if (!t->waiting || t->waiting->woken) {
+            t->must_cancel = true;
+            break;
+        }
+        next = next_in_chain(t);
+        if (!next) {
+            t->must_cancel |= !hand_cancel_to(t->waiting, t->cancel_message);
+            break;
+        }
+        t->waiting->cancel_asked = true;
+        if (next->in_cancel) {
+            coil__wake(t->waiting,
+                       -ECANCELED); /* a circle: the last one wakes, the others follow */
+            break;
+        }
+    }
+    for (t = first; t && t->in_cancel; t = next_in_chain(t))
+        t->in_cancel = false;
     return true;
 }
 

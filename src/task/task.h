@@ -38,6 +38,9 @@ struct wait_class {
      * will be woken with -ECANCELED (or, if `keeps`, with the result that was quicker). False: nothing
      * to cancel here, deliver the cancel at the next step. */
     bool (*cancel)(struct wait *w, const char *message);
+    /* Where cancelling means nothing but cancelling one future: that one, so that a long chain of tasks
+     * waiting for each other is walked and not climbed. Such a wait may be woken by anybody. May be NULL. */
+    coil_future *(*passes)(const struct wait *w);
     /* The task is being unwound: leave every queue at once; the kernel is done with our memory when this
      * returns. NULL: nothing to leave but what the frame itself removes after park. */
     void (*abandon)(struct wait *w);
@@ -200,6 +203,7 @@ struct coil__task {
     uint32_t cancelling;                     /* cancel requests outstanding */
     coil_ret arm_failed; /* why this park was cancelled: a deadline found no memory; else 0 */
     bool must_cancel;    /* deliver at the next step */
+    bool in_cancel;      /* a cancel is being handed down from here: meeting it again is a circle */
     bool started, queued;
     /* made inside a call that tells how it went: not reported when destroyed pending */
     bool silent;

@@ -179,6 +179,131 @@ TASK(await_of_a_generator_is_a_type_error)
     return 0;
 }
 
+/* ---- cancelling down a chain, and round in a circle ---- */
+
+enum { LONG_CHAIN = 5000 };
+
+static coil_ret await_next(void *arg)
+{
+    intptr_t n = (intptr_t)arg;
+    if (n == 0)
+        return coil_sleep(COIL_FOREVER);
+    coil_task_opts opts = {.size = sizeof opts, .stack_size = 16384};
+    return coil_join(coil_create_task_opts(await_next, (void *)(n - 1), &opts));
+}
+
+TASK(cancel_goes_down_a_chain_of_any_length)
+{
+    coil_task_opts opts = {.size = sizeof opts, .stack_size = 16384};
+    coil_task *top = coil_create_task_opts(await_next, (void *)LONG_CHAIN, &opts);
+    while (coil_all_tasks(NULL, NULL, 0) < LONG_CHAIN + 2)
+        pass();
+    pass();
+    FACT(coil_task_cancel(top, "all the way")); /* from this stack, which is a small one */
+    FACT_INT(coil_join(top), -ECANCELED);
+    FACT_ERROR(-ECANCELED, "all the way");
+    return 0;
+}
+
+static coil_task *circle[3];
+
+static coil_ret await_the_next_in_the_circle(void *arg)
+{
+    coil_ret rc = coil_await(circle[((intptr_t)arg + 1) % 3]);
+    note("%d%s", (int)(intptr_t)arg, coil_errname(rc));
+    return rc;
+}
+
+TASK(cancel_breaks_a_circle_of_awaits)
+{
+    for (int i = 0; i < 3; i++)
+        circle[i] = coil_create_task(await_the_next_in_the_circle, (void *)(intptr_t)i);
+    pass();
+    FACT(coil_task_cancel(circle[1], "enough")); /* CPython's cancel never comes back from this */
+    for (int i = 0; i < 3; i++) {
+        FACT_INT(coil_await(circle[i]), -ECANCELED);
+        FACT_INT(coil_task_cancelling(circle[i]), 1);
+    }
+    FACT_TRACE("0ECANCELED 2ECANCELED 1ECANCELED");
+    for (int i = 0; i < 3; i++)
+        coil_unref(circle[i]);
+    return 0;
+}
+
+static coil_ret await_two(void *arg)
+{
+    (void)arg;
+    coil_ret rc = coil_await(circle[1]);
+    note("tail%s", coil_errname(rc));
+    return rc;
+}
+
+TASK(cancel_breaks_a_circle_it_comes_to)
+{
+    for (int i = 0; i < 3; i++)
+        circle[i] = coil_create_task(await_the_next_in_the_circle, (void *)(intptr_t)i);
+    coil_task *tail = coil_create_task(await_two, NULL);
+    pass();
+    FACT(coil_task_cancel(tail, NULL));
+    FACT_INT(coil_join(tail), -ECANCELED);
+    for (int i = 0; i < 3; i++)
+        FACT_INT(coil_join(circle[i]), -ECANCELED);
+    stage.log[0] = '\0';
+    return 0;
+}
+
+static coil_ret cancel_self_into_circle(void *arg)
+{
+    coil_task_cancel(coil_current_task(),
+                     NULL); /* delivered when it parks, and closes the circle */
+    return await_the_next_in_the_circle(arg);
+}
+
+TASK(cancel_on_its_way_meets_a_circle_that_closes)
+{
+    circle[0] = coil_create_task(await_the_next_in_the_circle, (void *)0);
+    circle[1] = coil_create_task(await_the_next_in_the_circle, (void *)1);
+    circle[2] = coil_create_task(cancel_self_into_circle, (void *)2);
+    for (int i = 0; i < 3; i++)
+        FACT_INT(coil_await(circle[i]), -ECANCELED);
+    for (int i = 0; i < 3; i++)
+        coil_unref(circle[i]);
+    stage.log[0] = '\0';
+    return 0;
+}
+
+static int survived;
+
+static coil_ret survive_twice(void *arg)
+{
+    (void)arg;
+    for (survived = 0; survived < 2; survived++)
+        if (coil_sleep(100) != -ECANCELED)
+            return 0;
+    return coil_sleep(100);
+}
+
+static coil_ret await_survivor(void *arg)
+{
+    (void)arg;
+    return coil_join(coil_create_task(survive_twice, NULL));
+}
+
+TASK(cancel_again_goes_down_the_chain_again)
+{
+    coil_task *t = coil_create_task(await_survivor, NULL);
+    pass();
+    pass();
+    for (int i = 0; i < 3; i++) {
+        FACT_INT(survived, i);
+        FACT(coil_task_cancel(t, NULL));
+        pass();
+        pass();
+    }
+    FACT_INT(coil_join(t), -ECANCELED);
+    return 0;
+}
+
 /* ---- coroutine objects ---- */
 
 static coil_coro *running_coro;
@@ -647,6 +772,11 @@ int main(void)
         cmocka_unit_test(await_outside_a_task_is_refused),
         cmocka_unit_test(await_of_a_failed_future_meets_the_error),
         cmocka_unit_test(await_of_a_generator_is_a_type_error),
+        cmocka_unit_test(cancel_goes_down_a_chain_of_any_length),
+        cmocka_unit_test(cancel_breaks_a_circle_of_awaits),
+        cmocka_unit_test(cancel_breaks_a_circle_it_comes_to),
+        cmocka_unit_test(cancel_on_its_way_meets_a_circle_that_closes),
+        cmocka_unit_test(cancel_again_goes_down_the_chain_again),
         cmocka_unit_test(coroutine_awaited_runs_in_this_task),
         cmocka_unit_test(coroutine_is_awaited_once),
         cmocka_unit_test(coroutine_becomes_a_task),
