@@ -373,6 +373,34 @@ COIL_TEST(drain_bounds_what_a_slow_peer_costs)
     coil_sock_unref(s.peer);
 }
 
+static coil_ret count_turns(void *arg)
+{
+    int *n = arg;
+    coil_ret rc;
+    while ((rc = coil_sleep(0)) == 0)
+        ++*n;
+    return rc;
+}
+
+/* As long as the kernel takes everything, drain has nothing to wait for; others run all the same. */
+COIL_TEST(drain_that_never_waits_is_no_monopoly)
+{
+    enum { N = 6400 };
+    struct stream s;
+    s.peer = wire_stream(0, &s.r, &s.w);
+    int turns = 0;
+    coil_task *counter = coil_create_task(count_turns, &turns);
+    for (int i = 0; i < N; i++) {
+        must(coil_writer_write(s.w, "x", 1));
+        must(coil_writer_drain(s.w));
+    }
+    assert_true(turns >= N / NET_BURST_MAX / 2);
+    coil_task_cancel(counter, NULL);
+    coil_ignore(coil_join(counter));
+    must(coil_writer_finish(s.w));
+    coil_sock_unref(s.peer);
+}
+
 /* ---- marks (T46) ---- */
 
 COIL_TEST(marks_arithmetic)
