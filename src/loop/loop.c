@@ -117,7 +117,7 @@ static struct coil_loop *usable(struct coil_loop *loop)
     return loop;
 }
 
-struct coil_loop *coil__loop_use(struct coil_loop *loop)
+struct coil_loop *coil__loop_find(struct coil_loop *loop)
 {
     if (!loop && !(loop = coil__running_loop)) {
         coil__fail_plain(COIL_ENOLOOP);
@@ -126,7 +126,7 @@ struct coil_loop *coil__loop_use(struct coil_loop *loop)
     return usable(loop);
 }
 
-struct coil_loop *coil__loop_find(struct coil_loop *loop)
+struct coil_loop *coil__loop_find_current(struct coil_loop *loop)
 {
     if (!loop && !(loop = coil_get_event_loop()))
         return NULL;

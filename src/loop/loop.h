@@ -124,18 +124,26 @@ static inline bool loop_inherited(const struct coil_loop *loop)
 /* Records COIL_EWRONGTHREAD and returns it. */
 int coil__loop_say_inherited(void);
 
+/* Nothing speaks against using it; NULL is fine. In debug mode the thread is looked at, elsewhere. */
+static inline bool loop_usable(const struct coil_loop *loop)
+{
+    return coil_likely(loop && !loop->closed && !loop->debug && !loop_inherited(loop));
+}
+
 /* The loop to use for a public call: `loop`, else the running one; NULL with COIL_ENOLOOP, COIL_ECLOSED
- * or (debug) COIL_EWRONGTHREAD recorded. */
-struct coil_loop *coil__loop_use(struct coil_loop *loop);
-/* As above, but falls back to the thread's current loop (coil_set_event_loop). Almost always that is the
- * running one with nothing to be said against it, which is found here without a call. */
+ * or (debug) COIL_EWRONGTHREAD recorded. The usual answer is found without a call. */
 struct coil_loop *coil__loop_find(struct coil_loop *loop);
+static inline struct coil_loop *coil__loop_use(struct coil_loop *loop)
+{
+    struct coil_loop *use = loop ? loop : coil__running_loop;
+    return loop_usable(use) ? use : coil__loop_find(loop);
+}
+/* As above, but falls back to the thread's current loop (coil_set_event_loop). */
+struct coil_loop *coil__loop_find_current(struct coil_loop *loop);
 static inline struct coil_loop *coil__loop_use_current(struct coil_loop *loop)
 {
     struct coil_loop *use = loop ? loop : coil__running_loop;
-    if (coil_likely(use && !use->closed && !use->debug && !loop_inherited(use)))
-        return use;
-    return coil__loop_find(loop);
+    return loop_usable(use) ? use : coil__loop_find_current(loop);
 }
 
 /* The backend, made if need be. 0 or an error. */

@@ -50,14 +50,12 @@ int coil__net_part(coil_loop *loop, struct net_part **out)
     return 0;
 }
 
-int coil__net_can_wait(const coil_loop *loop)
+int coil__net_cannot_wait(void)
 {
     int err = coil__can_wait();
-    if (coil_unlikely(err < 0))
+    if (err < 0)
         return err;
-    if (coil_unlikely(coil__current()->future.loop != loop))
-        return (int)coil__fail(COIL_EWRONGLOOP, "this socket belongs to a different event loop");
-    return 0;
+    return (int)coil__fail(COIL_EWRONGLOOP, "this socket belongs to a different event loop");
 }
 
 coil_ret coil__net_pause(struct net_part *part)

@@ -36,7 +36,14 @@ void coil__net_close_socks(struct net_part *part);
 void coil__net_close_resolver(struct net_part *part);
 
 /* May the caller wait, on things of this loop? 0, COIL_ENOTASK, COIL_EEXIT, COIL_EWRONGLOOP. */
-int coil__net_can_wait(const coil_loop *loop);
+int coil__net_cannot_wait(void);
+static inline int coil__net_can_wait(const coil_loop *loop)
+{
+    const struct coil__task *t = coil__current();
+    if (coil_likely(t && t->future.loop == loop && !coil__coro_unwinding()))
+        return 0;
+    return coil__net_cannot_wait();
+}
 
 /* Whoever finds the kernel always ready would never give up its turn. Called before an operation that may
  * well succeed at once: every so often it yields for a turn. 0, -ECANCELED, COIL_EEXIT. */
