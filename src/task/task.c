@@ -103,12 +103,6 @@ static struct task_part *part_of(const struct coil__task *t)
     return container_of(t->future.loop->parts[LOOP_PART_TASK], struct task_part, part);
 }
 
-coil_task *coil_current_task(void)
-{
-    struct coil__task *t = coil__current();
-    return t ? &t->future : NULL;
-}
-
 /* ---- switching ---- */
 
 /* Everything that follows the running task moves to `t`. */
@@ -400,12 +394,6 @@ static void task_entry(struct coro *co)
 
 /* ---- creation ---- */
 
-static void set_name(struct coil__task *t, const char *name)
-{
-    strncpy(t->name, name, sizeof t->name - 1);
-    t->name[sizeof t->name - 1] = 0;
-}
-
 /* "Task-9" becomes "Task-10": counting in decimal, since a name is made for each spawn and hardly ever read. */
 static void next_name(struct task_part *part)
 {
@@ -507,7 +495,7 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
     t->number = ++part->number;
     next_name(part);
     if (opts->name)
-        set_name(t, opts->name);
+        task_set_name(t, opts->name);
     else
         memcpy(t->name, part->last_name, sizeof t->name);
     coil__error_init(&t->error, t->name);
@@ -682,76 +670,4 @@ static void part_closing(struct loop_part *p, coil_loop *loop)
     error_switch(slot);
     coil__future_abandon_outers(part);
     coil__future_drop_queued(part);
-}
-
-/* ---- asking ---- */
-
-bool coil_is_task(const coil_future *future)
-{
-    return future->is_task;
-}
-
-size_t coil_all_tasks(coil_loop *loop, coil_task **out, size_t capacity)
-{
-    if (!loop && !(loop = coil__running_loop))
-        return 0;
-    if (!loop->parts[LOOP_PART_TASK])
-        return 0;
-    struct task_part *part = coil__task_part(loop);
-    size_t n = 0;
-    LIST_FOREACH(link, &part->tasks) {
-        if (n == capacity)
-            break;
-        out[n++] = coil_ref(container_of(link, coil_future, all));
-    }
-    return part->tasks_n;
-}
-
-const char *coil_task_get_name(const coil_task *task)
-{
-    return task->is_task ? ((const struct coil__task *)task)->name : "";
-}
-
-void coil_task_set_name(coil_task *task, const char *name)
-{
-    if (task->is_task && name)
-        set_name(as_task(task), name);
-}
-
-coil_fn coil_task_get_fn(const coil_task *task, void **out_arg)
-{
-    const struct coil__task *t = (const struct coil__task *)task;
-    if (out_arg)
-        *out_arg = task->is_task ? t->arg : NULL;
-    return task->is_task ? t->fn : NULL;
-}
-
-coil_context *coil_task_get_context(coil_task *task)
-{
-    if (!task->is_task)
-        return NULL;
-    struct coil__task *t = as_task(task);
-    return t->shared_context ? t->shared_context : &t->context;
-}
-
-enum coil_task_state coil_task_state(const coil_task *task)
-{
-    if (task->state == COIL_FUTURE_CANCELLED)
-        return COIL_TASK_CANCELLED;
-    if (future_done(task))
-        return COIL_TASK_DONE;
-    return task == coil_current_task() ? COIL_TASK_RUNNING : COIL_TASK_PENDING;
-}
-
-const char *coil_task_waiting_on(const coil_task *task)
-{
-    const struct coil__task *t = (const struct coil__task *)task;
-    return task->is_task && t->waiting && !t->waiting->woken ? t->waiting->cls->what : "";
-}
-
-const char *coil_task_created_at(const coil_task *task, int *out_line)
-{
-    if (out_line)
-        *out_line = task->line;
-    return task->file ? task->file : "";
 }

@@ -28,6 +28,8 @@
 
 #include <coil/task.h>
 
+#include <string.h>
+
 struct wait;
 struct task_part;
 struct coil__task;
@@ -217,6 +219,12 @@ struct coil__task {
 static inline struct coil__task *as_task(coil_future *f)
 {
     return (struct coil__task *)f;
+}
+
+static inline void task_set_name(struct coil__task *t, const char *name)
+{
+    strncpy(t->name, name, sizeof t->name - 1);
+    t->name[sizeof t->name - 1] = 0;
 }
 
 /* The per-loop state of this floor; made when the first task is. */
