@@ -358,8 +358,10 @@ int coil_loop_dispatch(coil_loop *loop)
     if (!loop->collected)
         return (int)coil__fail(COIL_EINVALIDSTATE,
                                "nothing was collected; call coil_loop_collect first");
+    if (coil__running_loop != loop)
+        return (int)coil__fail(COIL_EWRONGTHREAD, "another thread collected; it must dispatch");
+    loop->collected = false; /* from here on a callback that asks for this is refused */
     int n = coil__loop_dispatch(loop);
-    loop->collected = false;
     loop->stopping = false;
     coil__loop_leave(loop);
     if (loop->embedded)

@@ -277,6 +277,44 @@ LOOP(collect_twice_and_dispatch_alone_are_refused)
     FACT_INT(coil_loop_dispatch(stage.loop), COIL_EINVALIDSTATE);
 }
 
+static void drive_inside(void *arg)
+{
+    note_arg(arg);
+    FACT_INT(coil_loop_dispatch(stage.loop), COIL_EINVALIDSTATE);
+    FACT_INT(coil_loop_collect(stage.loop, 0), COIL_ERUNNING);
+    FACT_INT(coil_loop_iterate(stage.loop), COIL_ERUNNING);
+    FACT_INT(coil_loop_run_forever(stage.loop), COIL_ERUNNING);
+    FACT(coil_loop_is_running(stage.loop));
+    FACT(coil_get_running_loop() == stage.loop);
+}
+
+static void dispatch_elsewhere(void *arg)
+{
+    FACT_INT(coil_loop_dispatch(arg), COIL_EWRONGTHREAD);
+}
+
+LOOP(dispatch_belongs_to_the_thread_that_collected)
+{
+    struct thread t;
+    soon(note_arg, "a");
+    FACT_INT(coil_loop_collect(stage.loop, 0), 0);
+    FACT_INT(coil__thread_start(&t, "test", dispatch_elsewhere, stage.loop), 0);
+    coil__thread_join(&t);
+    FACT_INT(coil_loop_dispatch(stage.loop), 1);
+    FACT_TRACE("a");
+}
+
+LOOP(dispatch_inside_a_callback_is_refused)
+{
+    soon(drive_inside, "a");
+    soon(drive_inside, "b");
+    FACT_INT(coil_loop_iterate(stage.loop), 2);
+    FACT_TRACE("a b");
+    soon(drive_inside, "c");
+    one_turn();
+    FACT_TRACE("c");
+}
+
 REAL(collect_sleeps_no_longer_than_it_may)
 {
     double before = now();
@@ -368,6 +406,8 @@ int main(void)
         cmocka_unit_test(timeout_is_until_the_next_timer),
         cmocka_unit_test(collect_calls_nothing_back_and_dispatch_runs_it),
         cmocka_unit_test(collect_twice_and_dispatch_alone_are_refused),
+        cmocka_unit_test(dispatch_belongs_to_the_thread_that_collected),
+        cmocka_unit_test(dispatch_inside_a_callback_is_refused),
         cmocka_unit_test(collect_sleeps_no_longer_than_it_may),
         cmocka_unit_test(collect_is_woken_from_another_thread),
         cmocka_unit_test(stop_in_an_iteration_does_not_reach_the_next_run),
