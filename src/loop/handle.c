@@ -491,6 +491,8 @@ void coil_handle_cancel(coil_handle *handle)
         cancel_shared(handle);
         return;
     }
+    if (loop_is_foreign(handle->loop))
+        return;
     switch ((enum handle_state)handle->state) {
     case HANDLE_TIMED: coil__timer_stop(handle->loop, &handle->timer); break;
     case HANDLE_QUEUED: coil__loop_unpush(handle->loop, handle->position); break;

@@ -146,6 +146,13 @@ static inline struct coil_loop *coil__loop_use_current(struct coil_loop *loop)
     return loop_usable(use) ? use : coil__loop_find_current(loop);
 }
 
+/* Debug mode: does this call come from a thread that the loop does not run in? Then COIL_EWRONGTHREAD is
+ * recorded. */
+static inline bool loop_is_foreign(struct coil_loop *loop)
+{
+    return coil_unlikely(loop->debug) && !loop->closed && !coil__loop_find(loop);
+}
+
 /* The backend, made if need be. 0 or an error. */
 int coil__loop_open_backend(struct coil_loop *loop);
 

@@ -212,9 +212,7 @@ static int may_set(coil_future *f)
                                "Task does not support set_result or set_exception");
     if (future_done(f))
         return (int)coil__fail(COIL_EINVALIDSTATE, "the future is done already");
-    if (f->loop->closed)
-        return (int)coil__fail_plain(COIL_ECLOSED);
-    return 0;
+    return coil__loop_use(f->loop) ? 0 : (int)coil_last_error()->code;
 }
 
 int coil_future_set_result(coil_future *future, coil_ret value)
@@ -244,7 +242,7 @@ int coil_future_set_exception(coil_future *future, coil_ret error)
 
 bool coil_future_cancel(coil_future *future, const char *message)
 {
-    if (future_done(future))
+    if (future_done(future) || loop_is_foreign(future->loop))
         return false;
     if (future->cls->cancel)
         return future->cls->cancel(future, message);

@@ -361,10 +361,19 @@ LOOP(wakeup_of_a_closed_loop_is_nothing)
 /* ---- debug: a call from the wrong thread ---- */
 
 static int said[4];
+static coil_future *theirs;
+static coil_handle *their_handle;
 
 static void call_from_elsewhere(void *arg)
 {
     (void)arg;
+    FACT_INT(coil_future_set_result(theirs, 1), COIL_EWRONGTHREAD);
+    FACT_INT(coil_future_set_exception(theirs, -EIO), COIL_EWRONGTHREAD);
+    FACT(!coil_future_cancel(theirs, NULL));
+    FACT_ERROR(COIL_EWRONGTHREAD, "call_soon_threadsafe");
+    FACT_INT(coil_future_add_done_callback(theirs, NULL, NULL), COIL_EWRONGTHREAD);
+    coil_handle_cancel(their_handle);
+    FACT(!coil_handle_cancelled(their_handle));
     said[0] = coil_loop_call_soon(stage.loop, nothing, NULL, NULL);
     said[1] = coil_loop_call_later(stage.loop, 1, nothing, NULL, NULL);
     said[2] = coil_last_error() ? (int)coil_last_error()->code : 0;
@@ -382,8 +391,15 @@ LOOP(call_from_the_wrong_thread_is_refused_in_debug_mode)
 {
     coil_loop_set_debug(stage.loop, true);
     coil_loop_set_slow_callback_duration(stage.loop, 60);
+    theirs = coil_loop_create_future(stage.loop);
+    FACT_INT(coil_loop_call_later(stage.loop, 100, nothing, NULL, &their_handle), 0);
     soon(call_and_wait, NULL);
     one_turn();
+    FACT(!coil_future_done(theirs));
+    FACT_INT(coil_future_set_result(theirs, 1), 0); /* from here it is fine */
+    coil_unref(theirs);
+    coil_handle_cancel(their_handle);
+    coil_handle_unref(their_handle);
     FACT_INT(said[0], COIL_EWRONGTHREAD);
     FACT_INT(said[1], COIL_EWRONGTHREAD);
     FACT_INT(said[2], COIL_EWRONGTHREAD);
