@@ -160,6 +160,17 @@ static void end_running(coil_handle *h)
     coil__mutex_unlock(&h->shared->lock);
 }
 
+static void report_not_run(coil_handle *h, coil_ret why)
+{
+    coil_exception_context context = {
+        .size = sizeof context,
+        .message = "a callback was not run: its context is already entered",
+        .code = why,
+        .handle = h,
+        .fd = -1};
+    coil_loop_call_exception_handler(h->loop, &context);
+}
+
 struct call {
     coil_callback_fn fn;
     void *arg;
@@ -180,8 +191,7 @@ static void handle_run(void *arg)
             struct call call = {h->fn, h->arg};
             coil_ret rc = coil_context_run(h->context, call_it, &call);
             if (coil_iserr(rc))
-                coil__loop_report(h->loop, "a callback was not run: its context is already entered",
-                                  rc, NULL, NULL);
+                report_not_run(h, rc);
         } else {
             /* Given to the loop's own context, which drops it when the slot is done. */
             h->loop->hub_context.map = h->map;

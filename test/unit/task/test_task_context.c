@@ -210,10 +210,13 @@ static void callback_in_entered(void *arg)
 TASK(callback_whose_context_is_entered_is_reported_and_not_run)
 {
     coil_context *c = coil_context_new();
-    FACT_INT(coil_loop_call_soon_context(NULL, callback_in_entered, TEXT("never"), c, NULL), 0);
+    coil_handle *h;
+    FACT_INT(coil_loop_call_soon_context(NULL, callback_in_entered, TEXT("never"), c, &h), 0);
     FACT_INT(coil_context_run(c, note_set_sleep_note, TEXT("x")), 0);
     FACT_TRACE("none x");
     FACT_INT(stage.report.code, COIL_ERUNNING);
+    FACT(stage.report.handle == h);
+    coil_handle_unref(h);
     FACT_REPORT("context is already entered");
     coil_context_unref(c);
     return 0;
