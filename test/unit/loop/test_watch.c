@@ -5,6 +5,7 @@
 #include "loop/loop.h"
 
 #include "../loop/stage.h"
+#include "base/random.h"
 #include "base/sys.h"
 
 #include <fcntl.h>
@@ -447,6 +448,111 @@ LOOP(readers_by_the_hundred)
     }
 }
 
+/* ---- any order of everything: poll(2) says what must be called ---- */
+
+enum { PAIRS = 10, DIRECTIONS = 2 };
+
+static struct model {
+    int fd, peer;
+    bool watched[DIRECTIONS];
+    int expected[DIRECTIONS], called[DIRECTIONS];
+} model[PAIRS];
+
+static void called_in(void *arg)
+{
+    ((struct model *)arg)->called[0]++;
+}
+
+static void called_out(void *arg)
+{
+    ((struct model *)arg)->called[1]++;
+}
+
+static void open_one(struct model *m)
+{
+    int two[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, two), 0);
+    *m = (struct model){.fd = two[0], .peer = two[1]};
+}
+
+static void watch_one(struct model *m, int direction, bool on)
+{
+    int rc;
+    if (on)
+        rc = direction ? coil_loop_add_writer(stage.loop, m->fd, called_out, m)
+                       : coil_loop_add_reader(stage.loop, m->fd, called_in, m);
+    else
+        rc = direction ? coil_loop_remove_writer(stage.loop, m->fd)
+                       : coil_loop_remove_reader(stage.loop, m->fd);
+    FACT_INT(rc, on ? 0 : m->watched[direction]);
+    m->watched[direction] = on;
+}
+
+static void do_something(struct random *r)
+{
+    static char bytes[1 << 20];
+    struct model *m = &model[random_below(r, PAIRS)];
+    switch (random_below(r, 8)) {
+    case 0:
+    case 1: watch_one(m, (int)random_below(r, 2), true); break;
+    case 2: watch_one(m, (int)random_below(r, 2), false); break;
+    case 3: (void)!send(m->peer, bytes, 1, MSG_NOSIGNAL); break;
+    case 4:
+        (void)!send(m->fd, bytes, sizeof bytes, MSG_NOSIGNAL);
+        break; /* until it is not writable */
+    case 5:
+        while (read(random_below(r, 2) ? m->fd : m->peer, bytes, sizeof bytes) > 0)
+            ;
+        break;
+    case 6: shutdown(m->peer, SHUT_WR); break;
+    case 7: /* closed as the header asks for, or replaced by the next file under the same number */
+        if (random_below(r, 2)) {
+            coil_loop_forget_fd(stage.loop, m->fd);
+        } else {
+            watch_one(m, 0, false);
+            watch_one(m, 1, false);
+        }
+        close(m->fd);
+        close(m->peer);
+        open_one(m);
+        break;
+    }
+}
+
+static void expect_what_poll_says(void)
+{
+    for (int i = 0; i < PAIRS; i++) {
+        struct model *m = &model[i];
+        struct pollfd p = {.fd = m->fd, .events = POLLIN | POLLOUT};
+        assert_true(poll(&p, 1, 0) >= 0);
+        m->expected[0] = m->watched[0] && (p.revents & (POLLIN | POLLHUP | POLLERR));
+        m->expected[1] = m->watched[1] && (p.revents & (POLLOUT | POLLHUP | POLLERR));
+        m->called[0] = m->called[1] = 0;
+    }
+}
+
+LOOP(watches_agree_with_poll_whatever_happens)
+{
+    struct random r = {20240229};
+    for (int i = 0; i < PAIRS; i++)
+        open_one(&model[i]);
+    for (int round = 0; round < 3000 && !stage.broken; round++) {
+        for (uint32_t n = random_below(&r, 4); n > 0; n--)
+            do_something(&r);
+        expect_what_poll_says();
+        one_turn();
+        for (int i = 0; i < PAIRS; i++)
+            for (int d = 0; d < DIRECTIONS; d++)
+                if (!FACT_INT(model[i].called[d], model[i].expected[d]))
+                    print_error("round %d, pair %d, %s\n", round, i, d ? "out" : "in");
+    }
+    for (int i = 0; i < PAIRS; i++) {
+        coil_loop_forget_fd(stage.loop, model[i].fd);
+        close(model[i].fd);
+        close(model[i].peer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -472,6 +578,7 @@ int main(void)
         cmocka_unit_test(watch_that_the_kernel_refuses_is_reported),
 #endif
         cmocka_unit_test(readers_by_the_hundred),
+        cmocka_unit_test(watches_agree_with_poll_whatever_happens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
