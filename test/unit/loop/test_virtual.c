@@ -7,6 +7,8 @@
 #include "base/thread.h"
 
 #include <math.h>
+#include <signal.h>
+#include <sys/time.h>
 
 static int64_t real_ms(void)
 {
@@ -273,6 +275,30 @@ LOOP(deadlock_is_not_certain_while_a_descriptor_is_watched)
     close(fds[1]);
 }
 
+static coil_loop *to_stop;
+
+static void stop_by_signal(int signo)
+{
+    (void)signo;
+    coil_loop_stop(to_stop);
+    coil_loop_wakeup(to_stop);
+}
+
+LOOP(deadlock_is_not_certain_while_a_signal_may_come)
+{
+    struct sigaction old, act = {.sa_handler = stop_by_signal};
+    struct itimerval soon_after = {.it_value = {.tv_usec = 5000}};
+    coil_future *f = coil_loop_create_future(stage.loop);
+    to_stop = stage.loop;
+    stage.loop->wakers++; /* as somebody who handles signals says */
+    sigaction(SIGALRM, &act, &old);
+    setitimer(ITIMER_REAL, &soon_after, NULL);
+    FACT_INT(coil_loop_run_until_complete(stage.loop, f), COIL_ESTOPPED);
+    sigaction(SIGALRM, &old, NULL);
+    stage.loop->wakers--;
+    coil_unref(f);
+}
+
 static coil_ret run_again(void *arg)
 {
     coil_future *f = coil_loop_create_future(NULL);
@@ -326,6 +352,7 @@ int main(void)
         cmocka_unit_test(deadlock_is_not_certain_while_a_foreign_thread_lives),
         cmocka_unit_test(deadlock_is_not_certain_while_a_timer_is_set),
         cmocka_unit_test(deadlock_is_not_certain_while_a_descriptor_is_watched),
+        cmocka_unit_test(deadlock_is_not_certain_while_a_signal_may_come),
         cmocka_unit_test(deadlock_is_still_seen_after_a_run_inside_a_run_was_refused),
         cmocka_unit_test(deadlock_is_never_reported_by_run_forever),
     };
