@@ -544,7 +544,9 @@ static coil_context *own_context(coil_handle *h)
 coil_context *coil_handle_get_context(coil_handle *handle)
 {
     if (!handle->shared)
-        return handle->state == HANDLE_DONE ? NULL : own_context(handle);
+        return handle->state == HANDLE_TIMED || handle->state == HANDLE_QUEUED
+                   ? own_context(handle)
+                   : handle->context; /* while it runs, what it captured is in use and no object */
     coil__mutex_lock(&handle->shared->lock);
     bool waits = handle->state == HANDLE_POSTED || handle->state == HANDLE_QUEUED;
     coil_context *context = waits ? own_context(handle) : NULL;

@@ -148,7 +148,10 @@ static coil_ret drive_generator(void *arg)
     coil_ret value = 0;
     int rc = coil_gen_next(gen, &value);
     while (rc == 1) {
-        coil_ret sent = value ? coil_join((coil_future *)value) : coil_sleep(0);
+        coil_ret sent = coil_iserr(value)
+                            ? coil__fail(COIL_ETYPE, "a coroutine yields futures or 0")
+                        : value ? coil_join((coil_future *)value)
+                                : coil_sleep(0);
         rc = coil_iserr(sent) ? coil_gen_throw(gen, sent, &value)
                               : coil_gen_send(gen, sent, &value);
     }

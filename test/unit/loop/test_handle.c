@@ -450,6 +450,26 @@ LOOP(callback_hands_its_context_on)
     FACT_TRACE("inner");
 }
 
+static void ask_for_own_context(void *arg)
+{
+    coil_context *context = coil_handle_get_context(handle);
+    note(context == arg ? "as expected" : "another");
+}
+
+LOOP(handle_of_a_running_callback_has_the_context_it_was_given)
+{
+    coil_context *c = coil_context_new();
+    FACT_INT(coil_loop_call_soon_context(stage.loop, ask_for_own_context, c, c, &handle), 0);
+    one_turn();
+    FACT(coil_handle_get_context(handle) == NULL);
+    coil_handle_unref(handle);
+    handle = soon_handle(ask_for_own_context, NULL); /* captured, and in use: there is no object */
+    one_turn();
+    coil_handle_unref(handle);
+    FACT_TRACE("as expected as expected");
+    coil_context_unref(c);
+}
+
 static void ask_in_the_same(void *arg)
 {
     FACT_INT(coil_loop_call_soon_context(stage.loop, note_color, NULL, arg, NULL), 0);
@@ -510,6 +530,7 @@ int main(void)
         cmocka_unit_test(callback_keeps_what_it_sets_to_itself),
         cmocka_unit_test(callbacks_given_one_context_share_it),
         cmocka_unit_test(callback_hands_its_context_on),
+        cmocka_unit_test(handle_of_a_running_callback_has_the_context_it_was_given),
         cmocka_unit_test(context_of_a_running_callback_cannot_be_entered_again),
         cmocka_unit_test(handle_cancelled_lets_go_of_its_context_at_once),
     };

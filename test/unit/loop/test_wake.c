@@ -223,6 +223,55 @@ LOOP(shared_handle_outlives_the_close_and_is_cancelled_by_it)
     coil_handle_unref(queued);
 }
 
+static const coil_contextvar color = COIL_CONTEXTVAR("color", NULL);
+
+static void note_color(void *arg)
+{
+    note("%s%s", (const char *)arg, (const char *)coil_contextvar_get(&color));
+}
+
+LOOP(shared_handle_gives_its_context_and_takes_it_along)
+{
+    coil_contextvar_token token;
+    void *value;
+    FACT_INT(coil_contextvar_set(&color, TEXT("red"), &token), 0);
+    coil_handle *a = post_handle(note_color, "a"), *b = post_handle(note_color, "b");
+    coil_handle *c = post_handle(note_color, "c");
+    FACT_INT(coil_contextvar_reset(&token), 0);
+    FACT(coil_context_get(coil_handle_get_context(a), &color, &value));
+    FACT_TEXT(value, "red");
+    FACT(coil_handle_get_context(a) == coil_handle_get_context(a));
+    FACT(coil_handle_get_context(b) != NULL);
+    FACT(coil_handle_get_context(c) != NULL);
+    coil_handle_cancel(b); /* before it arrived: what was asked for goes with it */
+    FACT(coil_handle_get_context(b) == NULL);
+    one_turn();
+    FACT_TRACE("ared cred");
+    FACT(coil_handle_get_context(a) == NULL);
+    coil_handle *d = post_handle(note_color, "d");
+    FACT(coil_handle_get_context(d) != NULL);
+    FACT_INT(coil_loop_close(stage.loop), 0);
+    coil_handle_unref(a);
+    coil_handle_unref(b);
+    coil_handle_unref(c);
+    coil_handle_unref(d);
+}
+
+static void raise_it(void *arg)
+{
+    coil_loop_raise(arg, -EIO);
+}
+
+LOOP(shared_handle_in_the_queue_is_dropped_by_close)
+{
+    FACT_INT(coil_loop_call_soon_threadsafe(stage.loop, raise_it, stage.loop, NULL), 0);
+    coil_handle *h = post_handle(note_arg, "never");
+    FACT_INT(coil_loop_run_forever(stage.loop), -EIO); /* it has arrived, and has not run */
+    FACT_INT(coil_loop_close(stage.loop), 0);
+    FACT(coil_handle_cancelled(h));
+    coil_handle_unref(h);
+}
+
 static _Atomic int running, over;
 
 static void take_a_while(void *arg)
@@ -417,6 +466,8 @@ int main(void)
         cmocka_unit_test(shared_handle_cancelled_before_it_arrived),
         cmocka_unit_test(shared_handle_cancelled_in_the_queue_and_from_inside_itself),
         cmocka_unit_test(shared_handle_outlives_the_close_and_is_cancelled_by_it),
+        cmocka_unit_test(shared_handle_gives_its_context_and_takes_it_along),
+        cmocka_unit_test(shared_handle_in_the_queue_is_dropped_by_close),
         cmocka_unit_test(shared_handle_cancel_waits_while_the_callback_runs),
         cmocka_unit_test(shared_handle_cancelled_never_starts_after),
         cmocka_unit_test(shared_handle_cancelled_while_the_loop_starts),

@@ -6,6 +6,8 @@
 
 #include "../loop/stage.h"
 
+#include <coil/combine.h>
+
 #include <math.h>
 #include <sys/socket.h>
 
@@ -272,6 +274,29 @@ TASK(cancel_on_its_way_meets_a_circle_that_closes)
     return 0;
 }
 
+static coil_ret await_a_gather_of_the_other(void *arg)
+{
+    coil_future *outer = coil_gather_future(&circle[1 - (intptr_t)arg], 1, 0);
+    coil_ret rc = coil_join(outer);
+    note("%d%s", (int)(intptr_t)arg, coil_errname(rc));
+    return rc;
+}
+
+TASK(cancel_breaks_a_circle_of_gathers)
+{
+    for (int i = 0; i < 2; i++)
+        circle[i] = coil_create_task(await_a_gather_of_the_other, (void *)(intptr_t)i);
+    pass();
+    FACT(coil_task_cancel(circle[0], NULL));
+    FACT_INT(coil_await(circle[0]), -ECANCELED);
+    FACT_INT(coil_await(circle[1]), -ECANCELED);
+    coil_unref(circle[0]);
+    coil_unref(circle[1]);
+    stage.log[0] = '\0';
+    stage.report.n = 0; /* the gather that nobody was left to ask */
+    return 0;
+}
+
 static int survived;
 
 static coil_ret survive_twice(void *arg)
@@ -393,6 +418,97 @@ PLAIN(coroutine_needs_a_function)
     FACT(coil_coro_new(NULL, NULL) == NULL);
     FACT_ERROR(-EINVAL, "a coroutine needs a function");
     FACT_INT(coil_coro_state(NULL), COIL_CORO_CLOSED);
+}
+
+/* ---- generators as coroutines ---- */
+
+static coil_future *to_yield;
+
+static coil_ret old_style(coil_gen *self, void *arg)
+{
+    coil_ret sent = coil_gen_yield(self, 0); /* gives up a turn */
+    note("turn:%ld", (long)sent);
+    coil_task *t = coil_create_task(give, (void *)21);
+    sent = coil_gen_yield(self, (coil_ret)t); /* waited for, and given back */
+    note("task:%ld", (long)sent);
+    sent = coil_gen_yield(self, (coil_ret)coil_create_task(blow_up, TEXT("words")));
+    note("error:%s", coil_errname(sent));
+    FACT_ERROR(COIL_EUSER, "words");
+    FACT_INT(coil_sleep(1), 0); /* and it may wait by itself */
+    return (coil_ret)arg;
+}
+
+TASK(generator_runs_as_a_coroutine)
+{
+    coil_coro *c = coil_gen_to_coro(coil_gen_new(old_style, (void *)8));
+    FACT_INT(coil_coro_state(c), COIL_CORO_CREATED);
+    FACT_INT(coil_await(c), 8);
+    FACT_TRACE("turn:0 task:21 error:COIL_EUSER");
+    coil_task *t = coil_create_task_coro(coil_gen_to_coro(coil_gen_new(old_style, (void *)9)));
+    FACT_INT(coil_join(t), 9);
+    stage.log[0] = '\0';
+    return 0;
+}
+
+static coil_ret wait_for_one(coil_gen *self, void *arg)
+{
+    (void)arg;
+    coil_ret sent = coil_gen_yield(self, (coil_ret)coil_ref(to_yield));
+    note("%s", coil_errname(sent));
+    return sent;
+}
+
+TASK(generator_as_a_coroutine_is_cancelled_like_one)
+{
+    to_yield = coil_loop_create_future(NULL);
+    coil_task *t = coil_create_task_coro(coil_gen_to_coro(coil_gen_new(wait_for_one, NULL)));
+    pass();
+    FACT(coil_task_cancel(t, "enough"));
+    FACT_INT(coil_join(t), -ECANCELED);
+    FACT_ERROR(-ECANCELED, "enough");
+    FACT(coil_future_cancelled(to_yield));
+    FACT_TRACE("ECANCELED");
+    coil_unref(to_yield);
+    return 0;
+}
+
+static coil_ret yield_nonsense(coil_gen *self, void *arg)
+{
+    (void)arg;
+    coil_ret sent = coil_gen_yield(self, -EIO);
+    note("%s", coil_errname(sent));
+    return 4;
+}
+
+TASK(generator_as_a_coroutine_must_yield_futures)
+{
+    FACT_INT(coil_await(coil_gen_to_coro(coil_gen_new(yield_nonsense, NULL))), 4);
+    FACT_TRACE("COIL_ETYPE");
+    FACT(coil_gen_to_coro(NULL) == NULL);
+    FACT_ERROR(-EINVAL, "no generator");
+    return 0;
+}
+
+TASK(generator_as_a_coroutine_never_awaited)
+{
+    coil_coro_free(coil_gen_to_coro(coil_gen_new(old_style, NULL)));
+    FACT_REPORT("coroutine 'old_style' was never awaited");
+    coil_coro_close(coil_gen_to_coro(coil_gen_new(old_style, NULL)));
+    FACT_TRACE("");
+    return 0;
+}
+
+LOOP(generator_as_a_coroutine_is_unwound)
+{
+    to_yield = coil_loop_create_future(stage.loop);
+    coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop};
+    coil_unref(coil_create_task_coro_at(__FILE__, __LINE__,
+                                        coil_gen_to_coro(coil_gen_new(wait_for_one, NULL)), &opts));
+    one_turn();
+    FACT_INT(coil_loop_close(stage.loop), 0);
+    FACT_TRACE("COIL_EEXIT");
+    FACT_REPORT("destroyed but it is pending");
+    coil_unref(to_yield);
 }
 
 /* ---- awaitables of one's own ---- */
@@ -776,6 +892,7 @@ int main(void)
         cmocka_unit_test(cancel_breaks_a_circle_of_awaits),
         cmocka_unit_test(cancel_breaks_a_circle_it_comes_to),
         cmocka_unit_test(cancel_on_its_way_meets_a_circle_that_closes),
+        cmocka_unit_test(cancel_breaks_a_circle_of_gathers),
         cmocka_unit_test(cancel_again_goes_down_the_chain_again),
         cmocka_unit_test(coroutine_awaited_runs_in_this_task),
         cmocka_unit_test(coroutine_is_awaited_once),
@@ -784,6 +901,11 @@ int main(void)
         cmocka_unit_test(coroutine_of_a_task_that_never_started_is_freed_at_close),
         cmocka_unit_test(coroutine_refused_a_task_is_consumed),
         cmocka_unit_test(coroutine_needs_a_function),
+        cmocka_unit_test(generator_runs_as_a_coroutine),
+        cmocka_unit_test(generator_as_a_coroutine_is_cancelled_like_one),
+        cmocka_unit_test(generator_as_a_coroutine_must_yield_futures),
+        cmocka_unit_test(generator_as_a_coroutine_never_awaited),
+        cmocka_unit_test(generator_as_a_coroutine_is_unwound),
         cmocka_unit_test(awaitable_of_ones_own),
         cmocka_unit_test(ensure_future_of_a_future_is_that_future),
         cmocka_unit_test(sleep_takes_its_time),
