@@ -198,6 +198,15 @@ PLAIN(context_run_returns_the_error_and_leaves)
     coil_context_unref(c);
 }
 
+PLAIN(context_run_without_a_function_is_refused)
+{
+    coil_context *c = coil_context_new();
+    FACT_INT(coil_context_run(c, NULL, NULL), -EINVAL);
+    FACT_INT(coil_context_run(c, paint, TEXT("x")), 42);
+    FACT_TRACE("none x");
+    coil_context_unref(c);
+}
+
 static coil_ret drop_it(void *arg)
 {
     coil_context_unref(arg);
@@ -305,6 +314,7 @@ int main(void)
         cmocka_unit_test(context_cannot_be_entered_twice),
         cmocka_unit_test(context_runs_nest),
         cmocka_unit_test(context_run_returns_the_error_and_leaves),
+        cmocka_unit_test(context_run_without_a_function_is_refused),
         cmocka_unit_test(context_lives_while_it_runs),
         cmocka_unit_test(context_is_counted),
         cmocka_unit_test(context_map_clone_shares_nothing),

@@ -315,6 +315,21 @@ LOOP(dispatch_inside_a_callback_is_refused)
     FACT_TRACE("c");
 }
 
+LOOP(collect_in_virtual_time_moves_the_clock_no_further_than_it_may)
+{
+    later(10, note_arg, "timer");
+    FACT_INT(coil_loop_collect(stage.loop, 4), 0);
+    FACT_INT(coil_loop_dispatch(stage.loop), 0);
+    FACT(about(now(), 4));
+    FACT_INT(coil_loop_collect(stage.loop, 0), 0);
+    FACT_INT(coil_loop_dispatch(stage.loop), 0);
+    FACT(about(now(), 4));
+    FACT_INT(coil_loop_collect(stage.loop, 100), 0);
+    FACT(about(now(), 10));
+    FACT_INT(coil_loop_dispatch(stage.loop), 1);
+    FACT_TRACE("timer");
+}
+
 REAL(collect_sleeps_no_longer_than_it_may)
 {
     double before = now();
@@ -408,6 +423,7 @@ int main(void)
         cmocka_unit_test(collect_twice_and_dispatch_alone_are_refused),
         cmocka_unit_test(dispatch_belongs_to_the_thread_that_collected),
         cmocka_unit_test(dispatch_inside_a_callback_is_refused),
+        cmocka_unit_test(collect_in_virtual_time_moves_the_clock_no_further_than_it_may),
         cmocka_unit_test(collect_sleeps_no_longer_than_it_may),
         cmocka_unit_test(collect_is_woken_from_another_thread),
         cmocka_unit_test(stop_in_an_iteration_does_not_reach_the_next_run),

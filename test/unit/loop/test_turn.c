@@ -399,6 +399,8 @@ REAL(run_says_what_the_kernel_said)
     coil__sys.epoll_wait = failing_wait;
     coil__sys.ppoll = failing_ppoll;
     FACT_INT(coil_loop_run_forever(stage.loop), -EBADF);
+    FACT_INT(coil_loop_collect(stage.loop, 1), -EBADF);
+    FACT_INT(coil_loop_iterate(stage.loop), -EBADF);
     stop_counting();
     FACT(!coil_loop_is_running(stage.loop));
     one_turn(); /* and can be run again */

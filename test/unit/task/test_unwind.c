@@ -5,6 +5,7 @@
 #include "task/task.h"
 
 #include "../loop/stage.h"
+#include "base/sys.h"
 
 #include <sys/socket.h>
 
@@ -165,6 +166,30 @@ LOOP(unwound_with_its_kernel_operation_finished)
     close(pair[0]);
     close(pair[1]);
 }
+
+#if STAGE_TABLE
+static int failing_ctl(int ep, int op, int fd, struct epoll_event *ev)
+{
+    return op == EPOLL_CTL_DEL ? coil__sys_real.epoll_ctl(ep, op, fd, ev) : -ENOSPC;
+}
+
+LOOP(unwound_with_the_kernels_last_word_still_to_be_heard)
+{
+    if (strcmp(coil_loop_backend(stage.loop), "epoll") != 0)
+        return; /* only there a host's question finishes an op between two turns */
+    FACT_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    FACT(coil_loop_fd(stage.loop) >= 0);
+    coil_unref(start(fd_waiter, NULL));
+    coil__sys.epoll_ctl = failing_ctl;
+    one_turn();
+    FACT(coil_loop_timeout(stage.loop) == 0); /* its op was refused, and nobody was told yet */
+    coil__sys.epoll_ctl = coil__sys_real.epoll_ctl;
+    close_loop();
+    FACT_TRACE("COIL_EEXIT");
+    close(pair[0]);
+    close(pair[1]);
+}
+#endif
 
 /* ---- what they may do on their way out ---- */
 
@@ -408,6 +433,9 @@ int main(void)
         cmocka_unit_test(unwound_with_a_cancel_on_its_way),
         cmocka_unit_test(unwound_in_a_kernel_operation),
         cmocka_unit_test(unwound_with_its_kernel_operation_finished),
+#if STAGE_TABLE
+        cmocka_unit_test(unwound_with_the_kernels_last_word_still_to_be_heard),
+#endif
         cmocka_unit_test(unwound_task_may_use_the_loop_but_not_wait),
         cmocka_unit_test(unwound_task_may_cancel_others),
         cmocka_unit_test(unwound_children_before_parents),
