@@ -108,8 +108,7 @@ static int add(coil_loop *loop, int fd, uint8_t events, coil_callback_fn fn, voi
     int err = coil__loop_open_backend(loop);
     if (err)
         return err;
-    const struct io_calls *calls = &loop->backend->cls->calls;
-    err = calls->watchable ? calls->watchable(loop->backend, fd) : 0;
+    err = loop->backend->cls->calls.watchable(loop->backend, fd);
     if (err)
         return (int)coil__fail(err, "descriptor %d cannot be watched: %s", fd,
                                err == COIL_EINVALIDSTATE ? "it belongs to a coil socket"
@@ -173,7 +172,7 @@ void coil_loop_forget_fd(coil_loop *loop, int fd)
         return;
     remove_one(loop, fd, OP_IN);
     remove_one(loop, fd, OP_OUT);
-    if (loop->backend && loop->backend->cls->calls.forget)
+    if (loop->backend)
         loop->backend->cls->calls.forget(loop->backend, fd);
 }
 

@@ -62,7 +62,7 @@ coil_ret coil_wait_fd(int fd, unsigned events)
     if (err)
         return err;
     struct backend *b = coil__running_loop->backend;
-    err = b->cls->calls.watchable ? b->cls->calls.watchable(b, fd) : 0;
+    err = b->cls->calls.watchable(b, fd);
     if (err)
         return coil__fail(err, "descriptor %d cannot be waited for: %s", fd, coil_strerror(err));
     struct op_wait ow = {.op = {.kind = OP_POLL, .fd = fd}};
