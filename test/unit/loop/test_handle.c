@@ -470,11 +470,17 @@ LOOP(handle_of_a_running_callback_has_the_context_it_was_given)
     coil_context_unref(c);
 }
 
+static coil_ret never_run(void *arg)
+{
+    note("never");
+    return (coil_ret)arg;
+}
+
 static void ask_in_the_same(void *arg)
 {
     FACT_INT(coil_loop_call_soon_context(stage.loop, note_color, NULL, arg, NULL), 0);
     coil_loop_stop(stage.loop);
-    FACT_INT(coil_context_run(arg, NULL, NULL), COIL_ERUNNING);
+    FACT_INT(coil_context_run(arg, never_run, NULL), COIL_ERUNNING);
 }
 
 LOOP(context_of_a_running_callback_cannot_be_entered_again)
