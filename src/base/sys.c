@@ -7,6 +7,11 @@
 
 int coil__sys_real_mmap(size_t n, int prot, int flags, void **out);
 int coil__sys_real_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t timeout_ns);
+int coil__sys_real_mmap_fd(int fd, size_t n, int64_t at, void **out);
+int coil__sys_real_io_uring_setup(unsigned entries, struct io_uring_params *params);
+int coil__sys_real_io_uring_enter(int fd, unsigned submit, unsigned want, unsigned flags,
+                                  const void *arg, size_t arg_n);
+int coil__sys_real_io_uring_register(int fd, unsigned what, void *arg, unsigned n);
 
 /* A pointer has no room for -errno, so the address goes through `out`. */
 int coil__sys_real_mmap(size_t n, int prot, int flags, void **out)
@@ -32,6 +37,51 @@ int coil__sys_real_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t t
 #endif
 }
 
+int coil__sys_real_mmap_fd(int fd, size_t n, int64_t at, void **out)
+{
+    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, (off_t)at);
+    if (p == MAP_FAILED)
+        return -errno;
+    (void)madvise(p, n, MADV_DONTFORK);
+    *out = p;
+    return 0;
+}
+
+/* libc has no names for these. */
+int coil__sys_real_io_uring_setup(unsigned entries, struct io_uring_params *params)
+{
+#ifdef SYS_io_uring_setup
+    long r = syscall(SYS_io_uring_setup, entries, params);
+    return r < 0 ? -errno : (int)r;
+#else
+    (void)entries, (void)params;
+    return -ENOSYS;
+#endif
+}
+
+int coil__sys_real_io_uring_enter(int fd, unsigned submit, unsigned want, unsigned flags,
+                                  const void *arg, size_t arg_n)
+{
+#ifdef SYS_io_uring_enter
+    long r = syscall(SYS_io_uring_enter, fd, submit, want, flags, arg, arg_n);
+    return r < 0 ? -errno : (int)r;
+#else
+    (void)fd, (void)submit, (void)want, (void)flags, (void)arg, (void)arg_n;
+    return -ENOSYS;
+#endif
+}
+
+int coil__sys_real_io_uring_register(int fd, unsigned what, void *arg, unsigned n)
+{
+#ifdef SYS_io_uring_register
+    long r = syscall(SYS_io_uring_register, fd, what, arg, n);
+    return r < 0 ? -errno : (int)r;
+#else
+    (void)fd, (void)what, (void)arg, (void)n;
+    return -ENOSYS;
+#endif
+}
+
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
 #define X(type, name, params, args) \
     static type real_##name params  \
@@ -48,10 +98,13 @@ static int real_fcntl(int fd, int cmd, intptr_t arg)
 }
 
 #define X(type, name, params, args) .name = real_##name,
-#define REAL                                                          \
-    {                                                                 \
-        SYS_CALLS(X).fcntl = real_fcntl, .mmap = coil__sys_real_mmap, \
-        .epoll_pwait2 = coil__sys_real_epoll_pwait2,                  \
+#define REAL                                                                            \
+    {                                                                                   \
+        SYS_CALLS(X).fcntl = real_fcntl, .mmap = coil__sys_real_mmap,                   \
+        .epoll_pwait2 = coil__sys_real_epoll_pwait2, .mmap_fd = coil__sys_real_mmap_fd, \
+        .io_uring_setup = coil__sys_real_io_uring_setup,                                \
+        .io_uring_enter = coil__sys_real_io_uring_enter,                                \
+        .io_uring_register = coil__sys_real_io_uring_register,                          \
     }
 const struct sys_table coil__sys_real = REAL;
 struct sys_table coil__sys = REAL;

@@ -66,6 +66,8 @@
       (signo, a, old))                                                                            \
     X(int, sigaltstack, (const stack_t *s, stack_t *old), (s, old))
 
+struct io_uring_params; /* of <linux/io_uring.h>, which few files need */
+
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
 
 struct sys_table {
@@ -75,6 +77,11 @@ struct sys_table {
     int (*fcntl)(int fd, int cmd, intptr_t arg);
     int (*mmap)(size_t n, int prot, int flags, void **out);
     int (*epoll_pwait2)(int ep, struct epoll_event *ev, int n, int64_t timeout_ns);
+    int (*mmap_fd)(int fd, size_t n, int64_t at, void **out);
+    int (*io_uring_setup)(unsigned entries, struct io_uring_params *params);
+    int (*io_uring_enter)(int fd, unsigned submit, unsigned want, unsigned flags, const void *arg,
+                          size_t arg_n);
+    int (*io_uring_register)(int fd, unsigned what, void *arg, unsigned n);
 };
 extern struct sys_table coil__sys;
 extern const struct sys_table coil__sys_real; /* to put it back */
@@ -97,6 +104,23 @@ static inline int sys_mmap(size_t n, int prot, int flags, void **out)
 static inline int sys_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t timeout_ns)
 {
     return coil__sys.epoll_pwait2(ep, ev, n, timeout_ns);
+}
+static inline int sys_mmap_fd(int fd, size_t n, int64_t at, void **out)
+{
+    return coil__sys.mmap_fd(fd, n, at, out);
+}
+static inline int sys_io_uring_setup(unsigned entries, struct io_uring_params *params)
+{
+    return coil__sys.io_uring_setup(entries, params);
+}
+static inline int sys_io_uring_enter(int fd, unsigned submit, unsigned want, unsigned flags,
+                                     const void *arg, size_t arg_n)
+{
+    return coil__sys.io_uring_enter(fd, submit, want, flags, arg, arg_n);
+}
+static inline int sys_io_uring_register(int fd, unsigned what, void *arg, unsigned n)
+{
+    return coil__sys.io_uring_register(fd, what, arg, n);
 }
 
 #else
@@ -124,6 +148,30 @@ int coil__sys_real_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t t
 static inline int sys_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t timeout_ns)
 {
     return coil__sys_real_epoll_pwait2(ep, ev, n, timeout_ns);
+}
+/* Shared, readable and writable, not in a child of fork. */
+int coil__sys_real_mmap_fd(int fd, size_t n, int64_t at, void **out);
+static inline int sys_mmap_fd(int fd, size_t n, int64_t at, void **out)
+{
+    return coil__sys_real_mmap_fd(fd, n, at, out);
+}
+/* -ENOSYS where the kernel, or the libc this was built with, knows no io_uring. */
+int coil__sys_real_io_uring_setup(unsigned entries, struct io_uring_params *params);
+static inline int sys_io_uring_setup(unsigned entries, struct io_uring_params *params)
+{
+    return coil__sys_real_io_uring_setup(entries, params);
+}
+int coil__sys_real_io_uring_enter(int fd, unsigned submit, unsigned want, unsigned flags,
+                                  const void *arg, size_t arg_n);
+static inline int sys_io_uring_enter(int fd, unsigned submit, unsigned want, unsigned flags,
+                                     const void *arg, size_t arg_n)
+{
+    return coil__sys_real_io_uring_enter(fd, submit, want, flags, arg, arg_n);
+}
+int coil__sys_real_io_uring_register(int fd, unsigned what, void *arg, unsigned n);
+static inline int sys_io_uring_register(int fd, unsigned what, void *arg, unsigned n)
+{
+    return coil__sys_real_io_uring_register(fd, what, arg, n);
 }
 
 #endif

@@ -65,6 +65,8 @@ struct io_calls {
     ssize_t (*send)(struct backend *b, int fd, const void *p, size_t n);
     ssize_t (*sendv)(struct backend *b, int fd, const struct iovec *v, int n);
     int (*accept)(struct backend *b, int fd, struct sockaddr_storage *addr, socklen_t *len);
+    /* Receive what came, up to n bytes, and throw it away: nobody will read this owned descriptor any more. */
+    void (*discard)(struct backend *b, int fd, size_t n);
 };
 
 struct backend_class {
@@ -99,7 +101,8 @@ struct backend {
     size_t pending;       /* ops not yet finished, without the wake fd; a level op until it ends */
     /* those that the world outside may finish (in sim: real descriptors only) */
     size_t real_pending;
-    size_t fds; /* descriptors watched now: with ops in flight, or owned and registered */
+    size_t fds;    /* descriptors watched now: with ops in flight, or owned and registered */
+    int kernel_fd; /* what poll_fd gives; a child of fork closes its copy. -1: none */
 };
 
 /* `name` is "auto", "epoll", "poll" or "sim"; NULL means COIL_BACKEND, else auto. -EINVAL with a record that
@@ -107,6 +110,8 @@ struct backend {
 int coil__backend_choose(const char *name, const struct backend_class **out);
 
 extern const struct backend_class coil__backend_epoll, coil__backend_poll, coil__backend_sim;
+/* The second keeps to what Linux 5.15 knew: for tests of the ways round the rest. */
+extern const struct backend_class coil__backend_uring, coil__backend_uring_5_15;
 
 /* The ops finished so far, one by one: call op->done. NULL at the end. Reap all before the next wait. */
 static inline struct op *backend_reap(struct backend *b)

@@ -63,8 +63,11 @@ out:
 static int epoll_arm(struct readiness *r, struct watch *w, unsigned want)
 {
     struct epoll_backend *e = epoll_of(r);
-    if (w->owned)
-        return put(e, w, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET);
+    if (w->owned) {
+        int rc = put(e, w, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET);
+        w->armed = rc == 0 ? OP_IN | OP_OUT : 0;
+        return rc;
+    }
     if (want == 0) {
         if (w->armed & OP_LEVEL) {
             (void)control(e, w, EPOLL_CTL_DEL, 0);
@@ -107,6 +110,7 @@ static int epoll_open(struct backend **out, const struct backend_opts *opts)
     err = sys_epoll_ctl(e->ep, EPOLL_CTL_ADD, opts->wake_fd, &ev);
     if (err < 0)
         goto undo_epoll;
+    e->r.b.kernel_fd = e->ep;
     *out = &e->r.b;
     return 0;
 undo_epoll:

@@ -35,9 +35,8 @@
 #include <coil/error.h>
 #include <netinet/in.h>
 
-#define WATCHES_PER_PAGE 64
-#define BATCH            16
-#define BOTH             ((unsigned)(OP_IN | OP_OUT))
+#define BATCH 16
+#define BOTH  ((unsigned)(OP_IN | OP_OUT))
 
 static struct readiness *readiness_of(struct backend *b)
 {
@@ -47,8 +46,9 @@ static struct readiness *readiness_of(struct backend *b)
 void coil__readiness_init(struct readiness *r, const struct backend_class *cls,
                           const struct poller *poller, const struct backend_opts *opts)
 {
-    *r = (struct readiness){
-        .b = {.cls = cls, .clock = opts->clock}, .poller = poller, .wake_fd = opts->wake_fd};
+    *r = (struct readiness){.b = {.cls = cls, .clock = opts->clock, .kernel_fd = -1},
+                            .poller = poller,
+                            .wake_fd = opts->wake_fd};
     list_init(&r->b.finished);
     list_init(&r->touched);
     r->finished = &r->b.finished;
@@ -134,9 +134,9 @@ static void touch(struct readiness *r, struct watch *w)
 }
 
 /* Keeps backend.fds exact; after each change of what it depends on. */
-static void count(struct readiness *r, struct watch *w)
+void coil__readiness_count(struct readiness *r, struct watch *w)
 {
-    bool counts = w->ops_n > 0 || (on_edges(r, w) && w->added);
+    bool counts = w->ops_n > 0 || (on_edges(r, w) && w->armed);
     if (counts && !w->counted)
         r->b.fds++;
     else if (!counts && w->counted)
@@ -149,7 +149,7 @@ static void more(struct readiness *r, struct watch *w)
     r->b.pending++;
     r->b.real_pending++;
     w->ops_n++;
-    count(r, w);
+    coil__readiness_count(r, w);
 }
 
 static void fewer(struct readiness *r, struct watch *w)
@@ -158,7 +158,7 @@ static void fewer(struct readiness *r, struct watch *w)
     r->b.pending--;
     r->b.real_pending--;
     w->ops_n--;
-    count(r, w);
+    coil__readiness_count(r, w);
 }
 
 /* ---- an op ends ---- */
@@ -198,14 +198,23 @@ void coil__readiness_fail(struct readiness *r, struct watch *w, int err)
 
 /* ---- trying ---- */
 
-/* EAGAIN was seen: from now on wait for the edge, which only a registered descriptor gets. */
+static int arm_owned(struct readiness *r, struct watch *w, unsigned directions)
+{
+    int rc = r->poller->arm(r, w, directions);
+    coil__readiness_count(r, w);
+    return rc;
+}
+
+/* EAGAIN was seen: from now on wait for the edge, which only an armed descriptor gets. One that is armed late
+ * remembers nothing until an op waits. */
 static int remember_eagain(struct readiness *r, struct watch *w, unsigned direction)
 {
-    if (!w->added) {
-        int rc = r->poller->arm(r, w, BOTH);
+    if (direction & ~(unsigned)w->armed) {
+        if (r->poller->late)
+            return 0;
+        int rc = arm_owned(r, w, BOTH);
         if (rc < 0)
             return rc;
-        count(r, w);
     }
     w->blocked |= (uint8_t)direction;
     return 0;
@@ -225,16 +234,25 @@ static bool short_means_empty(struct watch *w)
 
 static void after_recv(struct readiness *r, struct watch *w, ssize_t got, size_t asked, int flags)
 {
-    if (got > 0 && (size_t)got < asked && flags == 0 && w->added && w->exact != EXACT_NO &&
-        on_edges(r, w) && short_means_empty(w))
+    if (got > 0 && (size_t)got < asked && flags == 0 && (w->armed & OP_IN) &&
+        w->exact != EXACT_NO && on_edges(r, w) && short_means_empty(w))
         w->blocked |= OP_IN;
 }
 
 static void forget(struct readiness *r, struct watch *w, int err);
 
+static ssize_t try_recv(struct readiness *r, struct watch *w, void *p, size_t n, int flags)
+{
+    if (r->poller->recv && w->owned)
+        return r->poller->recv(r, w, p, n, flags);
+    ssize_t got = coil__direct_recv(w->fd, p, n, flags);
+    after_recv(r, w, got, n, flags);
+    return got;
+}
+
 /* The kernel has just made this descriptor. Whatever was waiting on its number waited for a file that was
  * closed behind our back. */
-static int born(struct readiness *r, int fd)
+int coil__readiness_born(struct readiness *r, int fd)
 {
     struct watch *w = coil__readiness_find(r, fd);
     if (w && (w->ops_n > 0 || w->owned))
@@ -242,23 +260,55 @@ static int born(struct readiness *r, int fd)
     return fd;
 }
 
+/* Does what was received stand here, and not with the kernel? */
+static bool handed_over(struct readiness *r, struct watch *w)
+{
+    return r->poller->holds && w->owned && (w->in == IN_RECV || r->poller->holds(w));
+}
+
+static ssize_t try_recvmsg(struct readiness *r, struct watch *w, struct msghdr *hdr, int flags)
+{
+    if (!handed_over(r, w))
+        return coil__direct_recvmsg(w->fd, hdr, flags);
+    ssize_t total = 0;
+    for (size_t i = 0; i < hdr->msg_iovlen; i++) {
+        const struct iovec *v = &hdr->msg_iov[i];
+        ssize_t got = try_recv(r, w, v->iov_base, v->iov_len, flags);
+        if (got < 0)
+            return total ? total : got;
+        total += got;
+        if ((size_t)got < v->iov_len)
+            break;
+    }
+    hdr->msg_namelen = 0;
+    hdr->msg_controllen = 0;
+    hdr->msg_flags = 0;
+    return total;
+}
+
+static int try_accept(struct readiness *r, struct watch *w, struct sockaddr_storage *addr,
+                      socklen_t *len)
+{
+    if (r->poller->accept && w->owned)
+        return r->poller->accept(r, w, addr, len);
+    return coil__readiness_born(r, coil__direct_accept(w->fd, addr, len));
+}
+
 /* One try; -EAGAIN: stays pending. */
 static int64_t attempt(struct readiness *r, struct watch *w, struct op *op, unsigned ready)
 {
     switch ((enum op_kind)op->kind) {
     case OP_POLL: return op->events & ready;
-    case OP_RECV: {
-        ssize_t got = coil__direct_recv(op->fd, op->buf.p, op->buf.n, op->buf.flags);
-        after_recv(r, w, got, op->buf.n, op->buf.flags);
-        return got;
-    }
+    case OP_RECV: return try_recv(r, w, op->buf.p, op->buf.n, op->buf.flags);
     case OP_SEND: return coil__direct_send(op->fd, op->buf.p, op->buf.n, op->buf.flags);
     case OP_SENDV: return coil__direct_sendv(op->fd, op->vec.v, op->vec.n);
-    case OP_RECVMSG: return coil__direct_recvmsg(op->fd, op->msg.hdr, op->msg.flags);
+    case OP_RECVMSG: return try_recvmsg(r, w, op->msg.hdr, op->msg.flags);
     case OP_SENDMSG: return coil__direct_sendmsg(op->fd, op->msg.hdr, op->msg.flags);
-    case OP_READ: return coil__direct_read(op->fd, op->buf.p, op->buf.n);
+    case OP_READ:
+        return handed_over(r, w) ? try_recv(r, w, op->buf.p, op->buf.n, 0)
+                                 : coil__direct_read(op->fd, op->buf.p, op->buf.n);
     case OP_WRITE: return coil__direct_write(op->fd, op->buf.p, op->buf.n);
-    case OP_ACCEPT: return born(r, coil__direct_accept(op->fd, op->to.addr, &op->to.len));
+    case OP_ACCEPT: return try_accept(r, w, op->to.addr, &op->to.len);
     case OP_CONNECT: return coil__direct_connected(op->fd, ready & READY_BROKEN);
     }
     return -EINVAL;
@@ -291,7 +341,9 @@ static void serve(struct readiness *r, struct watch *w, unsigned ready)
             live &= ~(unsigned)w->blocked;
         } else {
             if (on_edges(r, w))
-                w->blocked |= (uint8_t)want;
+                (void)remember_eagain(r, w, want); /* armed already, or late: that cannot fail */
+            if (on_edges(r, w) && (want & ~(unsigned)w->blocked))
+                touch(r, w);
             live &= ~want;
         }
         if (!live)
@@ -300,7 +352,7 @@ static void serve(struct readiness *r, struct watch *w, unsigned ready)
 }
 
 /* Which directions hold at this moment? */
-static unsigned look(struct watch *w)
+static unsigned look(struct readiness *r, struct watch *w)
 {
     struct pollfd p = {.fd = w->fd, .events = POLLIN | POLLOUT};
     struct timespec now = {0, 0};
@@ -308,7 +360,7 @@ static unsigned look(struct watch *w)
     do
         rc = sys_ppoll(&p, 1, &now, NULL);
     while (rc == -EINTR);
-    unsigned ready = 0;
+    unsigned ready = r->poller->holds ? r->poller->holds(w) : 0;
     if (p.revents & POLLIN)
         ready |= OP_IN;
     if (p.revents & POLLOUT)
@@ -321,20 +373,19 @@ static unsigned look(struct watch *w)
 /* An owned descriptor with ops that no edge may come for: try them now. */
 static void serve_unblocked(struct readiness *r, struct watch *w)
 {
-    if (!w->added) {
-        int rc = r->poller->arm(r, w, BOTH);
+    if (!w->armed && !r->poller->late) {
+        int rc = arm_owned(r, w, BOTH);
         if (rc < 0) {
             coil__readiness_fail(r, w, rc);
             return;
         }
-        count(r, w);
     }
     unsigned ready = BOTH & ~(unsigned)w->blocked;
     LIST_FOREACH(l, &w->ops) {
         /* A poll makes no call that could tell EAGAIN, so it asks. */
         if (container_of(l, struct op, link)->kind == OP_POLL) {
-            ready = look(w);
-            w->blocked = (uint8_t)(BOTH & ~ready);
+            ready = look(r, w);
+            w->blocked = (uint8_t)(w->armed & BOTH & ~ready);
             break;
         }
     }
@@ -360,6 +411,20 @@ static unsigned wanted(struct watch *w)
     return want;
 }
 
+/* Ops wait on an owned one that is armed late: the kernel will tell, from what holds now on. */
+static void arm_what_waits(struct readiness *r, struct watch *w)
+{
+    unsigned missing = wanted(w) & BOTH & ~(unsigned)w->armed & ~r->poller->holds(w);
+    if (!missing)
+        return;
+    int rc = arm_owned(r, w, missing);
+    w->blocked |= (uint8_t)(missing & w->armed);
+    if (rc == -EBUSY)
+        touch(r, w); /* not now, but at the next turn */
+    else if (rc < 0)
+        coil__readiness_fail(r, w, rc);
+}
+
 bool coil__readiness_prepare(struct readiness *r)
 {
     struct list todo;
@@ -371,10 +436,15 @@ bool coil__readiness_prepare(struct readiness *r)
         if (!on_edges(r, w)) {
             int rc = r->poller->arm(r, w, wanted(w));
             w->fresh = false;
-            if (rc < 0)
+            if (rc == -EBUSY)
+                touch(r, w);
+            else if (rc < 0)
                 coil__readiness_fail(r, w, rc);
-        } else if (has_unblocked(w)) {
-            serve_unblocked(r, w);
+        } else {
+            if (r->poller->late)
+                arm_what_waits(r, w);
+            if (has_unblocked(w))
+                serve_unblocked(r, w);
         }
     }
     return list_empty(r->finished) && list_empty(&r->touched);
@@ -450,8 +520,11 @@ int coil__readiness_cancel(struct backend *b, struct op *op)
     list_remove(&op->link);
     op->state = OP_IDLE;
     fewer(r, w);
-    if (on_edges(r, w))
+    if (on_edges(r, w)) {
+        if (r->poller->unwanted)
+            r->poller->unwanted(r, w);
         return 0;
+    }
     /* A level registration goes at once: the caller may close the number next, and while a copy of
      * the descriptor lives elsewhere the kernel would report it to us for ever. */
     if (w->ops_n == 0 && (w->armed & OP_LEVEL))
@@ -485,7 +558,7 @@ static void forget(struct readiness *r, struct watch *w, int err)
     w->blocked = 0;
     w->exact = EXACT_UNKNOWN;
     w->generation++;
-    count(r, w);
+    coil__readiness_count(r, w);
 }
 
 int coil__readiness_own(struct backend *b, int fd)
@@ -544,12 +617,27 @@ ssize_t coil__readiness_recv(struct backend *b, int fd, void *p, size_t n, int f
     struct watch *w = edge_watch(r, fd);
     if (w && (w->blocked & OP_IN))
         return -EAGAIN;
-    ssize_t rc = coil__direct_recv(fd, p, n, flags);
-    if (w && rc == -EAGAIN)
+    if (!w)
+        return coil__direct_recv(fd, p, n, flags);
+    ssize_t rc = try_recv(r, w, p, n, flags);
+    if (rc == -EAGAIN)
         (void)remember_eagain(r, w, OP_IN); /* a failure is met again, and told, by the submit */
-    else if (w)
-        after_recv(r, w, rc, n, flags);
     return rc;
+}
+
+void coil__readiness_discard(struct backend *b, int fd, size_t n)
+{
+    char bin[4096];
+    ssize_t got;
+    struct readiness *r = readiness_of(b);
+    struct watch *w = edge_watch(r, fd);
+    if (w && r->poller->late)
+        r->poller->disarm(r, w); /* what the kernel would still hand over is received below */
+    for (size_t left = n; left > 0; left -= (size_t)got) {
+        got = coil__readiness_recv(b, fd, bin, left < sizeof bin ? left : sizeof bin, 0);
+        if (got <= 0)
+            break;
+    }
 }
 
 ssize_t coil__readiness_send(struct backend *b, int fd, const void *p, size_t n)
@@ -582,22 +670,24 @@ int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *a
     struct watch *w = edge_watch(r, fd);
     if (w && (w->blocked & OP_IN))
         return -EAGAIN;
-    int rc = coil__direct_accept(fd, addr, len);
-    if (w && rc == -EAGAIN)
+    if (!w)
+        return coil__readiness_born(r, coil__direct_accept(fd, addr, len));
+    int rc = try_accept(r, w, addr, len);
+    if (rc == -EAGAIN)
         (void)remember_eagain(r, w, OP_IN);
-    return born(r, rc);
+    return rc;
 }
 
 int coil__readiness_socket(struct backend *b, int domain, int type, int proto)
 {
-    return born(readiness_of(b), coil__direct_socket(b, domain, type, proto));
+    return coil__readiness_born(readiness_of(b), coil__direct_socket(b, domain, type, proto));
 }
 
 static int both_born(struct backend *b, int rc, const int fds[2])
 {
     if (rc == 0) {
-        born(readiness_of(b), fds[0]);
-        born(readiness_of(b), fds[1]);
+        coil__readiness_born(readiness_of(b), fds[0]);
+        coil__readiness_born(readiness_of(b), fds[1]);
     }
     return rc;
 }

@@ -20,6 +20,8 @@ enum {
         1u << 3, /* something beyond plain data came (end of stream, urgent): see watch.exact */
 };
 
+enum { WATCHES_PER_PAGE = 64 };
+
 /* All we know of one descriptor number. */
 struct watch {
     struct list ops;     /* waiting, in order of submission, both directions mixed */
@@ -35,7 +37,21 @@ struct watch {
     uint8_t exact; /* see enum exact */
     bool fresh;    /* raw: nobody waited for a while, so the number may mean another file now */
     bool added;    /* epoll: the kernel should know this descriptor */
-    uint8_t armed; /* epoll: directions the kernel will report, | OP_LEVEL if more than once */
+    /* Directions the kernel will report; of raw ones | OP_LEVEL where that may happen behind the back of
+     * whoever closes the number, so that it ends with the last op. */
+    uint8_t armed;
+
+    /* ---- uring, owned (uring.c) ---- */
+    uint8_t in;                /* enum in: how IN is armed */
+    uint8_t came;              /* what completions said since it was last served */
+    bool stopping;             /* what reports IN was asked to end */
+    bool hup;                  /* its end is polled for */
+    bool bulk;                 /* so much comes that plain calls with large buffers are cheaper */
+    uint8_t streak;            /* receives in a row that speak against `bulk` as it is */
+    uint16_t held;             /* buffers received and not taken */
+    uint16_t first, last;      /* the oldest and the newest of them */
+    int end;                   /* what comes after them: 0 nothing yet, 1 the end, or an error */
+    struct accepted *accepted; /* NULL, or connections accepted and not taken */
 };
 
 /* Does a short recv mean "empty", so that the EAGAIN after it can be spared? True for TCP until its
@@ -43,15 +59,32 @@ struct watch {
  * at passed descriptors, a TCP one's at urgent data. */
 enum exact { EXACT_UNKNOWN, EXACT_YES, EXACT_NO };
 
+/* uring, owned descriptors: who reports that something came in. POLL: it is ready, and is tried then. RECV,
+ * ACCEPT: the kernel receives or accepts by itself, and hands the results over. */
+enum in { IN_NONE, IN_POLL, IN_RECV, IN_ACCEPT };
+
 struct readiness;
 
 struct poller {
     bool edges; /* owned descriptors are reported once per change, not for as long as it holds */
+    /* Owned ones are armed when an op waits, not at the first EAGAIN, and only in its directions; arming
+     * reports what is ready already. (Otherwise arming reports both directions from then on.) */
+    bool late;
     /* Report `want` (OP_IN, OP_OUT, OP_LEVEL as in watch.armed; 0: nothing) of w from now on. An
      * error is that of every op waiting on it. */
     int (*arm)(struct readiness *r, struct watch *w, unsigned want);
     /* Forget the file behind the number, now. */
     void (*disarm)(struct readiness *r, struct watch *w);
+
+    /* Where the kernel hands over more than readiness (NULL elsewhere). Which directions of an owned one hold
+     * something that was handed over and not taken? */
+    unsigned (*holds)(const struct watch *w);
+    /* Instead of the plain calls, for owned ones. */
+    ssize_t (*recv)(struct readiness *r, struct watch *w, void *p, size_t n, int flags);
+    int (*accept)(struct readiness *r, struct watch *w, struct sockaddr_storage *addr,
+                  socklen_t *len);
+    /* An op of an owned one was taken back. */
+    void (*unwanted)(struct readiness *r, struct watch *w);
 };
 
 struct readiness {
@@ -71,6 +104,12 @@ void coil__readiness_fini(struct readiness *r);
 /* Before the first submit: finished ops go to this list, the embedding backend's. */
 void coil__readiness_redirect(struct backend *b, struct list *finished);
 
+/* Keeps backend.fds exact; after each change of watch.armed. */
+void coil__readiness_count(struct readiness *r, struct watch *w);
+/* The kernel has just made this descriptor: whatever waited on its number waited for a file that was closed
+ * behind our back, and ends with -EBADF. Returns it. */
+int coil__readiness_born(struct readiness *r, int fd);
+
 void coil__readiness_submit(struct backend *b, struct op *op);
 int coil__readiness_cancel(struct backend *b, struct op *op);
 void coil__readiness_rearm(struct backend *b, struct op *op);
@@ -88,6 +127,7 @@ ssize_t coil__readiness_send(struct backend *b, int fd, const void *p, size_t n)
 ssize_t coil__readiness_sendv(struct backend *b, int fd, const struct iovec *v, int n);
 int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *addr,
                            socklen_t *len);
+void coil__readiness_discard(struct backend *b, int fd, size_t n);
 
 #define READINESS_CALLS                                                             \
     {                                                                               \
@@ -96,7 +136,7 @@ int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *a
         .close = coil__readiness_close, .watchable = coil__readiness_watchable,     \
         .forget = coil__readiness_forget, .recv = coil__readiness_recv,             \
         .send = coil__readiness_send, .sendv = coil__readiness_sendv,               \
-        .accept = coil__readiness_accept                                            \
+        .accept = coil__readiness_accept, .discard = coil__readiness_discard        \
     }
 
 /* Tell the kernel what has changed, serve what needs no waiting. False: do not sleep now. */

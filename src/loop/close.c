@@ -114,9 +114,8 @@ void coil_loop_fork_child(coil_loop *loop)
     /* The descriptors are shared with the parent: only our numbers for them go. Memory is the child's
      * copy; nothing in it is run, unwound or given back, since that would act on what the parent
      * still uses. */
-    if (loop->poll_fd >= 0)
-        sys_close(loop->poll_fd);
-    loop->poll_fd = -1;
+    if (loop->backend && loop->backend->kernel_fd >= 0)
+        sys_close(loop->backend->kernel_fd);
     sys_close(loop->inbox->wake_fd);
     loop->inbox->wake_fd = -1;
     loop->running = false;

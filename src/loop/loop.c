@@ -171,7 +171,6 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
     loop->thread = coil__thread_self();
     loop->pid = sys_getpid();
     loop->forks = coil__loop_forks;
-    loop->poll_fd = -1;
     return loop;
 
 undo_ring:
@@ -195,7 +194,6 @@ int coil__loop_open_backend(struct coil_loop *loop)
     if (err)
         return (int)coil__fail(err, "the %s backend could not be opened: %s",
                                loop->backend_class->name, coil_strerror(err));
-    loop->poll_fd = loop->backend_class->poll_fd(loop->backend);
     return 0;
 }
 

@@ -104,7 +104,6 @@ struct coil_loop {
     uintptr_t thread; /* who turns it (or made it) */
     pid_t pid;
     unsigned forks; /* coil__loop_forks when it was made */
-    int poll_fd;    /* the backend's, to be closed in a child of fork; -1: none */
     size_t stack_size;
     void *data;
     struct coil_loop *outer; /* what coil_get_running_loop said before this one ran */

@@ -19,7 +19,6 @@ enum {
     /* Unread input makes the kernel answer a close with a reset, which may destroy what the peer has
      * not read yet. So this much is read and thrown away before; more is the peer's own fault. */
     DISCARD_MAX = 2 * COIL_STREAM_LIMIT,
-    DISCARD_STEP = 4096,
 };
 
 /* ---- life ---- */
@@ -92,19 +91,6 @@ static bool may_discard(const struct connection *conn)
     return !conn->aborted && !conn->error && !conn->reader.eof && !conn->loop->closing;
 }
 
-static void discard_input(struct connection *conn)
-{
-    char bin[DISCARD_STEP];
-    size_t total = 0;
-    while (total < DISCARD_MAX) {
-        ssize_t n = sock_calls(conn->sock)
-                        ->recv(sock_backend(conn->sock), conn->sock->fd, bin, sizeof bin, 0);
-        if (n <= 0)
-            return;
-        total += (size_t)n;
-    }
-}
-
 /* The server waits for both: the function may use what the server's owner lent it, whatever became of the
  * connection. */
 static void maybe_let_go(struct connection *conn)
@@ -117,7 +103,7 @@ static void maybe_let_go(struct connection *conn)
 static void end(struct connection *conn)
 {
     if (may_discard(conn))
-        discard_input(conn);
+        sock_calls(conn->sock)->discard(sock_backend(conn->sock), conn->sock->fd, DISCARD_MAX);
     conn->closed = true;
     conn->closing = true;
     if (!conn->error)

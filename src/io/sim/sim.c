@@ -53,7 +53,7 @@ static int sim_open(struct backend **out, const struct backend_opts *opts)
     struct sim *sim = coil__zalloc(sizeof *sim);
     if (!sim)
         return -ENOMEM;
-    sim->b = (struct backend){.cls = &coil__backend_sim, .clock = opts->clock};
+    sim->b = (struct backend){.cls = &coil__backend_sim, .clock = opts->clock, .kernel_fd = -1};
     list_init(&sim->b.finished);
     list_init(&sim->stirred);
     list_init(&sim->bound);
@@ -554,6 +554,17 @@ static ssize_t call_recv(struct backend *b, int fd, void *p, size_t n, int flags
     return recv_flat(sim, file, p, n, flags);
 }
 
+static void call_discard(struct backend *b, int fd, size_t n)
+{
+    char bin[4096];
+    ssize_t got;
+    for (size_t left = n; left > 0; left -= (size_t)got) {
+        got = call_recv(b, fd, bin, left < sizeof bin ? left : sizeof bin, 0);
+        if (got <= 0)
+            break;
+    }
+}
+
 static ssize_t call_send(struct backend *b, int fd, const void *p, size_t n)
 {
     REAL(send, p, n);
@@ -606,6 +617,7 @@ const struct backend_class coil__backend_sim = {
             .send = call_send,
             .sendv = call_sendv,
             .accept = call_accept,
+            .discard = call_discard,
         },
 };
 
