@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Runs the tests of a build folder and counts them.
 
-    tools/runtests.py build/test [--match WORD]... [--backends epoll,poll,sim] [--wrapper COMMAND]
+    tools/runtests.py build/test [--match WORD]... [--backends epoll,poll] [--wrapper COMMAND]
 
 Meson knows the tests; their suite says how often each runs: `backend` on every backend (named in
-COIL_BACKEND), `kernel` on every one but the simulated, `once` a single time. A test is a program
+COIL_BACKEND; io_uring's where the kernel lets us have it), `kernel` on every one but the simulated, `once` a single time. A test is a program
 and passes when it exits 0. Beyond that:
 
   - one that prints TAP counts as many tests as it has lines `ok` and `not ok`;
@@ -17,7 +17,9 @@ The last line is `N passed, N failed`, and `, N skipped` where some were.
 
 import argparse
 import concurrent.futures
+import ctypes
 import difflib
+import errno
 import json
 import os
 import re
@@ -139,6 +141,24 @@ def explain(status):
     return f"exit status {status}"
 
 
+BACKENDS = ["epoll", "poll", "sim", "uring", "uring-5.15"]
+
+
+def uring_refused():
+    """Why io_uring is not to be had here; None if it is."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(425, 0, None) >= 0:  # io_uring_setup, which never takes this
+        return None
+    return None if ctypes.get_errno() in (errno.EINVAL, errno.EFAULT) else os.strerror(ctypes.get_errno())
+
+
+def default_backends():
+    refused = uring_refused()
+    if refused:
+        print(f"io_uring is not tested: the kernel says '{refused}'", flush=True)
+    return [name for name in BACKENDS if not refused or not name.startswith("uring")]
+
+
 def load_tests(build):
     listing = subprocess.run(["meson", "introspect", "--tests", build],
                              check=True, stdout=subprocess.PIPE).stdout
@@ -195,13 +215,14 @@ def main():
     parser.add_argument("build")
     parser.add_argument("--match", action="append", default=[], metavar="WORD",
                         help="only tests with this in their name; may be repeated")
-    parser.add_argument("--backends", default="epoll,poll,sim")
+    parser.add_argument("--backends", help="some of " + ",".join(BACKENDS))
     parser.add_argument("--wrapper", default="", help="a command to run each test under")
     parser.add_argument("--timeout", type=float, default=60, help="seconds for one program")
     parser.add_argument("--jobs", type=int, default=2, help="how many run at a time")
     args = parser.parse_args()
 
-    jobs = plan(load_tests(args.build), args.match, args.backends.split(","))
+    backends = args.backends.split(",") if args.backends else default_backends()
+    jobs = plan(load_tests(args.build), args.match, backends)
     wrapper = shlex.split(args.wrapper)
     # Programs that print how long they took by the real clock have the machine to themselves, at the end.
     timed = [job for job in jobs if job.test["name"].endswith("_realtime")]

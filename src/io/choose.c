@@ -9,9 +9,8 @@
 #include <string.h>
 
 static const struct backend_class *const backends[] = {
-    &coil__backend_epoll,
-    &coil__backend_poll,
-    &coil__backend_sim,
+    &coil__backend_epoll, &coil__backend_poll,       &coil__backend_sim,
+    &coil__backend_uring, &coil__backend_uring_5_15,
 };
 
 /* The fastest one that works here. */
@@ -34,5 +33,6 @@ int coil__backend_choose(const char *name, const struct backend_class **out)
             return 0;
         }
     }
-    return (int)coil_fail(-EINVAL, "no backend is called '%.40s': auto, epoll, poll, sim", name);
+    return (int)coil_fail(-EINVAL, "no backend is called '%.40s': auto, epoll, poll, sim, uring",
+                          name);
 }

@@ -250,6 +250,19 @@ static int counted_ppoll(struct pollfd *p, nfds_t n, const struct timespec *t, c
     sleeps += !t || t->tv_sec || t->tv_nsec;
     return coil__sys_real.ppoll(p, n, t, m);
 }
+/* What a sleeping call hands over, of <linux/io_uring.h>; the rest of it is nothing to us. */
+struct enter_arg {
+    uint64_t mask;
+    uint32_t mask_n, pad;
+    const int64_t *ts; /* seconds, nanoseconds; NULL: for ever */
+};
+static int counted_enter(int fd, unsigned submit, unsigned want, unsigned flags, const void *arg,
+                         size_t arg_n)
+{
+    waits++;
+    sleeps += arg != NULL;
+    return coil__sys_real.io_uring_enter(fd, submit, want, flags, arg, arg_n);
+}
 static int no_pwait2(int ep, struct epoll_event *ev, int n, int64_t timeout_ns)
 {
     (void)ep, (void)ev, (void)n, (void)timeout_ns;
@@ -262,6 +275,7 @@ static void count_waits(void)
     coil__sys.epoll_pwait2 = counted_pwait2;
     coil__sys.epoll_wait = counted_wait;
     coil__sys.ppoll = counted_ppoll;
+    coil__sys.io_uring_enter = counted_enter;
 }
 
 static void stop_counting(void)
@@ -269,6 +283,7 @@ static void stop_counting(void)
     coil__sys.epoll_pwait2 = coil__sys_real.epoll_pwait2;
     coil__sys.epoll_wait = coil__sys_real.epoll_wait;
     coil__sys.ppoll = coil__sys_real.ppoll;
+    coil__sys.io_uring_enter = coil__sys_real.io_uring_enter;
 }
 
 static coil_ret five_sleeps(void *arg)
@@ -345,12 +360,24 @@ static int fake_ppoll(struct pollfd *p, nfds_t n, const struct timespec *t, cons
     return coil__sys_real.ppoll(p, n, &none, m);
 }
 
+static int fake_enter(int fd, unsigned submit, unsigned want, unsigned flags, const void *arg,
+                      size_t arg_n)
+{
+    const struct enter_arg *a = arg;
+    if (arg) {
+        coil_loop_stop(stage.loop);
+        asked_ns = a->ts ? a->ts[0] * NS_PER_S + a->ts[1] : -1;
+    }
+    return coil__sys_real.io_uring_enter(fd, submit, 0, flags, arg, arg_n);
+}
+
 static void watch_one_wait(void)
 {
     asked_ns = 0;
     coil__sys.epoll_pwait2 = fake_pwait2;
     coil__sys.epoll_wait = fake_wait;
     coil__sys.ppoll = fake_ppoll;
+    coil__sys.io_uring_enter = fake_enter;
     FACT_INT(coil_loop_run_forever(stage.loop), 0);
     stop_counting();
 }
@@ -392,12 +419,20 @@ static int failing_ppoll(struct pollfd *p, nfds_t n, const struct timespec *t, c
     return -EBADF;
 }
 
+static int failing_enter(int fd, unsigned submit, unsigned want, unsigned flags, const void *arg,
+                         size_t arg_n)
+{
+    (void)fd, (void)submit, (void)want, (void)flags, (void)arg, (void)arg_n;
+    return -EBADF;
+}
+
 REAL(run_says_what_the_kernel_said)
 {
     soon(note_arg, "a");
     coil__sys.epoll_pwait2 = failing_pwait2;
     coil__sys.epoll_wait = failing_wait;
     coil__sys.ppoll = failing_ppoll;
+    coil__sys.io_uring_enter = failing_enter;
     FACT_INT(coil_loop_run_forever(stage.loop), -EBADF);
     FACT_INT(coil_loop_collect(stage.loop, 1), -EBADF);
     FACT_INT(coil_loop_iterate(stage.loop), -EBADF);
@@ -413,6 +448,12 @@ static int interrupted_pwait2(int ep, struct epoll_event *ev, int n, int64_t tim
 {
     return interrupted++ < 3 ? -EINTR : coil__sys_real.epoll_pwait2(ep, ev, n, timeout_ns);
 }
+static int interrupted_enter(int fd, unsigned submit, unsigned want, unsigned flags,
+                             const void *arg, size_t arg_n)
+{
+    return interrupted++ < 3 ? -EINTR
+                             : coil__sys_real.io_uring_enter(fd, submit, want, flags, arg, arg_n);
+}
 static int interrupted_ppoll(struct pollfd *p, nfds_t n, const struct timespec *t,
                              const sigset_t *m)
 {
@@ -426,6 +467,7 @@ REAL(sleep_goes_on_after_a_signal)
     interrupted = 0;
     coil__sys.epoll_pwait2 = interrupted_pwait2;
     coil__sys.ppoll = interrupted_ppoll;
+    coil__sys.io_uring_enter = interrupted_enter;
     FACT_INT(coil_loop_run_forever(stage.loop), 0);
     stop_counting();
     FACT(interrupted >= 4);

@@ -365,8 +365,9 @@ static void hear_and_clean_up(coil_loop *loop, const coil_exception_context *c, 
 
 LOOP(watch_that_fails_is_reported_once_from_the_ready_queue)
 {
-    if (strcmp(coil_loop_backend(stage.loop), "epoll") == 0)
-        return; /* epoll lets go of a closed descriptor without a word */
+    const char *backend = coil_loop_backend(stage.loop);
+    if (strcmp(backend, "epoll") == 0 || strncmp(backend, "uring", 5) == 0)
+        return; /* epoll lets go of a closed descriptor without a word; io_uring keeps the file itself */
     open_pair();
     coil_loop_set_exception_handler(stage.loop, hear_and_clean_up, NULL);
     reader(fds[0], note_arg, "in");

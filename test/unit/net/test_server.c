@@ -3,6 +3,8 @@
  * test_server.c: servers: a task for each client, running out of descriptors, closing in every order. */
 #include "wire.h"
 
+#include "limits.h"
+
 #include "base/sys_names.h"
 #include "io/sim/sim.h"
 
@@ -434,24 +436,14 @@ COIL_TEST(close_races_with_accepting)
 
 /* ---- out of descriptors (T48) ---- */
 
-static int accepts_to_refuse;
-
-static int refusing_accept(int fd, struct sockaddr *a, socklen_t *n, int flags)
-{
-    if (accepts_to_refuse == 0)
-        return coil__sys_real.accept4(fd, a, n, flags);
-    accepts_to_refuse--;
-    return -EMFILE;
-}
-
-/* No descriptor for the next two accepts; on the imaginary kernel until there is one again. */
+/* No descriptor until there are some again. */
 static void run_out(void)
 {
     struct backend *b = coil_get_running_loop()->backend;
     if (wire_is_imaginary())
         coil__sim_limit_files(b, sim_of(b)->files_n);
-    accepts_to_refuse = 2;
-    coil__sys.accept4 = refusing_accept;
+    else
+        assert_int_equal(descriptors_run_out(), 0);
 }
 
 static void have_some_again(void)
@@ -459,8 +451,8 @@ static void have_some_again(void)
     struct backend *b = coil_get_running_loop()->backend;
     if (wire_is_imaginary())
         coil__sim_limit_files(b, 1000);
-    accepts_to_refuse = 0;
-    coil__sys.accept4 = coil__sys_real.accept4;
+    else
+        assert_int_equal(descriptors_are_back(), 0);
 }
 
 static coil_sock *socket_for(coil_server *server, coil_address *at)

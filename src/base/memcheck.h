@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * memcheck.h: tells Valgrind and MemorySanitizer of bytes that the kernel wrote where they could not see
+ * it. Nothing in builds without them. */
+#ifndef COIL_BASE_MEMCHECK_H
+#define COIL_BASE_MEMCHECK_H
+
+#include <stddef.h>
+
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#define COIL_MSAN 1
+#include <sanitizer/msan_interface.h>
+#endif
+#endif
+
+#if defined(__has_include)
+#if __has_include(<valgrind/memcheck.h>)
+#define COIL_MEMCHECK 1
+#include <valgrind/memcheck.h>
+#endif
+#endif
+
+static inline void mem_is_defined(const void *p, size_t n)
+{
+#ifdef COIL_MSAN
+    __msan_unpoison(p, n);
+#endif
+#ifdef COIL_MEMCHECK
+    (void)VALGRIND_MAKE_MEM_DEFINED(p, n);
+#endif
+    (void)p, (void)n;
+}
+
+#endif
