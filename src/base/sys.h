@@ -32,6 +32,13 @@
     X(ssize_t, readv, (int fd, const struct iovec *v, int n), (fd, v, n))                         \
     X(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n))                        \
     X(ssize_t, pread, (int fd, void *b, size_t n, off_t at), (fd, b, n, at))                      \
+    X(ssize_t, preadv2, (int fd, const struct iovec *v, int n, off_t at, int flags),              \
+      (fd, v, n, at, flags))                                                                      \
+    X(ssize_t, pwritev2, (int fd, const struct iovec *v, int n, off_t at, int flags),             \
+      (fd, v, n, at, flags))                                                                      \
+    X(int, openat, (int dir, const char *path, int flags, mode_t mode), (dir, path, flags, mode)) \
+    X(int, fsync, (int fd), (fd))                                                                 \
+    X(int, fdatasync, (int fd), (fd))                                                             \
     X(ssize_t, recv, (int fd, void *b, size_t n, int flags), (fd, b, n, flags))                   \
     X(ssize_t, send, (int fd, const void *b, size_t n, int flags), (fd, b, n, flags))             \
     X(ssize_t, recvmsg, (int fd, struct msghdr *m, int flags), (fd, m, flags))                    \

@@ -89,6 +89,9 @@ struct backend_class {
     void (*rearm)(struct backend *b, struct op *op);
     /* The imaginary kernel's next event in virtual time; CLOCK_FOREVER if none, and on real backends. */
     int64_t (*next_event_ns)(struct backend *b);
+    /* Can this kernel do this kind of op on files (op_is_file)? Asked before each, so answered from memory, and
+     * always alike for one backend. NULL: none of them. */
+    bool (*does)(const struct backend *b, enum op_kind kind);
 
     struct io_calls calls;
 };
@@ -112,6 +115,11 @@ int coil__backend_choose(const char *name, const struct backend_class **out);
 extern const struct backend_class coil__backend_epoll, coil__backend_poll, coil__backend_sim;
 /* The second keeps to what Linux 5.15 knew: for tests of the ways round the rest. */
 extern const struct backend_class coil__backend_uring, coil__backend_uring_5_15;
+
+static inline bool backend_does(const struct backend *b, enum op_kind kind)
+{
+    return b->cls->does && b->cls->does(b, kind);
+}
 
 /* The ops finished so far, one by one: call op->done. NULL at the end. Reap all before the next wait. */
 static inline struct op *backend_reap(struct backend *b)

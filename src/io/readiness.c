@@ -310,6 +310,11 @@ static int64_t attempt(struct readiness *r, struct watch *w, struct op *op, unsi
     case OP_WRITE: return coil__direct_write(op->fd, op->buf.p, op->buf.n);
     case OP_ACCEPT: return try_accept(r, w, op->to.addr, &op->to.len);
     case OP_CONNECT: return coil__direct_connected(op->fd, ready & READY_BROKEN);
+    case OP_PREAD:
+    case OP_PWRITE:
+    case OP_FSYNC:
+    case OP_OPENAT:
+    case OP_CLOSE: break; /* were not taken */
     }
     return -EINVAL;
 }
@@ -478,7 +483,10 @@ void coil__readiness_submit(struct backend *b, struct op *op)
     list_init(&op->link);
 
     struct watch *w;
-    int64_t rc = get_watch(r, op->fd, &w);
+    int64_t rc = -EOPNOTSUPP;
+    if (op_is_file(op))
+        goto done;
+    rc = get_watch(r, op->fd, &w);
     if (rc < 0)
         goto done;
     /* Level triggering is for polls; on anything else it would repeat the transfer. */

@@ -187,6 +187,11 @@ static int64_t attempt(struct sim *sim, struct file *file, struct op *op, unsign
     case OP_SENDMSG: return transmit(sim, file, op->msg.hdr);
     case OP_ACCEPT: return coil__sim_accept(sim, file, op->to.addr, &op->to.len);
     case OP_CONNECT: return coil__sim_connected(sim, file);
+    case OP_PREAD:
+    case OP_PWRITE:
+    case OP_FSYNC:
+    case OP_OPENAT:
+    case OP_CLOSE: break; /* were not taken */
     }
     return -EINVAL;
 }
@@ -262,7 +267,10 @@ static void sim_submit(struct backend *b, struct op *op)
     COIL_DCHECK(op->state == OP_IDLE);
     list_init(&op->link);
     struct file *file = coil__sim_file(sim, op->fd);
-    int64_t rc = file ? 0 : -EBADF;
+    int64_t rc = -EOPNOTSUPP;
+    if (op_is_file(op))
+        goto done;
+    rc = -EBADF;
     if (!file)
         goto done;
     rc = -EINVAL;

@@ -1278,6 +1278,142 @@ static void a_call_for_another_kind_of_file_is_an_error(void **state)
 
 /* ---- sleeping ---- */
 
+/* ---- files ---- */
+
+/* What the op comes to where the backend does its kind; elsewhere it is refused, and `call` says the result. */
+static int64_t file_op(struct world *w, struct op op, int64_t (*call)(const struct op *op))
+{
+    struct test_op t = {.op = op};
+    t.op.done = on_done;
+    submit(w, &t);
+    run_until(w, &t, 1);
+    assert_int_equal(t.op.state, OP_IDLE);
+    assert_int_equal(w->b->pending, 0);
+    if (backend_does(w->b, t.op.kind))
+        return t.op.result;
+    assert_int_equal(t.op.result, -EOPNOTSUPP);
+    return call(&op);
+}
+
+static int64_t call_open(const struct op *op)
+{
+    return sys_openat(op->fd, op->open.path, op->open.flags | O_CLOEXEC, op->open.mode);
+}
+
+static int64_t call_read(const struct op *op)
+{
+    struct iovec v = {op->at.p, op->at.n};
+    return sys_preadv2(op->fd, &v, 1, op->at.offset, 0);
+}
+
+static int64_t call_write(const struct op *op)
+{
+    struct iovec v = {op->at.p, op->at.n};
+    return sys_pwritev2(op->fd, &v, 1, op->at.offset, 0);
+}
+
+static int64_t call_sync(const struct op *op)
+{
+    return op->flags & OP_DATASYNC ? sys_fdatasync(op->fd) : sys_fsync(op->fd);
+}
+
+static int64_t call_close(const struct op *op)
+{
+    return sys_close(op->fd);
+}
+
+static void files_are_opened_read_and_written_or_the_op_is_refused(void **state)
+{
+    WORLD;
+    char name[] = "/tmp/coil-backend-XXXXXX", buf[16] = {0}, text[] = "hello, file";
+    int made = mkstemp(name);
+    assert_true(made >= 0);
+    int64_t fd = file_op(
+        w, (struct op){.kind = OP_OPENAT, .fd = AT_FDCWD, .open = {.path = name, .flags = O_RDWR}},
+        call_open);
+    assert_true(fd >= 0);
+    assert_true(fcntl((int)fd, F_GETFD) & FD_CLOEXEC);
+    struct op write = {.kind = OP_PWRITE, .fd = (int)fd, .at = {text, 11, -1}};
+    assert_int_equal(file_op(w, write, call_write), 11);
+    write.at.offset = 20; /* does not move the position */
+    assert_int_equal(file_op(w, write, call_write), 11);
+    struct op read = {.kind = OP_PREAD, .fd = (int)fd, .at = {buf, 5, 22}};
+    assert_int_equal(file_op(w, read, call_read), 5);
+    assert_memory_equal(buf, "llo, ", 5);
+    read.at.offset = -1;
+    assert_int_equal(file_op(w, read, call_read), 5);
+    assert_memory_equal(buf, "\0\0\0\0\0", 5);
+    read.at.offset = 100;
+    assert_int_equal(file_op(w, read, call_read), 0);
+    struct op sync = {.kind = OP_FSYNC, .fd = (int)fd};
+    assert_int_equal(file_op(w, sync, call_sync), 0);
+    sync.flags = OP_DATASYNC;
+    assert_int_equal(file_op(w, sync, call_sync), 0);
+    assert_int_equal(file_op(w, (struct op){.kind = OP_CLOSE, .fd = (int)fd}, call_close), 0);
+    assert_int_equal(fcntl((int)fd, F_GETFD), -1);
+
+    assert_int_equal(close(made), 0);
+    assert_int_equal(unlink(name), 0);
+    world_close(w);
+}
+
+static void errors_of_files_are_the_results_of_their_ops(void **state)
+{
+    WORLD;
+    char byte;
+    struct op open = {.kind = OP_OPENAT, .fd = AT_FDCWD, .open = {.path = "/nowhere/to/be/found"}};
+    assert_int_equal(file_op(w, open, call_open), -ENOENT);
+    int fd = sys_openat(AT_FDCWD, "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    assert_int_equal(
+        file_op(w, (struct op){.kind = OP_PREAD, .fd = fd, .at = {&byte, 1, 0}}, call_read),
+        -EISDIR);
+    assert_int_equal(
+        file_op(w, (struct op){.kind = OP_PWRITE, .fd = fd, .at = {&byte, 1, 0}}, call_write),
+        -EBADF);
+    assert_int_equal(sys_close(fd), 0);
+    assert_int_equal(file_op(w, (struct op){.kind = OP_CLOSE, .fd = fd}, call_close), -EBADF);
+    assert_int_equal(file_op(w, (struct op){.kind = OP_FSYNC, .fd = fd}, call_sync), -EBADF);
+    world_close(w);
+}
+
+static void a_cancelled_read_of_a_file_ends_once_and_tells_what_it_did(void **state)
+{
+    WORLD;
+    static char big[1 << 20];
+    char name[] = "/tmp/coil-backend-XXXXXX";
+    int fd = mkstemp(name);
+    assert_true(fd >= 0);
+    assert_int_equal(unlink(name), 0);
+    memset(big, 'x', sizeof big);
+    assert_int_equal(write(fd, big, sizeof big), sizeof big);
+    for (int i = 0; i < 20; i++) {
+        memset(big, 0, sizeof big);
+        struct test_op t = {
+            .op = {.done = on_done, .kind = OP_PREAD, .fd = fd, .at = {big, sizeof big, 0}}};
+        submit(w, &t);
+        if (i % 2)
+            look_once(w);
+        int rc = t.done ? -ENOENT : cancel(w, &t);
+        if (rc == -EINPROGRESS)
+            run_until(w, &t, 1);
+        assert_int_equal(t.op.state, OP_IDLE);
+        assert_int_equal(t.done, rc == 0 ? 0 : 1);
+        size_t came = 0;
+        while (came < sizeof big && big[came] == 'x')
+            came++;
+        if (rc == 0 || t.op.result < 0) {
+            assert_int_equal(came, 0);
+            if (rc != 0)
+                assert_int_equal(t.op.result,
+                                 backend_does(w->b, OP_PREAD) ? -ECANCELED : -EOPNOTSUPP);
+        } else {
+            assert_int_equal(came, t.op.result);
+        }
+    }
+    assert_int_equal(close(fd), 0);
+    world_close(w);
+}
+
 static void a_hangup_nobody_waits_for_does_not_spin(void **state)
 {
     WORLD;
@@ -1526,6 +1662,9 @@ int main(void)
         cmocka_unit_test(many_descriptors_come_and_go),
         cmocka_unit_test_teardown(a_storm_loses_no_byte_and_ends_each_op_once, tell_storm_seed),
         cmocka_unit_test(a_call_for_another_kind_of_file_is_an_error),
+        cmocka_unit_test(files_are_opened_read_and_written_or_the_op_is_refused),
+        cmocka_unit_test(errors_of_files_are_the_results_of_their_ops),
+        cmocka_unit_test(a_cancelled_read_of_a_file_ends_once_and_tells_what_it_did),
         cmocka_unit_test(a_hangup_nobody_waits_for_does_not_spin),
         cmocka_unit_test(timeouts_are_never_early),
         cmocka_unit_test(a_ring_ends_the_sleep),
