@@ -7,6 +7,7 @@
 
 int coil__sys_real_mmap(size_t n, int prot, int flags, void **out);
 int coil__sys_real_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t timeout_ns);
+int coil__sys_real_io_uring_setup(unsigned entries, void *params);
 
 /* A pointer has no room for -errno, so the address goes through `out`. */
 int coil__sys_real_mmap(size_t n, int prot, int flags, void **out)
@@ -32,6 +33,17 @@ int coil__sys_real_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t t
 #endif
 }
 
+int coil__sys_real_io_uring_setup(unsigned entries, void *params)
+{
+#ifdef SYS_io_uring_setup
+    long r = syscall(SYS_io_uring_setup, entries, params);
+    return r < 0 ? -errno : (int)r;
+#else
+    (void)entries, (void)params;
+    return -ENOSYS;
+#endif
+}
+
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
 #define X(type, name, params, args) \
     static type real_##name params  \
@@ -52,6 +64,7 @@ static int real_fcntl(int fd, int cmd, intptr_t arg)
     {                                                                 \
         SYS_CALLS(X).fcntl = real_fcntl, .mmap = coil__sys_real_mmap, \
         .epoll_pwait2 = coil__sys_real_epoll_pwait2,                  \
+        .io_uring_setup = coil__sys_real_io_uring_setup,              \
     }
 const struct sys_table coil__sys_real = REAL;
 struct sys_table coil__sys = REAL;

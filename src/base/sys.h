@@ -50,6 +50,7 @@
     X(int, getpeername, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))                   \
     X(int, shutdown, (int fd, int how), (fd, how))                                                \
     X(int, close, (int fd), (fd))                                                                 \
+    X(int, openat, (int dir, const char *path, int flags, mode_t mode), (dir, path, flags, mode)) \
     X(int, pipe2, (int out[2], int flags), (out, flags))                                          \
     X(int, fstat, (int fd, struct stat *st), (fd, st))                                            \
     X(int, eventfd, (unsigned value, int flags), (value, flags))                                  \
@@ -75,6 +76,7 @@ struct sys_table {
     int (*fcntl)(int fd, int cmd, intptr_t arg);
     int (*mmap)(size_t n, int prot, int flags, void **out);
     int (*epoll_pwait2)(int ep, struct epoll_event *ev, int n, int64_t timeout_ns);
+    int (*io_uring_setup)(unsigned entries, void *params);
 };
 extern struct sys_table coil__sys;
 extern const struct sys_table coil__sys_real; /* to put it back */
@@ -97,6 +99,10 @@ static inline int sys_mmap(size_t n, int prot, int flags, void **out)
 static inline int sys_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t timeout_ns)
 {
     return coil__sys.epoll_pwait2(ep, ev, n, timeout_ns);
+}
+static inline int sys_io_uring_setup(unsigned entries, void *params)
+{
+    return coil__sys.io_uring_setup(entries, params);
 }
 
 #else
@@ -124,6 +130,12 @@ int coil__sys_real_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t t
 static inline int sys_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t timeout_ns)
 {
     return coil__sys_real_epoll_pwait2(ep, ev, n, timeout_ns);
+}
+/* A struct io_uring_params. */
+int coil__sys_real_io_uring_setup(unsigned entries, void *params);
+static inline int sys_io_uring_setup(unsigned entries, void *params)
+{
+    return coil__sys_real_io_uring_setup(entries, params);
 }
 
 #endif
