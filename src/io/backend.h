@@ -112,6 +112,32 @@ struct backend {
  * lists the names for an unknown one. */
 int coil__backend_choose(const char *name, const struct backend_class **out);
 
+/* What came of asking for io_uring; everything above URING_WORKS is a reason why not. */
+enum uring_state {
+    URING_WORKS,
+    URING_NOT_ASKED,    /* another backend was named: nothing was looked at */
+    URING_FILTERED,     /* a seccomp filter, which may kill whoever tries: nothing was tried */
+    URING_SWITCHED_OFF, /* by the sysctl kernel.io_uring_disabled: nothing was tried */
+    URING_UNSURE,       /* /proc does not tell whether there is a filter: nothing was tried */
+    URING_ABSENT,       /* the kernel has none */
+    URING_REFUSED,      /* it was tried, and the kernel said `uring_error` */
+};
+
+/* Which backend it would be, and why. */
+struct backend_choice {
+    const struct backend_class *cls;
+    const char *reason; /* "COIL_BACKEND names it" */
+    enum uring_state uring;
+    int uring_error; /* -errno of the probe */
+};
+
+/* As coil__backend_choose, with the reasons (for `coil doctor`). Looks at io_uring only where `auto` or "uring"
+ * was asked for; makes nothing. */
+int coil__backend_explain(const char *name, struct backend_choice *out);
+
+/* The state in words: "switched off by the sysctl kernel.io_uring_disabled". */
+const char *coil__uring_text(enum uring_state state);
+
 extern const struct backend_class coil__backend_epoll, coil__backend_poll, coil__backend_sim;
 /* The second keeps to what Linux 5.15 knew: for tests of the ways round the rest. */
 extern const struct backend_class coil__backend_uring, coil__backend_uring_5_15;

@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * choose.c: picks a backend by name; COIL_BACKEND overrides when nobody named one. */
+ * choose.c: picks a backend by name; COIL_BACKEND overrides when nobody named one.
+ *
+ * What `auto` goes by (a process must not die, or be logged, for having asked for io_uring unasked):
+ *
+ *     a seccomp filter, or /proc does not tell ---> epoll, io_uring was not tried
+ *     kernel.io_uring_disabled is 2 --------------> epoll, io_uring was not tried
+ *     the kernel says no (1: to most users) ------> epoll, without noise
+ *     else ---------------------------------------> io_uring, where this library has it
+ *
+ * A backend that was named is taken, and nothing else is looked at. Any thread. */
+#include "base/sys.h"
 #include "io/backend.h"
 
 #include <coil/error.h>
@@ -13,26 +23,126 @@ static const struct backend_class *const backends[] = {
     &coil__backend_uring, &coil__backend_uring_5_15,
 };
 
+static const struct backend_class *find(const char *name)
+{
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
+        if (strcmp(name, backends[i]->name) == 0)
+            return backends[i];
+    return NULL;
+}
+
 /* The fastest one that works here. */
 static const struct backend_class *best(void)
 {
     return &coil__backend_epoll;
 }
 
+static bool is_auto(const char *name)
+{
+    return !name || !*name || strcmp(name, "auto") == 0;
+}
+
 int coil__backend_choose(const char *name, const struct backend_class **out)
 {
     if (!name)
         name = getenv("COIL_BACKEND");
-    if (!name || !*name || strcmp(name, "auto") == 0) {
-        *out = best();
-        return 0;
+    const struct backend_class *cls = is_auto(name) ? best() : find(name);
+    if (!cls)
+        return (int)coil_fail(-EINVAL,
+                              "no backend is called '%.40s': auto, epoll, poll, sim, uring", name);
+    *out = cls;
+    return 0;
+}
+
+/* ---- io_uring: may it be tried, and does it work? ---- */
+
+/* The beginning of a file as text; what does not fit is cut off. The length or -errno. */
+static ssize_t read_some(const char *path, char *text, size_t size)
+{
+    int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return fd;
+    size_t n = 0;
+    ssize_t got;
+    do {
+        got = sys_read(fd, text + n, size - 1 - n);
+        n += got > 0 ? (size_t)got : 0;
+    } while (got > 0 || got == -EINTR);
+    text[n] = '\0';
+    (void)sys_close(fd);
+    return got < 0 ? got : (ssize_t)n;
+}
+
+static enum uring_state may_try(void)
+{
+    char text[4096];
+    /* A filter may stand on one thread only, so it is this thread's own file. */
+    const char *line = NULL;
+    if (read_some("/proc/thread-self/status", text, sizeof text) > 0)
+        line = strstr(text, "\nSeccomp:");
+    if (!line)
+        return URING_UNSURE;
+    if (strtol(line + strlen("\nSeccomp:"), NULL, 10) != 0)
+        return URING_FILTERED;
+    /* Kernels before 6.6 have no such switch. 1 leaves it to those who may: the kernel knows. */
+    if (read_some("/proc/sys/kernel/io_uring_disabled", text, sizeof text) > 0 &&
+        strtol(text, NULL, 10) >= 2)
+        return URING_SWITCHED_OFF;
+    return URING_WORKS;
+}
+
+static void ask_for_uring(struct backend_choice *choice)
+{
+    choice->uring = may_try();
+    if (choice->uring != URING_WORKS)
+        return;
+    /* Whoever is let in gets as far as the missing parameters. */
+    int fd = sys_io_uring_setup(0, NULL);
+    if (fd == -EFAULT || fd == -EINVAL)
+        return;
+    if (fd >= 0)
+        (void)sys_close(fd);
+    choice->uring_error = fd;
+    choice->uring = fd == -ENOSYS ? URING_ABSENT : fd < 0 ? URING_REFUSED : URING_WORKS;
+}
+
+const char *coil__uring_text(enum uring_state state)
+{
+    static const char *const texts[] = {
+        [URING_WORKS] = "available",
+        [URING_NOT_ASKED] = "not looked at, another backend was named",
+        [URING_FILTERED] = "not tried, a seccomp filter stands on this process",
+        [URING_SWITCHED_OFF] = "switched off by the sysctl kernel.io_uring_disabled",
+        [URING_UNSURE] =
+            "not tried, /proc does not tell whether a seccomp filter stands on this process",
+        [URING_ABSENT] = "not in this kernel",
+        [URING_REFUSED] = "refused by the kernel",
+    };
+    return texts[state];
+}
+
+int coil__backend_explain(const char *name, struct backend_choice *out)
+{
+    struct backend_choice choice = {.uring = URING_NOT_ASKED};
+    const char *whose = "the program names it";
+    if (!name) {
+        name = getenv("COIL_BACKEND");
+        whose = "COIL_BACKEND names it";
     }
-    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
-        if (strcmp(name, backends[i]->name) == 0) {
-            *out = backends[i];
-            return 0;
-        }
+    int err = coil__backend_choose(name, &choice.cls);
+    if (err)
+        return err;
+    choice.reason = whose;
+    if (is_auto(name) || strcmp(name, "uring") == 0)
+        ask_for_uring(&choice);
+    if (is_auto(name)) {
+        if (choice.uring != URING_WORKS)
+            choice.reason = "auto: io_uring cannot be used here, and epoll comes next";
+        else if (!find("uring"))
+            choice.reason = "auto: this libcoil has no backend for io_uring, and epoll comes next";
+        else
+            choice.reason = "auto: the fastest one";
     }
-    return (int)coil_fail(-EINVAL, "no backend is called '%.40s': auto, epoll, poll, sim, uring",
-                          name);
+    *out = choice;
+    return 0;
 }

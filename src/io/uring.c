@@ -10,8 +10,9 @@
  *     owned others, and writing: POLL that reports every change, then the plain call
  *     raw            POLL that reports once, for each direction that an op wants
  *
- * So a user's memory never belongs to the kernel: an op on a descriptor can be taken back at any time, as with
- * epoll, and what arrived meanwhile is held for the next one. decisions/0011 says why.
+ * So a user's memory does not belong to the kernel: an op on a descriptor can be taken back at any time, as with
+ * epoll, and what arrived meanwhile is held for the next one. decisions/0011 says why. Ops on files are the
+ * exception: they are requests of their own, and their memory is the kernel's until the last word.
  *
  * A request under way keeps its file open, whatever becomes of the number. So one that nobody wants any more
  * is cancelled before the descriptor closes, and the kernel is entered at once to let go of it.
@@ -29,11 +30,14 @@
  * finishes (readiness.c). */
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/memcheck.h"
 #include "base/sys.h"
 #include "base/thread.h"
 #include "io/provided.h"
 #include "io/readiness.h"
 #include "io/ring.h"
+
+#include <coil/error.h>
 
 #include <string.h>
 
@@ -48,6 +52,7 @@ enum {
     BULK_AFTER = 8,    /* full buffers in a row: large plain calls are cheaper */
     SMALL_AFTER = 16,  /* small receives in a row: buffers are cheaper again */
     SMALL_MAX = PROVIDED_SIZE / 2,
+    FILE_PART_MAX = 1 << 30, /* the kernel's own limit is a page short of 2 GiB */
 };
 
 struct accepted {
@@ -63,6 +68,7 @@ struct uring {
     bool no_recv;    /* no stock of buffers, or no RECV that brings many */
     bool no_accept;
     bool wake_armed;
+    size_t file_ops; /* under way: the ring cannot change threads */
 };
 
 static struct uring *uring_of(struct readiness *r)
@@ -77,8 +83,9 @@ static struct uring *uring_of_backend(struct backend *b)
 
 /* ---- requests and their names ---- */
 
-/* In the low three bits; the file's generation and the descriptor stand above. */
-enum purpose { FOR_IN = 1, FOR_OUT, FOR_RECV, FOR_ACCEPT, FOR_HUP, FOR_WAKE, FOR_CANCEL };
+/* In the low three bits; the file's generation and the descriptor stand above. An op on a file has the op's own
+ * address there, whose low bits are 0: FOR_OP. */
+enum purpose { FOR_OP, FOR_IN, FOR_OUT, FOR_RECV, FOR_ACCEPT, FOR_HUP, FOR_WAKE, FOR_CANCEL };
 #define GENERATION_MASK UINT32_C(0x1fffffff)
 
 static uint64_t tag(const struct watch *w, enum purpose purpose)
@@ -461,6 +468,8 @@ static const struct poller uring_poller = {
 
 /* ---- completions ---- */
 
+static void file_done(struct uring *u, struct op *op, int32_t result);
+
 static void came(struct uring *u, struct watch *w, unsigned ready)
 {
     w->came |= (uint8_t)(ready | CAME);
@@ -587,6 +596,10 @@ static void wake_rang(struct uring *u, const struct io_uring_cqe *cqe)
 static void completed(struct uring *u, const struct io_uring_cqe *cqe)
 {
     enum purpose purpose = (enum purpose)(cqe->user_data & 7);
+    if (purpose == FOR_OP) {
+        file_done(u, (struct op *)(uintptr_t)cqe->user_data, cqe->res);
+        return;
+    }
     if (purpose == FOR_CANCEL)
         return;
     if (purpose == FOR_WAKE) {
@@ -666,6 +679,8 @@ static int open_ring(struct uring *u, enum ring_level level)
 static int change_thread(struct uring *u)
 {
     take_completions(u);
+    if (u->file_ops)
+        return COIL_EWRONGTHREAD; /* the kernel would still write to their memory */
     int err = open_ring(u, u->ring.level);
     if (err < 0)
         return err;
@@ -681,6 +696,117 @@ static int change_thread(struct uring *u)
         came(u, w, uring_holds(w));
     }
     return 0;
+}
+
+/* ---- ops on files ---- */
+
+_Static_assert(_Alignof(struct op) >= 8, "an op's address has room for the purpose");
+
+enum { FILE_CANCELLED = 1 }; /* in op.events, which ops on files do not need otherwise */
+
+static bool uring_does(const struct backend *b, enum op_kind kind)
+{
+    (void)b;
+    return (int)kind >= (int)OP_KIND_FILE;
+}
+
+static void fill_in(struct io_uring_sqe *sqe, const struct op *op)
+{
+    sqe->fd = op->fd;
+    sqe->user_data = (uint64_t)(uintptr_t)op;
+    switch ((enum op_kind)op->kind) {
+    case OP_PREAD:
+    case OP_PWRITE:
+        sqe->opcode = op->kind == OP_PREAD ? IORING_OP_READ : IORING_OP_WRITE;
+        sqe->addr = (uint64_t)(uintptr_t)op->at.p;
+        sqe->len = op->at.n < FILE_PART_MAX ? (uint32_t)op->at.n : FILE_PART_MAX;
+        sqe->off = (uint64_t)op->at.offset;
+        break;
+    case OP_FSYNC:
+        sqe->opcode = IORING_OP_FSYNC;
+        sqe->fsync_flags = op->flags & OP_DATASYNC ? IORING_FSYNC_DATASYNC : 0;
+        break;
+    case OP_OPENAT:
+        sqe->opcode = IORING_OP_OPENAT;
+        sqe->addr = (uint64_t)(uintptr_t)op->open.path;
+        sqe->len = op->open.mode;
+        sqe->open_flags = (uint32_t)op->open.flags | O_CLOEXEC;
+        break;
+    default: sqe->opcode = IORING_OP_CLOSE;
+    }
+}
+
+static void file_over(struct uring *u, struct op *op, int64_t result)
+{
+    op->result = result;
+    op->state = OP_FINISHED;
+    list_push(u->r.finished, &op->link);
+}
+
+/* Into the ring; false: not now. */
+static bool file_start(struct uring *u, struct op *op)
+{
+    struct io_uring_sqe *sqe = may_enter(u) ? coil__ring_sqe(&u->ring) : NULL;
+    if (sqe)
+        fill_in(sqe, op);
+    return sqe != NULL;
+}
+
+static void file_count(struct uring *u, int n)
+{
+    u->file_ops += (size_t)n;
+    u->r.b.pending += (size_t)n;
+    u->r.b.real_pending += (size_t)n;
+}
+
+static void uring_submit(struct backend *b, struct op *op)
+{
+    struct uring *u = uring_of_backend(b);
+    if (!op_is_file(op)) {
+        coil__readiness_submit(b, op);
+        return;
+    }
+    COIL_DCHECK(op->state == OP_IDLE);
+    list_init(&op->link);
+    int err = may_enter(u) ? 0 : change_thread(u);
+    if (err == 0 && !file_start(u, op))
+        err = -EAGAIN;
+    if (err < 0) {
+        file_over(u, op, err);
+        return;
+    }
+    op->state = OP_PENDING;
+    op->events = 0;
+    file_count(u, 1);
+}
+
+static int uring_cancel(struct backend *b, struct op *op)
+{
+    struct uring *u = uring_of_backend(b);
+    if (!op_is_file(op))
+        return coil__readiness_cancel(b, op);
+    if (op->state == OP_IDLE)
+        return -ENOENT;
+    if (op->state == OP_PENDING && op->kind != OP_CLOSE) {
+        op->events = FILE_CANCELLED;
+        cancel_tag(u, (uint64_t)(uintptr_t)op);
+    }
+    return -EINPROGRESS;
+}
+
+static void file_done(struct uring *u, struct op *op, int32_t result)
+{
+    /* A close that was interrupted was made; a cancel interrupts what runs already. */
+    if (result == -EINTR && op->kind == OP_CLOSE)
+        result = 0;
+    if (result == -EINTR && op->events == FILE_CANCELLED)
+        result = -ECANCELED;
+    if (result == -EINTR && file_start(u, op))
+        return;
+    if (result > 0 && op->kind == OP_PREAD)
+        mem_is_defined(op->at.p, (size_t)result);
+    file_count(u, -1);
+    file_over(u, op, result);
 }
 
 static void arm_wake(struct uring *u)
@@ -792,17 +918,20 @@ static int uring_open(struct backend **out, const struct backend_opts *opts)
 
 #define uring_open_old uring_open
 #define uring_close    NULL
+#define uring_submit   NULL
+#define uring_cancel   NULL
 #define uring_wait     NULL
 #define uring_poll_fd  NULL
+#define uring_does     NULL
 
 #endif
 
-#define URING_CLASS(word, how)                                                                 \
-    {                                                                                          \
-        .name = (word), .open = (how), .close = uring_close, .submit = coil__readiness_submit, \
-        .cancel = coil__readiness_cancel, .wait = uring_wait, .poll_fd = uring_poll_fd,        \
-        .rearm = coil__readiness_rearm, .next_event_ns = coil__readiness_next_event_ns,        \
-        .calls = READINESS_CALLS                                                               \
+#define URING_CLASS(word, how)                                                       \
+    {                                                                                \
+        .name = (word), .open = (how), .close = uring_close, .submit = uring_submit, \
+        .cancel = uring_cancel, .wait = uring_wait, .poll_fd = uring_poll_fd,        \
+        .rearm = coil__readiness_rearm, .does = uring_does,                          \
+        .next_event_ns = coil__readiness_next_event_ns, .calls = READINESS_CALLS     \
     }
 
 const struct backend_class coil__backend_uring = URING_CLASS("uring", uring_open);
