@@ -45,7 +45,7 @@ int coil__thread_start(struct thread *out, const char *name, void (*fn)(void *ar
 void coil__thread_join(struct thread *t);
 void coil__thread_detach(struct thread *t);
 
-/* A number that tells this thread from every other living one; cheap. */
+/* A number that tells this thread from every other one, also from those that have ended; cheap. */
 uintptr_t coil__thread_self(void);
 
 /* Processors this process may run on. */

@@ -108,9 +108,11 @@ struct backend {
     int kernel_fd; /* what poll_fd gives; a child of fork closes its copy. -1: none */
 };
 
-/* `name` is "auto", "epoll", "poll" or "sim"; NULL means COIL_BACKEND, else auto. -EINVAL with a record that
- * lists the names for an unknown one. */
+/* `name` is "auto", "epoll", "poll", "sim" or "uring"; NULL means COIL_BACKEND, else auto. -EINVAL with a record
+ * that lists the names for an unknown one. */
 int coil__backend_choose(const char *name, const struct backend_class **out);
+/* Which one to take when that one cannot be opened; NULL: none, it was named. */
+const struct backend_class *coil__backend_after(const char *name, const struct backend_class *cls);
 
 /* What came of asking for io_uring; everything above URING_WORKS is a reason why not. */
 enum uring_state {

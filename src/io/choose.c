@@ -31,27 +31,9 @@ static const struct backend_class *find(const char *name)
     return NULL;
 }
 
-/* The fastest one that works here. */
-static const struct backend_class *best(void)
-{
-    return &coil__backend_epoll;
-}
-
 static bool is_auto(const char *name)
 {
     return !name || !*name || strcmp(name, "auto") == 0;
-}
-
-int coil__backend_choose(const char *name, const struct backend_class **out)
-{
-    if (!name)
-        name = getenv("COIL_BACKEND");
-    const struct backend_class *cls = is_auto(name) ? best() : find(name);
-    if (!cls)
-        return (int)coil_fail(-EINVAL,
-                              "no backend is called '%.40s': auto, epoll, poll, sim, uring", name);
-    *out = cls;
-    return 0;
 }
 
 /* ---- io_uring: may it be tried, and does it work? ---- */
@@ -121,28 +103,55 @@ const char *coil__uring_text(enum uring_state state)
     return texts[state];
 }
 
+static const char *asked_for(const char *name, const char **out_whose)
+{
+    *out_whose = name ? "the program names it" : "COIL_BACKEND names it";
+    return name ? name : getenv("COIL_BACKEND");
+}
+
+static int choose(const char *name, struct backend_choice *choice)
+{
+    *choice = (struct backend_choice){.uring = URING_NOT_ASKED};
+    name = asked_for(name, &choice->reason);
+    if (!is_auto(name)) {
+        choice->cls = find(name);
+        if (!choice->cls)
+            return (int)coil_fail(
+                -EINVAL, "no backend is called '%.40s': auto, epoll, poll, sim, uring", name);
+        return 0;
+    }
+    ask_for_uring(choice);
+    choice->cls = choice->uring == URING_WORKS ? &coil__backend_uring : &coil__backend_epoll;
+    choice->reason = choice->uring == URING_WORKS
+                         ? "auto: the fastest one"
+                         : "auto: io_uring cannot be used here, and epoll comes next";
+    return 0;
+}
+
+int coil__backend_choose(const char *name, const struct backend_class **out)
+{
+    struct backend_choice choice;
+    int err = choose(name, &choice);
+    if (err == 0)
+        *out = choice.cls;
+    return err;
+}
+
+const struct backend_class *coil__backend_after(const char *name, const struct backend_class *cls)
+{
+    const char *whose;
+    return is_auto(asked_for(name, &whose)) && cls == &coil__backend_uring ? &coil__backend_epoll
+                                                                           : NULL;
+}
+
 int coil__backend_explain(const char *name, struct backend_choice *out)
 {
-    struct backend_choice choice = {.uring = URING_NOT_ASKED};
-    const char *whose = "the program names it";
-    if (!name) {
-        name = getenv("COIL_BACKEND");
-        whose = "COIL_BACKEND names it";
-    }
-    int err = coil__backend_choose(name, &choice.cls);
+    struct backend_choice choice;
+    int err = choose(name, &choice);
     if (err)
         return err;
-    choice.reason = whose;
-    if (is_auto(name) || strcmp(name, "uring") == 0)
+    if (choice.uring == URING_NOT_ASKED && choice.cls == &coil__backend_uring)
         ask_for_uring(&choice);
-    if (is_auto(name)) {
-        if (choice.uring != URING_WORKS)
-            choice.reason = "auto: io_uring cannot be used here, and epoll comes next";
-        else if (!find("uring"))
-            choice.reason = "auto: this libcoil has no backend for io_uring, and epoll comes next";
-        else
-            choice.reason = "auto: the fastest one";
-    }
     *out = choice;
     return 0;
 }

@@ -157,6 +157,7 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
 
     loop->mask = RING_MIN - 1;
     loop->backend_class = cls;
+    loop->backend_next = coil__backend_after(opts->backend, cls);
     list_init(&loop->watches);
     list_init(&loop->handles);
     list_init(&loop->free_handles);
@@ -191,6 +192,11 @@ int coil__loop_open_backend(struct coil_loop *loop)
     struct backend_opts opts = {
         .clock = &loop->clock, .wake_fd = loop->inbox->wake_fd, .seed = loop->seed};
     int err = loop->backend_class->open(&loop->backend, &opts);
+    if (err && err != -ENOMEM && loop->backend_next) {
+        loop->backend_class = loop->backend_next;
+        loop->backend_next = NULL;
+        err = loop->backend_class->open(&loop->backend, &opts);
+    }
     if (err)
         return (int)coil__fail(err, "the %s backend could not be opened: %s",
                                loop->backend_class->name, coil_strerror(err));

@@ -80,6 +80,8 @@ struct coil_loop {
     struct clock clock;
     struct backend *backend; /* NULL until the first turn, and after close */
     const struct backend_class *backend_class;
+    const struct backend_class
+        *backend_next; /* if that one cannot be opened; NULL: that is an error */
     struct inbox *inbox;
     size_t jobs;   /* thread jobs that will post to the inbox when done */
     size_t wakers; /* other things that may wake it from outside: signal handlers, embedders */

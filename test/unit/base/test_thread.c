@@ -58,6 +58,14 @@ PLAIN(thread_has_its_name_and_no_signals)
     FACT(coil__thread_self() == coil__thread_self());
 }
 
+PLAIN(thread_number_is_not_that_of_one_that_ended)
+{
+    struct birth first = {0}, second = {0};
+    run_alone(look_around, &first);
+    run_alone(look_around, &second); /* most likely in the same memory */
+    FACT(first.self != second.self);
+}
+
 PLAIN(thread_count_counts_those_that_run)
 {
     struct birth b = {0};
@@ -194,6 +202,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(thread_has_its_name_and_no_signals),
+        cmocka_unit_test(thread_number_is_not_that_of_one_that_ended),
         cmocka_unit_test(thread_count_counts_those_that_run),
         cmocka_unit_test(thread_busy_is_a_sum),
         cmocka_unit_test(thread_start_without_memory_says_so),

@@ -131,6 +131,17 @@ static void the_kernels_own_answer_is_told(void **state)
     assert_int_equal(kernel.setups, 1);
 }
 
+static void io_uring_is_taken_where_it_may_be_tried(void **state)
+{
+    struct backend_choice choice = explained("auto", FREE, "0\n", -EFAULT);
+    assert_ptr_equal(choice.cls, &coil__backend_uring);
+    assert_string_equal(choice.reason, "auto: the fastest one");
+    /* The kernel may have second thoughts (old, or short of locked memory): epoll, unless it was named. */
+    assert_ptr_equal(coil__backend_after("auto", choice.cls), &coil__backend_epoll);
+    assert_null(coil__backend_after("uring", choice.cls));
+    assert_null(coil__backend_after("auto", &coil__backend_epoll));
+}
+
 static void explaining_agrees_with_choosing(void **state)
 {
     static const char *const names[] = {"auto", "epoll", "poll", "sim", NULL};
@@ -167,6 +178,7 @@ int main(void)
         CASE(a_switch_keeps_auto_from_trying),
         CASE(what_proc_does_not_tell_is_not_tried),
         CASE(the_kernels_own_answer_is_told),
+        CASE(io_uring_is_taken_where_it_may_be_tried),
         CASE(explaining_agrees_with_choosing),
         CASE(each_state_has_words),
     };

@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_uring.c: what only io_uring does: buffers and connections that nobody asked for yet, requests that keep
+ * files open, a ring that belongs to a thread, kernels that lack something. Elsewhere: the contract of every
+ * backend (test_backend.c). */
+#include "world.h"
+
+#include "base/thread.h"
+
+#include <coil/error.h>
+
+#include <linux/io_uring.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+
+#define WORLD                        \
+    struct world world, *w = &world; \
+    must_open(w)
+
+/* Its own backend, whatever COIL_BACKEND says; the old kernel's where the name asks for it. */
+static void must_open(struct world *w)
+{
+    const char *name = getenv("COIL_BACKEND");
+    bool old = name && strcmp(name, "uring-5.15") == 0;
+    int err = world_try_open(w, old ? &coil__backend_uring_5_15 : &coil__backend_uring, 0);
+    if (err == -ENOSYS || err == -EPERM) {
+        print_message("io_uring is not to be had here\n");
+        skip();
+    }
+    assert_int_equal(err, 0);
+}
+
+static bool is_old(const struct world *w)
+{
+    return w->cls == &coil__backend_uring_5_15;
+}
+
+static int restore(void **state)
+{
+    coil__sys = coil__sys_real;
+    return 0;
+}
+
+/* ---- counting and refusing ---- */
+
+static int recvs, enters;
+
+static ssize_t counted_recv(int fd, void *p, size_t n, int flags)
+{
+    recvs++;
+    return coil__sys_real.recv(fd, p, n, flags);
+}
+
+static int counted_enter(int fd, unsigned submit, unsigned want, unsigned flags, const void *arg,
+                         size_t arg_n)
+{
+    enters++;
+    return coil__sys_real.io_uring_enter(fd, submit, want, flags, arg, arg_n);
+}
+
+static void count_calls(void)
+{
+    recvs = enters = 0;
+    coil__sys.recv = counted_recv;
+    coil__sys.io_uring_enter = counted_enter;
+}
+
+/* ---- receiving by itself ---- */
+
+static void expect_recv(struct world *w, int fd, const char *text)
+{
+    char buf[64];
+    ssize_t got = w->calls->recv(w->b, fd, buf, sizeof buf, 0);
+    if (got == -EAGAIN) {
+        struct test_op r = recv_op(fd, buf, sizeof buf);
+        submit(w, &r);
+        run_until(w, &r, 1);
+        got = (ssize_t)r.op.result;
+    }
+    assert_int_equal(got, strlen(text));
+    assert_memory_equal(buf, text, (size_t)got);
+}
+
+static void small_messages_need_no_receive_call(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[64];
+    make_tcp(w, fd);
+    own(w, fd[0]);
+    count_calls();
+    for (int i = 0; i < 100; i++) {
+        struct test_op r = recv_op(fd[0], buf, sizeof buf);
+        if (w->calls->recv(w->b, fd[0], buf, sizeof buf, 0) != -EAGAIN)
+            fail();
+        submit(w, &r);
+        assert_int_equal(turn(w, 0), 0);
+        assert_int_equal(w->calls->send(w->b, fd[1], "hello", 5), 5);
+        run_until(w, &r, 1);
+        assert_int_equal(r.op.result, 5);
+    }
+    if (is_old(w))
+        assert_true(recvs >= 100);
+    else
+        assert_true(recvs <= 1); /* the first look */
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void a_look_without_anything_to_do_enters_no_kernel(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[8];
+    make_tcp(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &r);
+    look_once(w);
+    count_calls();
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(look_once(w), 0);
+    assert_int_equal(enters, is_old(w) ? 10 : 0);
+    assert_int_equal(cancel(w, &r), 0);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void bytes_that_came_for_a_cancelled_op_are_kept(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[8];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &r);
+    look_once(w);
+    assert_int_equal(cancel(w, &r), 0);
+    assert_int_equal(w->calls->send(w->b, fd[1], "one", 3), 3);
+    turn(w, NS_PER_MS);
+    assert_int_equal(r.done, 0);
+    expect_recv(w, fd[0], "one");
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void a_peek_takes_nothing(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[8];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, 1);
+    submit(w, &r);
+    look_once(w);
+    assert_int_equal(w->calls->send(w->b, fd[1], "abcd", 4), 4);
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, MSG_PEEK), 3);
+        assert_memory_equal(buf, "bcd", 3);
+    }
+    expect_recv(w, fd[0], "bcd");
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+/* An end that comes together with data: the kernel's RECV gets the data and does not look again. */
+static void an_end_that_came_with_data_is_seen(void **state)
+{
+    WORLD;
+    for (int how = 0; how < 4; how++) {
+        int fd[2];
+        char buf[16];
+        if (how < 2)
+            make_pair(w, fd);
+        else
+            make_tcp(w, fd);
+        own(w, fd[0]);
+        struct test_op r = recv_op(fd[0], buf, sizeof buf);
+        submit(w, &r);
+        look_once(w);
+        if (how % 2) { /* unread input: the close is a reset */
+            assert_int_equal(w->calls->send(w->b, fd[0], "unread", 6), 6);
+            struct test_op there = poll_op(fd[1], OP_IN, 0);
+            submit(w, &there);
+            run_until(w, &there, 1);
+        }
+        assert_int_equal(w->calls->send(w->b, fd[1], "last", 4), 4);
+        close_fd(w, fd[1]);
+        run_until(w, &r, 1);
+        assert_int_equal(r.op.result, 4);
+        struct test_op end = recv_op(fd[0], buf, sizeof buf);
+        submit(w, &end);
+        run_until(w, &end, 1);
+        assert_true(end.op.result == 0 || end.op.result == -ECONNRESET);
+        close_fd(w, fd[0]);
+    }
+    world_close(w);
+}
+
+enum { MANY = 400 };
+
+static void more_sockets_than_buffers_all_get_theirs(void **state)
+{
+    WORLD;
+    static int fds[MANY][2];
+    static char bufs[MANY][16];
+    static struct test_op ops[MANY];
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < MANY; i++) {
+            if (round == 0) {
+                make_pair(w, fds[i]);
+                own(w, fds[i][0]);
+            }
+            ops[i] = recv_op(fds[i][0], bufs[i], sizeof bufs[i]);
+            submit(w, &ops[i]);
+        }
+        look_once(w);
+        for (int i = 0; i < MANY; i++) {
+            char text[16];
+            int n = snprintf(text, sizeof text, "%d/%d", i, round);
+            assert_int_equal(w->calls->send(w->b, fds[i][1], text, (size_t)n), n);
+        }
+        for (int i = 0; i < MANY; i++) {
+            char text[16];
+            int n = snprintf(text, sizeof text, "%d/%d", i, round);
+            run_until(w, &ops[i], 1);
+            assert_int_equal(ops[i].op.result, n);
+            assert_memory_equal(bufs[i], text, (size_t)n);
+        }
+    }
+    for (int i = 0; i < MANY; i++) {
+        close_fd(w, fds[i][0]);
+        close_fd(w, fds[i][1]);
+    }
+    world_close(w);
+}
+
+/* Sends until the kernel takes no more; byte k of the stream is k * 7. */
+static size_t fill(struct world *w, int fd, size_t from, size_t most)
+{
+    static char chunk[65536];
+    size_t sent = 0;
+    while (sent < most) {
+        size_t n = most - sent < sizeof chunk ? most - sent : sizeof chunk;
+        for (size_t i = 0; i < n; i++)
+            chunk[i] = (char)((from + sent + i) * 7);
+        ssize_t rc = w->calls->send(w->b, fd, chunk, n);
+        if (rc == -EAGAIN)
+            break;
+        assert_true(rc > 0);
+        sent += (size_t)rc;
+    }
+    return sent;
+}
+
+static size_t drain(struct world *w, int fd, size_t from, size_t want)
+{
+    static char chunk[65536];
+    size_t got = 0;
+    while (got < want) {
+        ssize_t rc = w->calls->recv(w->b, fd, chunk, sizeof chunk, 0);
+        if (rc == -EAGAIN) {
+            struct test_op r = recv_op(fd, chunk, sizeof chunk);
+            submit(w, &r);
+            run_until(w, &r, 1);
+            rc = (ssize_t)r.op.result;
+        }
+        assert_true(rc > 0);
+        for (ssize_t i = 0; i < rc; i++)
+            if (chunk[i] != (char)((from + got + (size_t)i) * 7))
+                fail_msg("byte %zu is not what was sent", from + got + (size_t)i);
+        got += (size_t)rc;
+    }
+    return got;
+}
+
+static void what_nobody_reads_is_bounded_and_in_order(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[1];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, 1);
+    submit(w, &r);
+    look_once(w);
+    size_t sent = fill(w, fd[1], 0, 1);
+    run_until(w, &r, 1);
+    int64_t before = coil__mem_live();
+    for (int i = 0; i < 200; i++) {
+        sent += fill(w, fd[1], sent, 64 << 20);
+        turn(w, NS_PER_MS);
+    }
+    assert_true(sent < 4 << 20);                 /* the socket's own buffers, and a few of ours */
+    assert_true(coil__mem_live() <= before + 1); /* the stock may have grown once */
+    drain(w, fd[0], 1, sent - 1);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void a_flood_is_received_by_large_calls_and_a_trickle_by_none(void **state)
+{
+    WORLD;
+    int fd[2];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    size_t at = 0;
+    for (int round = 0; round < 2; round++) {
+        for (size_t end = at + (8 << 20); at < end;) {
+            size_t sent = fill(w, fd[1], at, 256 << 10);
+            at += drain(w, fd[0], at, sent);
+        }
+        for (int i = 0; i < 100; i++) {
+            if (i == 80)
+                count_calls();
+            char buf[64];
+            struct test_op r = recv_op(fd[0], buf, sizeof buf);
+            submit(w, &r);
+            look_once(w);
+            assert_int_equal(fill(w, fd[1], at, 10), 10);
+            run_until(w, &r, 1);
+            assert_int_equal(r.op.result, 10);
+            assert_int_equal(buf[0], (char)(at * 7));
+            at += 10;
+        }
+        if (!is_old(w))
+            assert_true(recvs <= 1);
+        coil__sys = coil__sys_real;
+    }
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+/* ---- letting go ---- */
+
+/* A request keeps its file open; the peer must not have to wait for our next turn to hear of a close. */
+static void a_peer_hears_of_a_close_at_once(void **state)
+{
+    WORLD;
+    for (int owned = 0; owned < 2; owned++) {
+        int fd[2];
+        char buf[8];
+        make_pair(w, fd);
+        if (owned)
+            own(w, fd[0]);
+        struct test_op r = recv_op(fd[0], buf, sizeof buf);
+        submit(w, &r);
+        look_once(w);
+        assert_int_equal(recv(fd[1], buf, sizeof buf, MSG_DONTWAIT), -1);
+        assert_int_equal(cancel(w, &r), 0);
+        if (owned)
+            close_fd(w, fd[0]);
+        else
+            assert_int_equal(close(fd[0]), 0);
+        assert_int_equal(recv(fd[1], buf, sizeof buf, MSG_DONTWAIT), 0);
+        close_fd(w, fd[1]);
+    }
+    world_close(w);
+}
+
+static void connections_nobody_took_close_with_their_listener(void **state)
+{
+    WORLD;
+    struct sockaddr_storage addr;
+    socklen_t len;
+    char buf[8];
+    int listener = make_listener(w, &addr, &len, 8), client[3];
+    own(w, listener);
+    struct test_op a = accept_op(listener), c[3];
+    submit(w, &a);
+    look_once(w);
+    for (int i = 0; i < 3; i++) {
+        client[i] = w->calls->socket(w->b, AF_INET, SOCK_STREAM, 0);
+        c[i] = connect_op(client[i], &addr, len);
+        submit(w, &c[i]);
+    }
+    for (int i = 0; i < 3; i++)
+        run_until(w, &c[i], 1);
+    while (!a.done)
+        turn(w, NS_PER_S);
+    assert_true(a.op.result >= 0);
+    close_fd(w, (int)a.op.result);
+    close_fd(w, listener);
+    for (int i = 0; i < 3; i++) {
+        ssize_t rc;
+        while ((rc = recv(client[i], buf, sizeof buf, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
+            turn(w, NS_PER_MS);
+        assert_true(rc == 0 || errno == ECONNRESET);
+        close_fd(w, client[i]);
+    }
+    world_close(w);
+}
+
+/* ---- the ring fills up ---- */
+
+enum { READY = 5000 };
+
+static void more_completions_than_the_ring_holds_all_come(void **state)
+{
+    WORLD;
+    static struct test_op ops[READY];
+    int fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    assert_true(fd >= 0);
+    static int copies[READY];
+    for (int i = 0; i < READY; i++) {
+        copies[i] = dup(fd);
+        assert_true(copies[i] >= 0);
+        ops[i] = poll_op(copies[i], OP_IN, 0);
+        submit(w, &ops[i]);
+    }
+    for (int i = 0; i < READY; i++) {
+        run_until(w, &ops[i], 1);
+        assert_int_equal(ops[i].op.result, OP_IN);
+        close(copies[i]);
+    }
+    close(fd);
+    world_close(w);
+}
+
+static int refusals, refusal;
+
+static int refusing_enter(int fd, unsigned submit, unsigned want, unsigned flags, const void *arg,
+                          size_t arg_n)
+{
+    if (refusals > 0) {
+        refusals--;
+        return refusal;
+    }
+    return coil__sys_real.io_uring_enter(fd, submit, want, flags, arg, arg_n);
+}
+
+static void a_kernel_that_takes_nothing_now_takes_it_later(void **state)
+{
+    WORLD;
+    static const int errors[] = {-EAGAIN, -EBUSY, -EINTR};
+    for (int k = 0; k < 3; k++) {
+        int fd[2];
+        char buf[8];
+        make_pair(w, fd);
+        own(w, fd[0]);
+        struct test_op r = recv_op(fd[0], buf, sizeof buf), p = poll_op(fd[1], OP_IN, 0);
+        submit(w, &r);
+        submit(w, &p);
+        refusals = 5;
+        refusal = errors[k];
+        coil__sys.io_uring_enter = refusing_enter;
+        for (int i = 0; i < 5; i++)
+            assert_int_equal(w->cls->wait(w->b, NS_PER_MS), 0);
+        assert_int_equal(refusals, 0);
+        assert_int_equal(w->calls->send(w->b, fd[1], "x", 1), 1);
+        assert_int_equal(w->calls->send(w->b, fd[0], "y", 1), 1);
+        run_until(w, &r, 1);
+        run_until(w, &p, 1);
+        coil__sys = coil__sys_real;
+        close_fd(w, fd[0]);
+        close_fd(w, fd[1]);
+    }
+    world_close(w);
+}
+
+/* ---- kernels that lack something ---- */
+
+static unsigned refused_flags, granted_flags;
+
+static int picky_setup(unsigned entries, struct io_uring_params *params)
+{
+    if (params && (params->flags & refused_flags))
+        return -EINVAL;
+    granted_flags = params ? params->flags : 0;
+    return coil__sys_real.io_uring_setup(entries, params);
+}
+
+static bool no_stock;
+
+static int picky_register(int fd, unsigned what, void *arg, unsigned n)
+{
+    if (no_stock && what == IORING_REGISTER_PBUF_RING)
+        return -EINVAL;
+    return coil__sys_real.io_uring_register(fd, what, arg, n);
+}
+
+static void play(struct world *w)
+{
+    int fd[2];
+    char buf[16];
+    make_tcp(w, fd);
+    own(w, fd[0]);
+    own(w, fd[1]);
+    for (int i = 0; i < 10; i++) {
+        struct test_op r = recv_op(fd[i % 2], buf, sizeof buf);
+        submit(w, &r);
+        assert_quiet(w);
+        assert_int_equal(w->calls->send(w->b, fd[1 - i % 2], "ping", 4), 4);
+        run_until(w, &r, 1);
+        assert_int_equal(r.op.result, 4);
+    }
+    close_fd(w, fd[0]);
+    struct test_op end = recv_op(fd[1], buf, sizeof buf);
+    submit(w, &end);
+    run_until(w, &end, 1);
+    assert_int_equal(end.op.result, 0);
+    close_fd(w, fd[1]);
+}
+
+static void flags_are_given_up_one_by_one(void **state)
+{
+    static const unsigned refused[] = {0, IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER,
+                                       IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN,
+                                       IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN |
+                                           IORING_SETUP_SUBMIT_ALL};
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        refused_flags = refused[i];
+        coil__sys.io_uring_setup = picky_setup;
+        WORLD;
+        assert_int_equal(granted_flags & refused[i], 0);
+        if (!is_old(w) && refused[i] == IORING_SETUP_DEFER_TASKRUN)
+            assert_true(granted_flags & IORING_SETUP_COOP_TASKRUN);
+        play(w);
+        world_close(w);
+        coil__sys = coil__sys_real;
+    }
+}
+
+static void without_a_stock_of_buffers_it_polls(void **state)
+{
+    no_stock = true;
+    coil__sys.io_uring_register = picky_register;
+    WORLD;
+    play(w);
+    world_close(w);
+    no_stock = false;
+}
+
+static int no_setup(unsigned entries, struct io_uring_params *params)
+{
+    return -EPERM;
+}
+
+static void a_kernel_that_says_no_leaves_nothing_behind(void **state)
+{
+    struct world world;
+    coil__sys.io_uring_setup = no_setup;
+    assert_int_equal(world_try_open(&world, &coil__backend_uring, 0), -EPERM);
+    assert_int_equal(coil__mem_live(), world.live);
+    assert_int_equal(count_fds(), world.open_fds);
+}
+
+/* ---- threads ---- */
+
+struct errand {
+    struct world *w;
+    struct test_op *op;
+};
+
+static void turn_elsewhere(void *arg)
+{
+    struct errand *e = arg;
+    for (int i = 0; i < 5000 && !e->op->done; i++)
+        turn(e->w, NS_PER_MS);
+}
+
+static void elsewhere(struct world *w, struct test_op *op)
+{
+    struct errand e = {w, op};
+    struct thread thread;
+    assert_int_equal(coil__thread_start(&thread, "other", turn_elsewhere, &e), 0);
+    coil__thread_join(&thread);
+}
+
+static void another_thread_may_turn_it(void **state)
+{
+    WORLD;
+    int fd[2], raw[2];
+    char buf[8], all[8];
+    make_tcp(w, fd);
+    make_pair(w, raw);
+    own(w, fd[0]);
+    /* Here: the request is under way, and bytes are held that nobody took. */
+    struct test_op r = recv_op(fd[0], buf, 1), p = poll_op(raw[0], OP_IN, 0);
+    submit(w, &r);
+    submit(w, &p);
+    look_once(w);
+    assert_int_equal(w->calls->send(w->b, fd[1], "abc", 3), 3);
+    run_until(w, &r, 1);
+    /* There: what was waited for goes on. */
+    assert_int_equal(w->calls->send(w->b, raw[1], "x", 1), 1);
+    elsewhere(w, &p);
+    assert_int_equal(p.done, 1);
+    struct test_op rest = recv_op(fd[0], all, sizeof all);
+    submit(w, &rest);
+    elsewhere(w, &rest);
+    assert_int_equal(rest.done, 1);
+    assert_int_equal(rest.op.result, 2);
+    assert_memory_equal(all, "bc", 2);
+    struct test_op next = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &next);
+    assert_int_equal(w->calls->send(w->b, fd[1], "de", 2), 2);
+    elsewhere(w, &next);
+    assert_int_equal(next.op.result, 2);
+    /* And here again. */
+    struct test_op back = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &back);
+    assert_int_equal(w->calls->send(w->b, fd[1], "f", 1), 1);
+    run_until(w, &back, 1);
+    assert_int_equal(back.op.result, 1);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    close_fd(w, raw[0]);
+    close_fd(w, raw[1]);
+    world_close(w);
+}
+
+int main(void)
+{
+#define CASE(name)                       \
+    {                                    \
+#name, name, NULL, restore, NULL \
+    }
+    const struct CMUnitTest tests[] = {
+        CASE(small_messages_need_no_receive_call),
+        CASE(a_look_without_anything_to_do_enters_no_kernel),
+        CASE(bytes_that_came_for_a_cancelled_op_are_kept),
+        CASE(a_peek_takes_nothing),
+        CASE(an_end_that_came_with_data_is_seen),
+        CASE(more_sockets_than_buffers_all_get_theirs),
+        CASE(what_nobody_reads_is_bounded_and_in_order),
+        CASE(a_flood_is_received_by_large_calls_and_a_trickle_by_none),
+        CASE(a_peer_hears_of_a_close_at_once),
+        CASE(connections_nobody_took_close_with_their_listener),
+        CASE(more_completions_than_the_ring_holds_all_come),
+        CASE(a_kernel_that_takes_nothing_now_takes_it_later),
+        CASE(flags_are_given_up_one_by_one),
+        CASE(without_a_stock_of_buffers_it_polls),
+        CASE(a_kernel_that_says_no_leaves_nothing_behind),
+        CASE(another_thread_may_turn_it),
+    };
+    return cmocka_run_group_tests_name("io/uring", tests, NULL, NULL);
+}
