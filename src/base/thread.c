@@ -140,7 +140,8 @@ void coil__thread_detach(struct thread *t)
 
 uintptr_t coil__thread_self(void)
 {
-    static _Thread_local uintptr_t number; /* drawn at the first call; an address would come again */
+    static _Thread_local uintptr_t
+        number; /* drawn at the first call; an address would come again */
     static atomic_uintptr_t drawn;
     if (coil_unlikely(number == 0))
         number = atomic_fetch_add(&drawn, 1) + 1;
