@@ -31,7 +31,7 @@ static uint32_t block_start(unsigned block)
 char *coil__provided_memory(const struct provided *p, uint16_t id)
 {
     unsigned block = block_of(id);
-    return p->blocks[block] + (size_t)(id - block_start(block)) * PROVIDED_SIZE;
+    return p->blocks[block] + (size_t)(id - block_start(block)) * PROVIDED_STRIDE;
 }
 
 static void offer(struct provided *p, uint16_t id)
@@ -50,7 +50,7 @@ static bool add_block(struct provided *p, uint32_t n)
     if (!buffers)
         return false;
     p->buffers = buffers;
-    char *block = coil__alloc((size_t)n * PROVIDED_SIZE);
+    char *block = coil__alloc((size_t)n * PROVIDED_STRIDE);
     if (!block)
         return false;
     p->blocks[block_of(p->n)] = block;
