@@ -31,12 +31,13 @@ typedef void (*coil_callback_fn)(void *arg);
 /* How a loop is made; all zero (or NULL) means the defaults. Set `size` to sizeof this struct. */
 typedef struct {
     size_t size;
-    const char *backend; /* "auto", "epoll", "poll", "sim"; NULL: COIL_BACKEND, else auto */
-    bool debug;          /* also switched on by COIL_DEBUG=1 */
-    bool virtual_time;   /* the clock jumps when nothing but a timer can wake anyone */
-    bool no_signals;     /* coil_run installs neither SIGINT nor the stack-overflow report */
-    uint64_t seed;       /* of the imaginary kernel; 0: COIL_SEED, else 1 */
-    size_t stack_size;   /* of tasks that do not say; 0: 256 KB */
+    const char
+        *backend;      /* "auto", "uring", "epoll", "poll", "sim"; NULL: COIL_BACKEND, else auto */
+    bool debug;        /* also switched on by COIL_DEBUG=1 */
+    bool virtual_time; /* the clock jumps when nothing but a timer can wake anyone */
+    bool no_signals;   /* coil_run installs neither SIGINT nor the stack-overflow report */
+    uint64_t seed;     /* of the imaginary kernel; 0: COIL_SEED, else 1 */
+    size_t stack_size; /* of tasks that do not say; 0: 256 KB */
 } coil_run_opts;
 
 /* ---- which loop ---- */

@@ -14,8 +14,9 @@
 #if COIL_HAVE_URING
 
 enum {
-    PROVIDED_SIZE = 2048,   /* bytes each */
-    PROVIDED_STRIDE = 2112, /* from one to the next: a power of two would put all beginnings into a few cache sets */
+    PROVIDED_SIZE = 2048, /* bytes each */
+    PROVIDED_STRIDE =
+        2112, /* from one to the next: a power of two would put all beginnings into a few cache sets */
     PROVIDED_MIN = 32,
     PROVIDED_MAX = 4096,
     PROVIDED_GROUP = 0, /* the kernel's name for the stock */

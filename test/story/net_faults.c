@@ -42,6 +42,7 @@ FAILING(ssize_t, recv, (int fd, void *p, size_t n, int flags), (fd, p, n, flags)
 FAILING(ssize_t, send, (int fd, const void *p, size_t n, int flags), (fd, p, n, flags))
 FAILING(ssize_t, sendmsg, (int fd, const struct msghdr *m, int flags), (fd, m, flags))
 FAILING(int, shutdown, (int fd, int how), (fd, how))
+FAILING(int, getpeername, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
 FAILING(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *ev), (ep, op, fd, ev))
 
 static void arm(long n, int error)
@@ -62,6 +63,7 @@ static void arm(long n, int error)
     coil__sys.sendmsg = failing_sendmsg;
     coil__sys.shutdown = failing_shutdown;
     coil__sys.epoll_ctl = failing_epoll_ctl;
+    coil__sys.getpeername = failing_getpeername;
 }
 
 /* ---- the conversation ---- */

@@ -44,6 +44,12 @@ FAULTY(int, epoll_pwait2, (int ep, struct epoll_event *ev, int n, int64_t ns), (
 FAULTY(int, ppoll, (struct pollfd * p, nfds_t n, const struct timespec *t, const sigset_t *m),
        (p, n, t, m))
 FAULTY(int, mmap, (size_t n, int prot, int flags, void **out), (n, prot, flags, out))
+FAULTY(int, mmap_fd, (int fd, size_t n, int64_t at, void **out), (fd, n, at, out))
+FAULTY(int, io_uring_setup, (unsigned n, struct io_uring_params *params), (n, params))
+FAULTY(int, io_uring_enter,
+       (int fd, unsigned submit, unsigned want, unsigned flags, const void *arg, size_t arg_n),
+       (fd, submit, want, flags, arg, arg_n))
+FAULTY(int, io_uring_register, (int fd, unsigned what, void *arg, unsigned n), (fd, what, arg, n))
 FAULTY(int, mprotect, (void *p, size_t n, int prot), (p, n, prot))
 FAULTY(int, madvise, (void *p, size_t n, int advice), (p, n, advice))
 
@@ -174,6 +180,10 @@ FAULTS(epoll_wait)
 FAULTS(epoll_pwait2)
 FAULTS(ppoll)
 FAULTS(mmap)
+FAULTS(mmap_fd)
+FAULTS(io_uring_setup)
+FAULTS(io_uring_enter)
+FAULTS(io_uring_register)
 FAULTS(mprotect)
 FAULTS(madvise)
 
@@ -191,6 +201,10 @@ int main(void)
         cmocka_unit_test(scene_survives_each_failing_epoll_pwait2),
         cmocka_unit_test(scene_survives_each_failing_ppoll),
         cmocka_unit_test(scene_survives_each_failing_mmap),
+        cmocka_unit_test(scene_survives_each_failing_mmap_fd),
+        cmocka_unit_test(scene_survives_each_failing_io_uring_setup),
+        cmocka_unit_test(scene_survives_each_failing_io_uring_enter),
+        cmocka_unit_test(scene_survives_each_failing_io_uring_register),
         cmocka_unit_test(scene_survives_each_failing_mprotect),
         cmocka_unit_test(scene_survives_each_failing_madvise),
     };
