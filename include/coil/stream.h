@@ -52,16 +52,22 @@ typedef struct {
     const char *local_host; /* connect from here; NULL: the kernel chooses */
     const char *local_port; /* NULL: any */
     bool all_errors;        /* fail with a COIL_EGROUP that holds the error of every address */
+    /* Seconds before the next address is tried although the one before has not failed yet (RFC 8305 recommends
+     * 0.25): the first that answers is kept, the others are closed. 0: one after the other. */
+    double happy_eyeballs_delay;
+    /* How many addresses of the first family are tried before the families take turns
+     * (first_address_family_count). 0: one, if there is a delay; else, and for -1, the resolver's order. */
+    int interleave;
 } coil_connect_opts;
 
-/* Connect to a host by name or address, trying its addresses in order.
+/* Connect to a host by name or address, trying its addresses in order, or some at a time.
  *
  *   Suspends: until one of them answers.
- *   Cancel:   returns -ECANCELED; nothing stays open.
+ *   Cancel:   returns -ECANCELED; nothing stays open, no attempt goes on.
  *   Owns:     one reference to each face, yours: coil_writer_finish gives both back.
  *   Errors:   as coil_getaddrinfo; of one address, or when all said the same: the kernel's, "Connect call
  *             failed ADDRESS"; else the first one's code and all texts, "Multiple exceptions: ...".
- *             -ENOMEM, COIL_ENOTASK.
+ *             -EINVAL for a delay that is negative or NaN; -ENOMEM, COIL_ENOTASK.
  *   asyncio:  open_connection */
 COIL_ASYNC coil_ret coil_open_connection(const char *host, const char *port,
                                          coil_reader **out_reader, coil_writer **out_writer);

@@ -73,6 +73,9 @@ COIL_MUST coil_ret coil__sock_park(struct coil_sock *sock, struct sock_wait **pl
  * coil__net_can_wait, and the socket is open. */
 COIL_MUST coil_ret coil__sock_receive(struct coil_sock *sock, void *p, size_t n);
 
+/* Records "Connect call failed ADDRESS: ..." and returns `rc`. */
+coil_ret coil__sock_connect_failed(const coil_address *to, coil_ret rc);
+
 /* Whoever receives returns at once, with -EINTR or with what was quicker. */
 void coil__sock_interrupt(struct coil_sock *sock);
 

@@ -2,66 +2,9 @@
  *
  * test_connect.c: from a name to a connection: its addresses in order, and how their errors are combined. The
  * resolver is replaced by one with a list. */
+#include "names.h"
+
 #include "wire.h"
-
-#include "base/sys_names.h"
-
-/* ---- a resolver with a list ---- */
-
-enum { LIST_MAX = 4 };
-static coil_address addresses[LIST_MAX];
-static struct addrinfo entries[LIST_MAX];
-static size_t entries_n;
-
-static int resolve_list(const char *host, const char *port, const struct addrinfo *hints,
-                        struct addrinfo **out, int *out_errno)
-{
-    *out = entries;
-    return 0;
-}
-
-static void keep(struct addrinfo *list)
-{
-}
-
-static const struct sys_names with_list = {.getaddrinfo = resolve_list, .freeaddrinfo = keep};
-
-static void list_add(const coil_address *address)
-{
-    size_t i = entries_n++;
-    addresses[i] = *address;
-    entries[i] = (struct addrinfo){.ai_family = address->storage.ss_family,
-                                   .ai_socktype = SOCK_STREAM,
-                                   .ai_addr = (struct sockaddr *)&addresses[i].storage,
-                                   .ai_addrlen = address->len};
-    if (i > 0)
-        entries[i - 1].ai_next = &entries[i];
-}
-
-static void list_begin(void)
-{
-    coil__sys_names = &with_list;
-    entries_n = 0;
-}
-
-/* Addresses where nobody listens (any more). */
-static void list_add_dead(void)
-{
-    coil_sock *sock = wire_listen(1);
-    coil_address at;
-    must(coil_sock_getsockname(sock, &at));
-    coil_sock_unref(sock);
-    list_add(&at);
-}
-
-static coil_sock *list_add_live(void)
-{
-    coil_sock *sock = wire_listen(5);
-    coil_address at;
-    must(coil_sock_getsockname(sock, &at));
-    list_add(&at);
-    return sock;
-}
 
 /* ---- tests ---- */
 
