@@ -17,17 +17,14 @@
  *     timer or slot may still come;
  *   - a descriptor that the kernel accepted becomes a connection or is closed.
  *
- * Runs on the loop's thread. Elsewhere: the client's task and its end (connection.c). */
+ * Runs on the loop's thread. Elsewhere: the client's task and its end (connection.c), from a name
+ * to bound sockets (listen.c). */
 #include "net/server.h"
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "net/listen.h"
 #include "net/stream.h"
-
-#include <netdb.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <string.h>
 
 enum { BACKLOG_DEFAULT = 100 };
 #define ACCEPT_RETRY_NS NS_PER_S
@@ -327,111 +324,42 @@ void coil_server_free(coil_server *server)
 
 /* ---- making one ---- */
 
-static int set_option(coil_sock *sock, int level, int name)
-{
-    static const int yes = 1;
-    return coil_sock_setsockopt(sock, level, name, &yes, sizeof yes);
-}
-
-static int set_options(coil_sock *sock, const coil_server_opts *opts)
-{
-    int err = opts->no_reuse_address ? 0 : set_option(sock, SOL_SOCKET, SO_REUSEADDR);
-    if (err == 0 && opts->reuse_port)
-        err = set_option(sock, SOL_SOCKET, SO_REUSEPORT);
-    if (err == 0 && opts->keep_alive)
-        err = set_option(sock, SOL_SOCKET, SO_KEEPALIVE);
-    /* Or the IPv6 socket would take the port of the IPv4 one as well. */
-    if (err == 0 && sock->family == AF_INET6)
-        err = set_option(sock, IPPROTO_IPV6, IPV6_V6ONLY);
-    return err;
-}
-
-/* Families that this machine does not know, addresses that it does not have. */
-static bool may_skip(int err)
-{
-    return err == -EAFNOSUPPORT || err == -EPROTONOSUPPORT || err == -ESOCKTNOSUPPORT ||
-           err == -EADDRNOTAVAIL;
-}
-
-static int bind_one(const coil_addrinfo *to, const coil_server_opts *opts, coil_sock **out)
-{
-    coil_sock *sock;
-    int err = coil_sock_new(to->family, to->type, to->protocol, &sock);
-    if (err < 0)
-        return err;
-    err = set_options(sock, opts);
-    if (err == 0)
-        err = coil_sock_bind(sock, &to->address);
-    if (err == 0) {
-        *out = sock;
-        return 0;
-    }
-    char text[COIL_ADDRESS_TEXT_MAX];
-    coil_address_format(&to->address, text, sizeof text);
-    coil__fail(err, "error while attempting to bind on address %s: %s", text, coil_strerror(err));
-    coil_sock_unref(sock);
-    return err;
-}
-
-static bool seen_before(const coil_addrinfo *list, const coil_addrinfo *entry)
-{
-    for (; list != entry; list = list->next)
-        if (list->address.len == entry->address.len &&
-            memcmp(&list->address.storage, &entry->address.storage, entry->address.len) == 0)
-            return true;
-    return false;
-}
-
-static int add_listener(struct coil_server *server, coil_sock *sock)
+static int add_listener(struct coil_server *server, struct bound *bound)
 {
     int err = coil__loop_hold(server->loop, 1);
     if (err < 0)
         return (int)coil__fail_plain(err);
     struct listener *l = &server->listeners[server->listeners_n++];
     l->server = server;
-    l->sock = sock;
+    l->sock = bound->sock;
+    bound->sock = NULL;
     timer_init(&l->timer, rest_over);
     return 0;
 }
 
-static int bind_all(struct coil_server *server, const coil_addrinfo *list)
+static int listen_on_all(struct coil_server *server, struct bound_list *bound)
 {
-    for (const coil_addrinfo *to = list; to; to = to->next) {
-        coil_sock *sock = NULL;
-        if (seen_before(list, to))
-            continue;
-        int err = bind_one(to, &server->opts, &sock);
-        if (err < 0 && may_skip(err))
-            continue;
-        if (err == 0) {
-            err = add_listener(server, sock);
-            if (err < 0)
-                coil_sock_unref(sock);
-        }
+    for (size_t i = 0; i < bound->n; i++) {
+        int err = add_listener(server, &bound->v[i]);
         if (err < 0)
             return err;
     }
-    if (server->listeners_n == 0)
-        return (int)coil__fail(-EADDRNOTAVAIL, "could not bind on any address of this host");
     for (size_t i = 0; i < server->listeners_n; i++) {
         int err = coil_sock_listen(server->listeners[i].sock, server->opts.backlog);
         if (err < 0)
             return err;
     }
-    return 0;
+    return server->opts.no_start ? 0 : coil_server_start_serving(server);
 }
 
-static int make_server(coil_client_fn fn, void *arg, const coil_addrinfo *list,
-                       const coil_server_opts *opts, coil_server **out)
+int coil__server_new(coil_client_fn fn, void *arg, struct bound_list *bound,
+                     const coil_server_opts *opts, coil_server **out)
 {
     struct net_part *part;
     int err = coil__net_part(coil__running_loop, &part);
     if (err < 0)
         return err;
-    size_t n = 0;
-    for (const coil_addrinfo *to = list; to; to = to->next)
-        n++;
-    struct coil_server *server = coil__zalloc(sizeof *server + n * sizeof(struct listener));
+    struct coil_server *server = coil__zalloc(sizeof *server + bound->n * sizeof(struct listener));
     if (!server)
         return (int)coil__fail_plain(-ENOMEM);
     server->loop = part->loop;
@@ -445,9 +373,7 @@ static int make_server(coil_client_fn fn, void *arg, const coil_addrinfo *list,
         server->opts.backlog = BACKLOG_DEFAULT;
     list_init(&server->clients);
     list_push(&part->servers, &server->link);
-    err = bind_all(server, list);
-    if (err == 0 && !opts->no_start)
-        err = coil_server_start_serving(server);
+    err = listen_on_all(server, bound);
     if (err < 0) {
         struct error_record *why = coil__error_capture(err);
         coil_server_free(server);
@@ -465,16 +391,14 @@ coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const char *host, 
     static const coil_server_opts defaults;
     if (!opts)
         opts = &defaults;
-    coil_getaddrinfo_opts ask = {.size = sizeof ask,
-                                 .family = opts->family,
-                                 .flags = opts->flags ? opts->flags : AI_PASSIVE};
-    coil_addrinfo *list;
-    coil_ret rc = coil_getaddrinfo(host, port, &ask, &list);
+    if (!fn)
+        return coil__fail(-EINVAL, "a server needs a function for its clients");
+    struct bound_list bound = {NULL, 0};
+    coil_ret rc = coil__bind_hosts(&host, 1, port, opts, &bound);
     if (rc < 0)
         return rc;
-    rc = fn ? make_server(fn, arg, list, opts, out_server)
-            : coil__fail(-EINVAL, "a server needs a function for its clients");
-    coil_freeaddrinfo(list);
+    rc = coil__server_new(fn, arg, &bound, opts, out_server);
+    coil__bound_free(&bound);
     return rc;
 }
 
