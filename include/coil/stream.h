@@ -295,17 +295,21 @@ typedef struct {
     bool keep_alive;          /* SO_KEEPALIVE */
     bool no_start;            /* asyncio: start_serving=False */
     size_t client_stack_size; /* of the clients' tasks; 0: the loop's default */
+    const char *const *hosts; /* several hosts instead of one: `host` is NULL then */
+    size_t hosts_n;
 } coil_server_opts;
 
-/* Listen on every address of `host` (NULL or "": of this machine) and call fn(reader, writer, arg) in a task
- * of its own for each client. Port "0" or NULL: a free one, see coil_server_port. When the process runs out of
+/* Listen on every address of `host` (NULL or "": of this machine), or of several hosts, and call fn(reader, writer, arg) in a task
+ * of its own for each client. Each address has one socket, addresses that this machine does not have are passed
+ * over, and any other failure closes all. Port "0" or NULL: a free one, see coil_server_port. When the process runs out of
  * descriptors or memory, that is reported, and accepting pauses for a second.
  *
  *   Suspends: to look `host` up.
  *   Cancel:   returns -ECANCELED; nothing stays open.
  *   Owns:     the server is yours: coil_server_free. `arg` must outlive it and its clients.
  *   Errors:   as coil_getaddrinfo; the kernel's, "error while attempting to bind on address ..."; -EADDRNOTAVAIL
- *             when no address of `host` is of this machine; -ENOMEM, COIL_ENOTASK.
+ *             when no address of `host` is of this machine; -EINVAL for `host` and opts->hosts together; -ENOMEM,
+ *             COIL_ENOTASK.
  *   asyncio:  start_server */
 COIL_ASYNC coil_ret coil_start_server(coil_client_fn fn, void *arg, const char *host,
                                       const char *port, coil_server **out_server);

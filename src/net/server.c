@@ -368,6 +368,7 @@ int coil__server_new(coil_client_fn fn, void *arg, struct bound_list *bound,
     server->fn = fn;
     server->arg = arg;
     server->opts = *opts;
+    server->opts.hosts = NULL; /* the caller's, and done with */
     server->map = context_capture();
     if (server->opts.backlog <= 0)
         server->opts.backlog = BACKLOG_DEFAULT;
@@ -393,8 +394,11 @@ coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const char *host, 
         opts = &defaults;
     if (!fn)
         return coil__fail(-EINVAL, "a server needs a function for its clients");
+    if (host && opts->hosts_n > 0)
+        return coil__fail(-EINVAL, "a server has one host or several, not both");
     struct bound_list bound = {NULL, 0};
-    coil_ret rc = coil__bind_hosts(&host, 1, port, opts, &bound);
+    coil_ret rc = coil__bind_hosts(opts->hosts_n ? opts->hosts : &host,
+                                   opts->hosts_n ? opts->hosts_n : 1, port, opts, &bound);
     if (rc < 0)
         return rc;
     rc = coil__server_new(fn, arg, &bound, opts, out_server);

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_listen.c: from hosts to the sockets of a server: several hosts, each address once, all or none; options. */
+#include "net/listen.h"
+
+#include "wire.h"
+
+/* ---- helpers ---- */
+
+static coil_ret greet(coil_reader *reader, coil_writer *writer, void *arg)
+{
+    return coil_writer_write(writer, "hello\n", 6);
+}
+
+static void end_server(coil_server *server)
+{
+    coil_server_close(server);
+    must(coil_server_wait_closed(server));
+    coil_server_free(server);
+}
+
+static void port_text(const coil_address *at, char out[8])
+{
+    snprintf(out, 8, "%u", (unsigned)coil_address_port(at) & 0xffff);
+}
+
+static void is_greeted(const char *host, const char *port)
+{
+    coil_reader *r;
+    coil_writer *w;
+    const char *line;
+    must(coil_open_connection(host, port, &r, &w));
+    must(coil_reader_readline(r, &line, NULL));
+    assert_string_equal(line, "hello\n");
+    coil_ignore(coil_writer_finish(w));
+}
+
+/* A port that was free a moment ago on 127.0.0.1. */
+static void free_port(char out[8])
+{
+    coil_sock *sock = wire_listen(1);
+    coil_address at;
+    must(coil_sock_getsockname(sock, &at));
+    port_text(&at, out);
+    coil_sock_unref(sock);
+}
+
+static int lowest_free_number(void)
+{
+    coil_sock *sock;
+    must(coil_sock_new(AF_INET, SOCK_STREAM, 0, &sock));
+    int fd = coil_sock_fileno(sock);
+    coil_sock_unref(sock);
+    return fd;
+}
+
+static coil_ret start(const char *const *hosts, size_t n, const char *port, coil_server **out)
+{
+    coil_server_opts opts = {.size = sizeof opts, .hosts = hosts, .hosts_n = n};
+    return coil_start_server_with(greet, NULL, NULL, port, &opts, out);
+}
+
+/* ---- several hosts ---- */
+
+COIL_TEST(server_on_several_hosts)
+{
+    static const char *const hosts[] = {"127.0.0.1", "127.0.0.2", "127.0.0.3"};
+    coil_server *server;
+    char port[8];
+    free_port(port);
+    must(start(hosts, 3, port, &server));
+    assert_int_equal(coil_server_sockets(server), 3);
+    for (size_t i = 0; i < 3; i++) {
+        coil_address at, expected;
+        char own[8];
+        must(coil_server_sockname(server, i, &at));
+        must(coil_address_parse(hosts[i], port, &expected));
+        port_text(&at, own);
+        assert_string_equal(own, port);
+        assert_memory_equal(&at.storage, &expected.storage, sizeof(struct sockaddr_in));
+        is_greeted(hosts[i], port);
+    }
+    end_server(server);
+}
+
+COIL_TEST(server_on_a_host_named_twice_has_it_once)
+{
+    static const char *const hosts[] = {"127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.2"};
+    coil_server *server;
+    char port[8];
+    free_port(port);
+    must(start(hosts, 4, port, &server));
+    assert_int_equal(coil_server_sockets(server), 2);
+    end_server(server);
+}
+
+COIL_TEST(server_on_the_empty_host_is_on_every_address)
+{
+    static const char *const hosts[] = {""};
+    coil_server *server;
+    must(start(hosts, 1, "0", &server));
+    coil_address at;
+    char port[8], text[COIL_ADDRESS_TEXT_MAX];
+    must(coil_server_sockname(server, 0, &at));
+    port_text(&at, port);
+    coil_address_format(&at, text, sizeof text);
+    assert_int_equal(strncmp(text, "0.0.0.0:", 8), 0);
+    is_greeted("127.0.0.4", port);
+    end_server(server);
+}
+
+/* The second, or the third, cannot be had: the others are closed. */
+COIL_TEST(server_on_several_hosts_is_all_or_none)
+{
+    char port[8], long_name[300];
+    free_port(port);
+    memset(long_name, 'a', sizeof long_name - 1);
+    long_name[sizeof long_name - 1] = 0;
+    coil_address at;
+    coil_sock *taken;
+    must(coil_address_parse("127.0.0.2", port, &at));
+    must(coil_sock_new(AF_INET, SOCK_STREAM, 0, &taken));
+    must(coil_sock_bind(taken, &at));
+    must(coil_sock_listen(taken, 1));
+    const struct {
+        const char *hosts[3];
+        coil_ret expected;
+    } cases[] = {
+        {{"127.0.0.1", "127.0.0.2", "127.0.0.3"}, -EADDRINUSE},
+        {{"127.0.0.1", "127.0.0.3", "127.0.0.2"}, -EADDRINUSE},
+        {{"127.0.0.1", "127.0.0.3", long_name}, -ENAMETOOLONG},
+    };
+    int lowest = lowest_free_number();
+    for (size_t i = 0; i < 3; i++) {
+        coil_server *server;
+        assert_int_equal(start(cases[i].hosts, 3, port, &server), cases[i].expected);
+        assert_int_equal(lowest_free_number(), lowest);
+    }
+    coil_sock_unref(taken);
+}
+
+COIL_TEST(server_has_one_host_or_several)
+{
+    static const char *const hosts[] = {"127.0.0.1"};
+    coil_server_opts opts = {.size = sizeof opts, .hosts = hosts, .hosts_n = 1};
+    coil_server *server;
+    assert_int_equal(coil_start_server_with(greet, NULL, "127.0.0.1", "0", &opts, &server),
+                     -EINVAL);
+}
+
+static coil_ret start_or_not(void *arg)
+{
+    static const char *const hosts[] = {"127.0.0.1", "127.0.0.2", ""};
+    coil_server *server;
+    coil_ret rc = start(hosts, 3, "0", &server);
+    if (rc < 0)
+        return rc;
+    ++*(int *)arg;
+    coil_server_free(server);
+    return 0;
+}
+
+static void one_start(void *arg)
+{
+    (void)wire_run(start_or_not, arg);
+}
+
+COIL_TEST_PLAIN(server_on_several_hosts_survives_failing_allocations)
+{
+    int done = 0;
+    sweep_allocations(one_start, &done);
+    assert_true(done >= 1);
+}
+
+/* ---- options ---- */
+
+static int option(coil_sock *sock, int level, int name)
+{
+    int value = -1;
+    socklen_t n = sizeof value;
+    must(coil_sock_getsockopt(sock, level, name, &value, &n));
+    return value;
+}
+
+static coil_sock *bound_to(const char *host, const coil_server_opts *opts, struct bound_list *list)
+{
+    must(coil__bind_hosts(&host, 1, "0", opts, list));
+    assert_int_equal(list->n, 1);
+    return list->v[0].sock;
+}
+
+COIL_TEST(listener_reuses_its_address_unless_told)
+{
+    coil_server_opts opts = {.size = sizeof opts};
+    struct bound_list list;
+    coil_sock *sock = bound_to("127.0.0.1", &opts, &list);
+    assert_int_equal(option(sock, SOL_SOCKET, SO_REUSEADDR), 1);
+    assert_int_equal(option(sock, SOL_SOCKET, SO_REUSEPORT), 0);
+    assert_int_equal(option(sock, SOL_SOCKET, SO_KEEPALIVE), 0);
+    coil__bound_free(&list);
+    opts.no_reuse_address = true;
+    sock = bound_to("127.0.0.1", &opts, &list);
+    assert_int_equal(option(sock, SOL_SOCKET, SO_REUSEADDR), 0);
+    coil__bound_free(&list);
+}
+
+COIL_TEST(listener_of_ipv6_leaves_ipv4_alone)
+{
+    coil_server_opts opts = {.size = sizeof opts};
+    struct bound_list list;
+    const char *host = "::1";
+    coil_ret rc = coil__bind_hosts(&host, 1, "0", &opts, &list);
+    if (rc == -EADDRNOTAVAIL)
+        return; /* a machine without IPv6 */
+    must(rc);
+    assert_int_equal(option(list.v[0].sock, IPPROTO_IPV6, IPV6_V6ONLY), 1);
+    coil__bound_free(&list);
+}
+
+static coil_ret tell_keep_alive(coil_reader *reader, coil_writer *writer, void *arg)
+{
+    *(int *)arg = option(coil_writer_sock(writer), SOL_SOCKET, SO_KEEPALIVE);
+    return coil_writer_write(writer, "hello\n", 6);
+}
+
+COIL_TEST(server_hands_keep_alive_down)
+{
+    for (int on = 0; on < 2; on++) {
+        coil_server_opts opts = {.size = sizeof opts, .keep_alive = on};
+        coil_server *server;
+        int seen = -1;
+        must(coil_start_server_with(tell_keep_alive, &seen, "127.0.0.1", "0", &opts, &server));
+        char port[8];
+        snprintf(port, sizeof port, "%u", (unsigned)must(coil_server_port(server)) & 0xffff);
+        is_greeted("127.0.0.1", port);
+        assert_int_equal(seen, on);
+        end_server(server);
+    }
+}
+
+COIL_TEST(servers_share_a_port_if_both_say_so)
+{
+    coil_server_opts opts = {.size = sizeof opts, .reuse_port = true};
+    coil_server *one, *two, *alone;
+    must(coil_start_server_with(greet, NULL, "127.0.0.1", "0", &opts, &one));
+    char port[8];
+    snprintf(port, sizeof port, "%u", (unsigned)must(coil_server_port(one)) & 0xffff);
+    must(coil_start_server_with(greet, NULL, "127.0.0.1", port, &opts, &two));
+    assert_int_equal(coil_start_server(greet, NULL, "127.0.0.1", port, &alone), -EADDRINUSE);
+    for (int i = 0; i < 4; i++)
+        is_greeted("127.0.0.1", port);
+    end_server(one);
+    is_greeted("127.0.0.1", port);
+    end_server(two);
+}
+
+COIL_TEST_MAIN()
