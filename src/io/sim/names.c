@@ -53,7 +53,8 @@ static bool is_any(const struct name *name)
 static bool same_host(const struct name *a, const struct name *b)
 {
     return family(a) == AF_INET ? v4(a)->sin_addr.s_addr == v4(b)->sin_addr.s_addr
-                                : IN6_ARE_ADDR_EQUAL(&v6(a)->sin6_addr, &v6(b)->sin6_addr);
+                                : IN6_ARE_ADDR_EQUAL(&v6(a)->sin6_addr, &v6(b)->sin6_addr) &&
+                                      v6(a)->sin6_scope_id == v6(b)->sin6_scope_id;
 }
 
 bool coil__sim_unreachable(const struct name *to)
@@ -120,6 +121,11 @@ int coil__sim_name_check(struct file *file, const void *a, socklen_t n, struct n
         if (n < sizeof(struct sockaddr_in6))
             return -EINVAL;
         name.len = sizeof(struct sockaddr_in6);
+        /* Link-local addresses stand once on each link; for others a zone means nothing. */
+        if (!IN6_IS_ADDR_LINKLOCAL(&v6(&name)->sin6_addr))
+            v6(&name)->sin6_scope_id = 0;
+        else if (v6(&name)->sin6_scope_id == 0)
+            return -EINVAL;
         unmap(&name);
         break;
     default: {
