@@ -1,46 +1,57 @@
 /* SPDX-License-Identifier: MIT
  *
- * address.c: socket addresses from text and to text; no name is ever looked up here.
+ * address.c: socket addresses from text and to text; no host's name is ever looked up here.
  *
- * Keeps nothing; any thread. Elsewhere: names (resolve.c). */
+ * Keeps nothing; any thread. Zones come from interfaces' names too, and go out as numbers: those need no
+ * asking, and whoever reads them back gets the same. Elsewhere: names (resolve.c). */
 #include "net/address.h"
 
 #include "base/error.h"
+#include "base/sys.h"
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
 
-/* A zone's place is after the '%'; names of interfaces are looked up elsewhere. */
-static bool parse_zone(const char *text, uint32_t *out)
+/* The place of a zone is after the '%': the number of an interface, or its name. 0, -EINVAL if it is empty or too
+ * large a number; -ENODEV, recorded, if there is no such name. */
+static int parse_zone(const char *text, uint32_t *out)
 {
     uint64_t value = 0;
     if (!*text)
-        return false;
-    for (; *text; text++) {
-        if (*text < '0' || *text > '9' ||
-            (value = value * 10 + (uint64_t)(*text - '0')) > UINT32_MAX)
-            return false;
+        return -EINVAL;
+    if (text[strspn(text, "0123456789")]) {
+        /* Longer ones do not exist, and a libc may cut them before it looks. */
+        int index = strlen(text) < IF_NAMESIZE ? sys_if_nametoindex(text) : -ENODEV;
+        if (index < 0)
+            return (int)coil__fail(index, "network interface %.40s: %s", text,
+                                   coil_strerror(index));
+        *out = (uint32_t)index;
+        return 0;
     }
+    for (; *text; text++)
+        if ((value = value * 10 + (uint64_t)(*text - '0')) > UINT32_MAX)
+            return -EINVAL;
     *out = (uint32_t)value;
-    return true;
+    return 0;
 }
 
-static bool parse_v6(const char *host, struct sockaddr_in6 *out)
+static int parse_v6(const char *host, struct sockaddr_in6 *out)
 {
     char digits[INET6_ADDRSTRLEN];
     const char *zone = strchr(host, '%');
     size_t n = zone ? (size_t)(zone - host) : strlen(host);
     if (n >= sizeof digits)
-        return false;
+        return -EINVAL;
     memcpy(digits, host, n);
     digits[n] = 0;
     *out = (struct sockaddr_in6){.sin6_family = AF_INET6};
     if (inet_pton(AF_INET6, digits, &out->sin6_addr) != 1)
-        return false;
-    return !zone || parse_zone(zone + 1, &out->sin6_scope_id);
+        return -EINVAL;
+    return zone ? parse_zone(zone + 1, &out->sin6_scope_id) : 0;
 }
 
 int coil__port_parse(const char *port, uint16_t *out)
@@ -57,22 +68,22 @@ int coil__port_parse(const char *port, uint16_t *out)
     return 0;
 }
 
-bool coil__address_literal(const char *host, uint16_t port, coil_address *out)
+int coil__address_literal(const char *host, uint16_t port, coil_address *out)
 {
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
     struct sockaddr_in6 v6;
     if (inet_pton(AF_INET, host, &v4.sin_addr) == 1) {
         *out = (coil_address){.len = sizeof v4};
         memcpy(&out->storage, &v4, sizeof v4);
-        return true;
+        return 0;
     }
-    if (parse_v6(host, &v6)) {
-        v6.sin6_port = htons(port);
-        *out = (coil_address){.len = sizeof v6};
-        memcpy(&out->storage, &v6, sizeof v6);
-        return true;
-    }
-    return false;
+    int err = parse_v6(host, &v6);
+    if (err < 0)
+        return err;
+    v6.sin6_port = htons(port);
+    *out = (coil_address){.len = sizeof v6};
+    memcpy(&out->storage, &v6, sizeof v6);
+    return 0;
 }
 
 int coil_address_parse(const char *host, const char *port, coil_address *out_address)
@@ -83,9 +94,10 @@ int coil_address_parse(const char *host, const char *port, coil_address *out_add
         return (int)coil__fail(-EINVAL, "%.40s is not a port number", port);
     if (err)
         return err;
-    if (!host || !coil__address_literal(host, number, out_address))
+    err = host ? coil__address_literal(host, number, out_address) : -EINVAL;
+    if (err == -EINVAL)
         return (int)coil__fail(-EINVAL, "%.80s is not an IP address", host ? host : "NULL");
-    return 0;
+    return err;
 }
 
 int coil_address_port(const coil_address *address)

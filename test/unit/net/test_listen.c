@@ -5,6 +5,10 @@
 
 #include "wire.h"
 
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+
 /* ---- helpers ---- */
 
 static coil_ret greet(coil_reader *reader, coil_writer *writer, void *arg)
@@ -170,6 +174,73 @@ COIL_TEST_PLAIN(server_on_several_hosts_survives_failing_allocations)
     int done = 0;
     sweep_allocations(one_start, &done);
     assert_true(done >= 1);
+}
+
+/* ---- zones ---- */
+
+/* A link-local address of this machine, with its zone by name and by number. */
+static bool link_local(char named[80], char numbered[80])
+{
+    struct ifaddrs *list;
+    char text[INET6_ADDRSTRLEN];
+    bool found = false;
+    if (wire_is_imaginary()) {
+        snprintf(named, 80, "fe80::1%%lo");
+        snprintf(numbered, 80, "fe80::1%%%u", if_nametoindex("lo"));
+        return true;
+    }
+    if (getifaddrs(&list) < 0)
+        return false;
+    for (struct ifaddrs *i = list; i && !found; i = i->ifa_next) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)i->ifa_addr;
+        if (!in6 || in6->sin6_family != AF_INET6 || !IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr))
+            continue;
+        inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof text);
+        snprintf(named, 80, "%s%%%s", text, i->ifa_name);
+        snprintf(numbered, 80, "%s%%%u", text, in6->sin6_scope_id);
+        found = true;
+    }
+    freeifaddrs(list);
+    return found;
+}
+
+COIL_TEST(server_and_client_in_a_zone)
+{
+    char named[80], numbered[80], port[8], text[COIL_ADDRESS_TEXT_MAX];
+    if (!link_local(named, numbered))
+        return; /* a machine without link-local addresses */
+    coil_server *server;
+    must(coil_start_server(greet, NULL, named, "0", &server));
+    coil_address at;
+    must(coil_server_sockname(server, 0, &at));
+    port_text(&at, port);
+    is_greeted(named, port);
+    is_greeted(numbered, port);
+    coil_address_format(&at, text, sizeof text);
+    char expected[100];
+    snprintf(expected, sizeof expected, "[%s]:%s", numbered, port);
+    assert_string_equal(text, expected);
+
+    coil_connect_opts opts = {.size = sizeof opts, .local_host = named};
+    coil_reader *r;
+    coil_writer *w;
+    must(coil_open_connection_with(numbered, port, &opts, &r, &w));
+    const char *own = coil_writer_get_extra_info(w, "sockname");
+    assert_int_equal(strncmp(own + 1, numbered, strlen(numbered)), 0);
+    coil_ignore(coil_writer_finish(w));
+    end_server(server);
+}
+
+COIL_TEST(zone_that_does_not_exist_is_an_error_of_its_own)
+{
+    coil_server *server;
+    coil_reader *r;
+    coil_writer *w;
+    coil_connect_opts opts = {.size = sizeof opts, .local_host = "fe80::1%nobody0"};
+    assert_int_equal(coil_start_server(greet, NULL, "fe80::1%nobody0", "0", &server), -ENODEV);
+    assert_int_equal(coil_open_connection("fe80::1%nobody0", "1", &r, &w), -ENODEV);
+    assert_int_equal(coil_open_connection_with("127.0.0.1", "1", &opts, &r, &w), -ENODEV);
+    assert_string_equal(coil_last_error()->message, "network interface nobody0: No such device");
 }
 
 /* ---- options ---- */
