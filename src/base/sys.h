@@ -59,6 +59,10 @@
     X(int, close, (int fd), (fd))                                                                 \
     X(int, pipe2, (int out[2], int flags), (out, flags))                                          \
     X(int, fstat, (int fd, struct stat *st), (fd, st))                                            \
+    X(int, lstat, (const char *path, struct stat *st), (path, st))                                \
+    X(int, unlink, (const char *path), (path))                                                    \
+    X(int, chmod, (const char *path, mode_t mode), (path, mode))                                  \
+    X(int, fchmod, (int fd, mode_t mode), (fd, mode))                                             \
     X(int, eventfd, (unsigned value, int flags), (value, flags))                                  \
     X(int, epoll_create1, (int flags), (flags))                                                   \
     X(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *ev), (ep, op, fd, ev))         \
