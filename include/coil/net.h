@@ -29,14 +29,24 @@ typedef struct {
 enum { COIL_ADDRESS_TEXT_MAX = 136 };
 
 /* An address from its text: "127.0.0.1" or "::1" (with a zone: "fe80::1%eth0" or "fe80::1%2"), and a port in digits
- * (NULL: 0). Never asks for a host's name.
+ * (NULL: 0). Never asks for a host's name. What begins with '/', '.' or '@' is the name of a unix socket, without a
+ * port: see coil_address_unix.
  *
  *   Where:  anywhere.
  *   Errors: -EINVAL for anything that is not an address, or a port beyond 65535; -ENODEV for a zone that is no
- *           network interface of this machine (a number is not looked at). */
+ *           network interface of this machine (a number is not looked at); as coil_address_unix. */
 COIL_API int coil_address_parse(const char *host, const char *port, coil_address *out_address);
 
-/* The address as text: "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80", a path, "@name" for an abstract one. Returns the
+/* The address of a unix socket, from the n bytes of its path. '@', or a NUL, in the first place makes it an abstract
+ * name, which is in no directory and goes with its socket; a file that is called so is "./@name".
+ *
+ *   Where:  anywhere.
+ *   Errors: -ENAMETOOLONG for a path of more than 107 bytes, or an abstract name of more than 108 with its '@': never
+ *           cut. -EINVAL for an empty one, or a path that holds a NUL (the rest of an abstract name may). */
+COIL_API int coil_address_unix(const char *path, size_t n, coil_address *out_address);
+
+/* The address as text: "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80", a path, "@name" for an abstract
+ * one (with '@' for every NUL in it), "unix" for a unix socket without a name. Returns the
  * length as snprintf does: what it would have been, had there been room.
  *
  *   Where:  anywhere. */

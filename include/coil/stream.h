@@ -75,7 +75,19 @@ COIL_ASYNC coil_ret coil_open_connection_with(const char *host, const char *port
                                               const coil_connect_opts *opts,
                                               coil_reader **out_reader, coil_writer **out_writer);
 
-/* Reader and writer for a socket that is connected already. `limit` 0: COIL_STREAM_LIMIT.
+/* Connect to a unix socket of this machine, by its path or "@name" (coil_address_unix). Of `opts` (may be NULL) only
+ * the limit matters here.
+ *
+ *   Suspends: until the server has room for us in its backlog.
+ *   Cancel:   returns -ECANCELED; nothing stays open.
+ *   Owns:     as coil_open_connection.
+ *   Errors:   the kernel's, "Connect call failed PATH" (-ENOENT: no such file; -ECONNREFUSED: nobody listens there);
+ *             as coil_address_unix; -ENOMEM, COIL_ENOTASK.
+ *   asyncio:  open_unix_connection */
+COIL_ASYNC coil_ret coil_open_unix_connection(const char *path, const coil_connect_opts *opts,
+                                              coil_reader **out_reader, coil_writer **out_writer);
+
+/* Reader and writer for a socket that is connected already: your own end, or one that somebody else accepted. `limit` 0: COIL_STREAM_LIMIT.
  *
  *   Owns:    takes your reference to the socket; on failure it is still yours. The faces as above.
  *   Errors:  COIL_ERUNNING while a coroutine waits on the socket; -EBADF if it is closed; -ENOMEM,
@@ -297,6 +309,9 @@ typedef struct {
     size_t client_stack_size; /* of the clients' tasks; 0: the loop's default */
     const char *const *hosts; /* several hosts instead of one: `host` is NULL then */
     size_t hosts_n;
+    unsigned unix_mode; /* permissions of a unix socket's file, as 0600; 0: what the umask leaves */
+    bool
+        no_cleanup_socket; /* asyncio: cleanup_socket=False: the file stays when the server closes */
 } coil_server_opts;
 
 /* Listen on every address of `host` (NULL or "": of this machine), or of several hosts, and call fn(reader, writer, arg) in a task
@@ -316,6 +331,18 @@ COIL_ASYNC coil_ret coil_start_server(coil_client_fn fn, void *arg, const char *
 COIL_ASYNC coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const char *host,
                                            const char *port, const coil_server_opts *opts,
                                            coil_server **out_server);
+
+/* The same on a unix socket: a path or "@name" (coil_address_unix). A socket's file that is there already is removed
+ * first, whoever left it; any other file is in the way. Nobody can connect before the file has the permissions of
+ * opts->unix_mode. When the server closes, the file is removed, unless another one has taken its place. Never waits.
+ *
+ *   Owns:    as coil_start_server.
+ *   Where:   on the loop's thread.
+ *   Errors:  as coil_address_unix; the kernel's; -EADDRINUSE when another kind of file, or another server's abstract
+ *            name, is there; -EINVAL for a mode beyond 0777; -ENOMEM, COIL_ENOLOOP, COIL_ECLOSED.
+ *   asyncio: start_unix_server */
+COIL_API int coil_start_unix_server(coil_client_fn fn, void *arg, const char *path,
+                                    const coil_server_opts *opts, coil_server **out_server);
 
 /* Begin to accept, after no_start; otherwise does nothing. Errors: COIL_EINVALIDSTATE once closed.
  * asyncio: Server.start_serving */
@@ -354,7 +381,7 @@ COIL_API bool coil_server_is_serving(const coil_server *server);
 COIL_API size_t coil_server_connections(const coil_server *server);
 
 /* Its sockets, how many there are; the address of one of them (-EINVAL beyond the last); and the port of the
- * first. asyncio: Server.sockets */
+ * first (-EAFNOSUPPORT for a unix socket). asyncio: Server.sockets */
 COIL_API size_t coil_server_sockets(const coil_server *server);
 COIL_API int coil_server_sockname(const coil_server *server, size_t index,
                                   coil_address *out_address);

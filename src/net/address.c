@@ -86,8 +86,35 @@ int coil__address_literal(const char *host, uint16_t port, coil_address *out)
     return 0;
 }
 
+int coil_address_unix(const char *path, size_t n, coil_address *out_address)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    bool abstract = n > 0 && (path[0] == 0 || path[0] == '@');
+    /* A path ends in a NUL of its own; an abstract name begins with one. */
+    size_t max = abstract ? sizeof un.sun_path : sizeof un.sun_path - 1;
+    if (n == 0 || (abstract && n == 1))
+        return (int)coil__fail(-EINVAL, "a unix socket with an empty name");
+    if (n > max)
+        return (int)coil__fail(
+            -ENAMETOOLONG, "a unix socket's name of %zu bytes; at most %zu are allowed", n, max);
+    if (!abstract && memchr(path, 0, n))
+        return (int)coil__fail(-EINVAL, "a unix socket's path with a NUL in it");
+    memcpy(un.sun_path, path, n);
+    if (abstract)
+        un.sun_path[0] = 0;
+    *out_address = (coil_address){
+        .len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + !abstract)};
+    memcpy(&out_address->storage, &un, sizeof un);
+    return 0;
+}
+
 int coil_address_parse(const char *host, const char *port, coil_address *out_address)
 {
+    if (host && *host && strchr("/.@", *host)) {
+        if (port && *port)
+            return (int)coil__fail(-EINVAL, "a unix socket has no port");
+        return coil_address_unix(host, strlen(host), out_address);
+    }
     uint16_t number;
     int err = coil__port_parse(port, &number);
     if (err == -ENOENT)
@@ -115,9 +142,12 @@ static int format_unix(const coil_address *a, char *out, size_t n)
     int path_n = (int)a->len - (int)offsetof(struct sockaddr_un, sun_path);
     if (path_n <= 0)
         return snprintf(out, n, "unix");
-    if (un->sun_path[0] == 0)
-        return snprintf(out, n, "@%.*s", path_n - 1, un->sun_path + 1);
-    return snprintf(out, n, "%.*s", path_n, un->sun_path);
+    if (un->sun_path[0])
+        return snprintf(out, n, "%.*s", path_n, un->sun_path);
+    char name[sizeof un->sun_path + 1]; /* abstract: it may hold further NULs */
+    for (int i = 0; i < path_n; i++)
+        name[i] = un->sun_path[i] ? un->sun_path[i] : '@';
+    return snprintf(out, n, "%.*s", path_n, name);
 }
 
 int coil_address_format(const coil_address *address, char *out, size_t n)

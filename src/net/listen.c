@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "net/socket.h"
+#include "net/unix.h"
 
 #include <netdb.h>
 #include <netinet/in.h>
@@ -19,8 +20,12 @@
 
 void coil__bound_free(struct bound_list *list)
 {
-    for (size_t i = 0; i < list->n; i++)
-        coil_sock_unref(list->v[i].sock);
+    for (size_t i = 0; i < list->n; i++) {
+        struct bound *bound = &list->v[i];
+        if (bound->file)
+            coil__socket_file_remove(bound->sock, bound->file);
+        coil_sock_unref(bound->sock);
+    }
     coil__free(list->v);
     *list = (struct bound_list){NULL, 0};
 }

@@ -6,8 +6,12 @@
 
 #include <coil/stream.h>
 
+struct backend;
+struct socket_file;
+
 struct bound {
-    coil_sock *sock; /* a reference */
+    coil_sock *sock;          /* a reference; NULL: taken by a server */
+    struct socket_file *file; /* to be removed with it (unix.h); NULL: none */
 };
 
 /* All zero is none. */
@@ -21,7 +25,7 @@ struct bound_list {
 COIL_MUST coil_ret coil__bind_hosts(const char *const *hosts, size_t hosts_n, const char *port,
                                     const coil_server_opts *opts, struct bound_list *out);
 
-/* Close those that are still there. */
+/* Close those that are still there, and remove their files. */
 void coil__bound_free(struct bound_list *list);
 
 #endif

@@ -25,6 +25,7 @@
 #include "base/mem.h"
 #include "net/listen.h"
 #include "net/stream.h"
+#include "net/unix.h"
 
 enum { BACKLOG_DEFAULT = 100 };
 #define ACCEPT_RETRY_NS NS_PER_S
@@ -38,6 +39,7 @@ enum listener_state { LISTENER_STOPPED, LISTENER_WAITING, LISTENER_QUEUED, LISTE
 struct listener {
     struct coil_server *server;
     coil_sock *sock;
+    struct socket_file *file; /* goes when the server closes; NULL: none */
     enum listener_state state;
     struct op op;
     struct timer timer;
@@ -293,6 +295,9 @@ static void stop_listener(struct listener *l)
     } else if (l->state == LISTENER_WAITING) {
         gone = b->cls->cancel(b, &l->op) == 0;
     }
+    if (l->file)
+        coil__socket_file_remove(l->sock, l->file);
+    l->file = NULL;
     coil_sock_close(l->sock);
     if (gone)
         listener_gone(l);
@@ -332,9 +337,21 @@ static int add_listener(struct coil_server *server, struct bound *bound)
     struct listener *l = &server->listeners[server->listeners_n++];
     l->server = server;
     l->sock = bound->sock;
-    bound->sock = NULL;
+    l->file = bound->file;
+    *bound = (struct bound){NULL, NULL};
     timer_init(&l->timer, rest_over);
     return 0;
+}
+
+/* It does not come to a server: the sockets go back to where they came from. */
+static void give_back(struct coil_server *server, struct bound_list *bound)
+{
+    for (size_t i = 0; i < server->listeners_n; i++) {
+        struct listener *l = &server->listeners[i];
+        bound->v[i] = (struct bound){l->sock, l->file};
+        l->sock = NULL;
+        l->file = NULL;
+    }
 }
 
 static int listen_on_all(struct coil_server *server, struct bound_list *bound)
@@ -349,16 +366,13 @@ static int listen_on_all(struct coil_server *server, struct bound_list *bound)
         if (err < 0)
             return err;
     }
-    return server->opts.no_start ? 0 : coil_server_start_serving(server);
+    return 0;
 }
 
 int coil__server_new(coil_client_fn fn, void *arg, struct bound_list *bound,
                      const coil_server_opts *opts, coil_server **out)
 {
-    struct net_part *part;
-    int err = coil__net_part(coil__running_loop, &part);
-    if (err < 0)
-        return err;
+    struct net_part *part = bound->v[0].sock->part;
     struct coil_server *server = coil__zalloc(sizeof *server + bound->n * sizeof(struct listener));
     if (!server)
         return (int)coil__fail_plain(-ENOMEM);
@@ -374,9 +388,12 @@ int coil__server_new(coil_client_fn fn, void *arg, struct bound_list *bound,
         server->opts.backlog = BACKLOG_DEFAULT;
     list_init(&server->clients);
     list_push(&part->servers, &server->link);
-    err = listen_on_all(server, bound);
+    int err = listen_on_all(server, bound);
+    if (err == 0 && !opts->no_start)
+        err = coil_server_start_serving(server);
     if (err < 0) {
         struct error_record *why = coil__error_capture(err);
+        give_back(server, bound);
         coil_server_free(server);
         coil__error_restore(why, err);
         coil__error_unref(why);

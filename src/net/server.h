@@ -8,8 +8,8 @@
 
 struct connection;
 
-/* A server on these sockets, which it takes: what it did not take is left in the list, also on failure. Listens, and
- * accepts unless opts->no_start. 0 or an error, recorded. */
+/* A server on these sockets (one at least), which it takes; on failure all stay in the list. Listens, and accepts unless
+ * opts->no_start. 0 or an error, recorded. */
 int coil__server_new(coil_client_fn fn, void *arg, struct bound_list *bound,
                      const coil_server_opts *opts, coil_server **out);
 

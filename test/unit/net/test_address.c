@@ -121,4 +121,42 @@ COIL_TEST_PLAIN(address_of_unix_sockets)
     assert_string_equal(out, "unix");
 }
 
+COIL_TEST_PLAIN(address_unix_there_and_back)
+{
+    there_and_back("/run/service.sock", NULL, "/run/service.sock");
+    there_and_back("./@odd", "", "./@odd");
+    there_and_back("../up", NULL, "../up");
+    there_and_back("@hidden", NULL, "@hidden");
+    coil_address a;
+    assert_int_equal(coil_address_parse("/run/x", "80", &a), -EINVAL);
+    assert_string_equal(coil_last_error()->message, "a unix socket has no port");
+    assert_int_equal(coil_address_parse("@", NULL, &a), -EINVAL);
+}
+
+COIL_TEST_PLAIN(address_unix_takes_every_byte_or_nothing)
+{
+    char out[COIL_ADDRESS_TEXT_MAX], name[120];
+    coil_address a, b;
+    /* A path: no NUL, and room for the kernel's own. */
+    assert_int_equal(coil_address_unix("/a\0b", 4, &a), -EINVAL);
+    assert_int_equal(coil_address_unix("", 0, &a), -EINVAL);
+    assert_int_equal(coil_address_unix("\0", 1, &a), -EINVAL);
+    memset(name, 'n', sizeof name);
+    assert_int_equal(coil_address_unix(name, 108, &a), -ENAMETOOLONG);
+    must(coil_address_unix(name, 107, &a));
+    assert_int_equal(a.len, offsetof(struct sockaddr_un, sun_path) + 108);
+    assert_int_equal(coil_address_format(&a, out, sizeof out), 107);
+    /* An abstract name: '@' or NUL first, then anything, to the last byte. */
+    must(coil_address_unix("@x\0y", 4, &a));
+    must(coil_address_unix("\0x\0y", 4, &b));
+    assert_int_equal(a.len, offsetof(struct sockaddr_un, sun_path) + 4);
+    assert_memory_equal(&a.storage, &b.storage, a.len);
+    coil_address_format(&a, out, sizeof out);
+    assert_string_equal(out, "@x@y");
+    name[0] = '@';
+    assert_int_equal(coil_address_unix(name, 109, &a), -ENAMETOOLONG);
+    must(coil_address_unix(name, 108, &a));
+    assert_int_equal(coil_address_format(&a, out, sizeof out), 108);
+}
+
 COIL_TEST_MAIN()
