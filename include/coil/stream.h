@@ -344,6 +344,18 @@ COIL_ASYNC coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const c
 COIL_API int coil_start_unix_server(coil_client_fn fn, void *arg, const char *path,
                                     const coil_server_opts *opts, coil_server **out_server);
 
+/* The same on a stream socket that is bound already, or listens: one that was inherited (coil_sock_adopt), or has options
+ * of your own. The server drives it from here on: calls on it that wait are refused. Never waits. A unix socket's file
+ * is its maker's business and stays.
+ *
+ *   Owns:    takes your reference to the socket; on failure it is still yours.
+ *   Where:   on the loop's thread.
+ *   Errors:  -EINVAL for a socket of another type, or without a function; COIL_ERUNNING while somebody else uses it;
+ *            -EBADF if it is closed; the kernel's; -ENOMEM, COIL_ECLOSED.
+ *   asyncio: start_server(sock=...), start_unix_server(sock=...) */
+COIL_API int coil_start_server_sock(coil_client_fn fn, void *arg, coil_sock *sock,
+                                    const coil_server_opts *opts, coil_server **out_server);
+
 /* Begin to accept, after no_start; otherwise does nothing. Errors: COIL_EINVALIDSTATE once closed.
  * asyncio: Server.start_serving */
 COIL_API int coil_server_start_serving(coil_server *server);

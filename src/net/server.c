@@ -204,9 +204,12 @@ static bool out_of_resources(coil_ret error)
     return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
 }
 
-/* No descriptors, no memory: say so, and leave the others in the backlog for a while. */
-static void rest(struct listener *l, coil_ret error)
+/* No descriptors, no memory: say so, and leave the others in the backlog for a while. False: there is no going on, since
+ * the server was closed by who heard of it, or the socket by its other owner. */
+static bool rest(struct listener *l, coil_ret error)
 {
+    if (coil_sock_is_closed(l->sock))
+        error = -EBADF;
     coil_exception_context context = {
         .size = sizeof context,
         .message = out_of_resources(error) ? "socket.accept() out of system resource"
@@ -215,13 +218,14 @@ static void rest(struct listener *l, coil_ret error)
         .fd = coil_sock_fileno(l->sock),
     };
     coil_loop_call_exception_handler(l->server->loop, &context);
-    if (l->server->closed) /* by the handler */
-        return;
+    if (l->server->closed || coil_sock_is_closed(l->sock))
+        return false;
     l->state = LISTENER_RESTING;
     l->brought = -EAGAIN;
     struct coil_loop *loop = l->server->loop;
     if (coil__timer_start(loop, &l->timer, clock_add(loop_now_ns(loop), ACCEPT_RETRY_NS)) < 0)
         wait_for_client(l); /* not even memory for a timer: no rest */
+    return true;
 }
 
 static coil_ret next_client(struct listener *l)
@@ -257,10 +261,8 @@ static void listener_run(void *arg)
         listener_gone(l);
     } else if (rc >= 0 || rc == -EAGAIN) {
         wait_for_client(l);
-    } else {
-        rest(l, rc);
-        if (server->closed)
-            listener_gone(l);
+    } else if (!rest(l, rc)) {
+        listener_gone(l);
     }
     server_unref(server);
 }
@@ -427,6 +429,37 @@ coil_ret coil_start_server(coil_client_fn fn, void *arg, const char *host, const
                            coil_server **out_server)
 {
     return coil_start_server_with(fn, arg, host, port, NULL, out_server);
+}
+
+static int may_serve(const coil_sock *sock)
+{
+    if (sock->fd < 0)
+        return (int)coil__fail_plain(-EBADF);
+    if (!coil__loop_use(sock->loop))
+        return (int)coil_last_error()->code;
+    if (sock->type != SOCK_STREAM)
+        return (int)coil__fail(-EINVAL, "a server needs a stream socket");
+    if (sock->lent || sock->receiving || sock->sending || sock->sending_all)
+        return (int)coil__fail(COIL_ERUNNING, "this socket is in use already");
+    return 0;
+}
+
+int coil_start_server_sock(coil_client_fn fn, void *arg, coil_sock *sock,
+                           const coil_server_opts *opts, coil_server **out_server)
+{
+    static const coil_server_opts defaults;
+    if (!fn)
+        return (int)coil__fail(-EINVAL, "a server needs a function for its clients");
+    int err = may_serve(sock);
+    if (err < 0)
+        return err;
+    struct bound one = {.sock = sock};
+    struct bound_list bound = {&one, 1};
+    sock->lent = true;
+    err = coil__server_new(fn, arg, &bound, opts ? opts : &defaults, out_server);
+    if (err < 0)
+        sock->lent = false;
+    return err;
 }
 
 /* ---- waiting ---- */

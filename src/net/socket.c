@@ -372,7 +372,7 @@ static int may_wait(const struct coil_sock *sock, struct sock_wait *const *place
         return err;
     if (coil_unlikely(taken || sock->lent))
         return (int)coil__fail(COIL_ERUNNING,
-                               sock->lent ? "this socket belongs to a stream"
+                               sock->lent ? "this socket belongs to a stream or server"
                                           : "another coroutine is already waiting on this socket");
     return 0;
 }

@@ -26,8 +26,8 @@ struct coil_sock {
     uint32_t refs;
     int family, type;
     struct sock_wait *receiving, *sending; /* tasks parked here; NULL */
-    bool sending_all;   /* also between two parts of a sendall, when nobody is parked */
-    bool lent;          /* a stream or transport drives it: plain calls that wait are refused */
+    bool sending_all; /* also between two parts of a sendall, when nobody is parked */
+    bool lent; /* a stream, server or transport drives it: plain calls that wait are refused */
     socklen_t peer_len; /* 0: ask the kernel */
     struct sockaddr_in6
         peer; /* of inet sockets, kept because a lost connection does not tell it any more */

@@ -176,6 +176,188 @@ COIL_TEST_PLAIN(server_on_several_hosts_survives_failing_allocations)
     assert_true(done >= 1);
 }
 
+/* ---- a socket of one's own ---- */
+
+static coil_sock *bound_sock(coil_address *at)
+{
+    coil_sock *sock;
+    must(coil_address_parse("127.0.0.1", "0", at));
+    must(coil_sock_new(AF_INET, SOCK_STREAM, 0, &sock));
+    must(coil_sock_bind(sock, at));
+    must(coil_sock_getsockname(sock, at));
+    return sock;
+}
+
+COIL_TEST(server_on_a_socket_of_ones_own)
+{
+    for (int listens = 0; listens < 2; listens++) {
+        coil_address at;
+        coil_sock *sock = bound_sock(&at), *mine = coil_sock_ref(sock);
+        char port[8];
+        port_text(&at, port);
+        if (listens)
+            must(coil_sock_listen(sock, 1));
+        coil_server *server;
+        must(coil_start_server_sock(greet, NULL, sock, NULL, &server));
+        is_greeted("127.0.0.1", port);
+        coil_sock *nobody;
+        assert_int_equal(coil_sock_accept(mine, &nobody, NULL), COIL_ERUNNING);
+        assert_int_equal(coil_server_port(server), coil_address_port(&at));
+        end_server(server);
+        assert_true(coil_sock_is_closed(mine));
+        coil_sock_unref(mine);
+    }
+}
+
+COIL_TEST(server_on_a_unix_socket_of_ones_own_leaves_its_file)
+{
+    char dir[] = "/tmp/coil-test-XXXXXX", path[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/socket", dir);
+    coil_address at;
+    coil_sock *sock;
+    must(coil_address_unix(path, strlen(path), &at));
+    must(coil_sock_new(AF_UNIX, SOCK_STREAM, 0, &sock));
+    must(coil_sock_bind(sock, &at));
+    coil_server *server;
+    must(coil_start_server_sock(greet, NULL, sock, NULL, &server));
+    coil_reader *r;
+    coil_writer *w;
+    const char *line;
+    must(coil_open_unix_connection(path, NULL, &r, &w));
+    must(coil_reader_readline(r, &line, NULL));
+    assert_string_equal(line, "hello\n");
+    coil_ignore(coil_writer_finish(w));
+    end_server(server);
+    struct backend *b = coil_get_running_loop()->backend;
+    assert_int_equal(b->cls->calls.unlink(b, path), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+static coil_ret accept_one(void *arg)
+{
+    coil_sock *peer;
+    coil_ret rc = coil_sock_accept(arg, &peer, NULL);
+    if (rc == 0)
+        coil_sock_unref(peer);
+    return rc;
+}
+
+COIL_TEST(server_on_a_socket_that_will_not_do_leaves_it)
+{
+    coil_address at;
+    coil_server *server;
+    coil_sock *datagrams, *unbound, *sock = bound_sock(&at);
+    must(coil_sock_new(AF_INET, SOCK_DGRAM, 0, &datagrams));
+    assert_int_equal(coil_start_server_sock(greet, NULL, datagrams, NULL, &server), -EINVAL);
+    coil_sock_unref(datagrams);
+
+    /* Without a name it cannot listen, which is found out late; it is open all the same. */
+    must(coil_sock_new(AF_UNIX, SOCK_STREAM, 0, &unbound));
+    assert_int_equal(coil_start_server_sock(greet, NULL, unbound, NULL, &server), -EINVAL);
+    assert_false(coil_sock_is_closed(unbound));
+    char name[64];
+    snprintf(name, sizeof name, "@coil-test-%ld", (long)getpid());
+    must(coil_address_parse(name, NULL, &at));
+    must(coil_sock_bind(unbound, &at));
+    must(coil_start_server_sock(greet, NULL, unbound, NULL, &server));
+    end_server(server);
+
+    assert_int_equal(coil_start_server_sock(NULL, NULL, sock, NULL, &server), -EINVAL);
+    must(coil_sock_listen(sock, 5));
+    coil_task *accepting = coil_create_task(accept_one, sock);
+    wire_turns(1);
+    assert_int_equal(coil_start_server_sock(greet, NULL, sock, NULL, &server), COIL_ERUNNING);
+    coil_task_cancel(accepting, NULL);
+    assert_int_equal(coil_join(accepting), -ECANCELED);
+    coil_sock_close(sock);
+    assert_int_equal(coil_start_server_sock(greet, NULL, sock, NULL, &server), -EBADF);
+    coil_sock_unref(sock);
+}
+
+/* Its other owner closes it under the server: told once, and no more. */
+COIL_TEST(server_whose_socket_was_closed_rests_for_good)
+{
+    struct wire_reports reports;
+    wire_listen_to_reports(&reports);
+    coil_address at;
+    coil_sock *sock = bound_sock(&at), *mine = coil_sock_ref(sock);
+    char port[8];
+    port_text(&at, port);
+    coil_server *server;
+    must(coil_start_server_sock(greet, NULL, sock, NULL, &server));
+    is_greeted("127.0.0.1", port);
+    coil_sock_close(mine);
+    must(coil_sleep(10));
+    assert_int_equal(reports.n, 1);
+    assert_int_equal(reports.code, -EBADF);
+    end_server(server);
+    assert_int_equal(reports.n, 1);
+    coil_sock_unref(mine);
+    coil_loop_set_exception_handler(NULL, NULL, NULL);
+}
+
+/* A connection that somebody else accepted, as an inherited one. */
+COIL_TEST(connection_over_a_socket_accepted_elsewhere)
+{
+    coil_sock *listener = wire_listen(5), *client, *adopted;
+    coil_address at;
+    must(coil_sock_getsockname(listener, &at));
+    must(coil_sock_new(AF_INET, SOCK_STREAM, 0, &client));
+    must(coil_sock_connect(client, &at));
+    struct backend *b = sock_backend(listener);
+    int fd = b->cls->calls.accept(b, coil_sock_fileno(listener), NULL, NULL);
+    assert_true(fd >= 0);
+    must(coil_sock_adopt(NULL, fd, &adopted));
+    coil_reader *r;
+    coil_writer *w;
+    must(coil_open_connection_sock(adopted, 0, &r, &w));
+    const char *line;
+    wire_say(client, "inherited\n");
+    must(coil_reader_readline(r, &line, NULL));
+    assert_string_equal(line, "inherited\n");
+    assert_int_equal(strncmp(coil_writer_get_extra_info(w, "peername"), "127.0.0.1:", 10), 0);
+    must(coil_writer_write(w, "hello", 5));
+    wire_expect(client, "hello");
+    must(coil_writer_finish(w));
+    wire_expect_end(client);
+    coil_sock_unref(client);
+    coil_sock_unref(listener);
+}
+
+static coil_ret own_socket_or_not(void *arg)
+{
+    coil_sock *sock;
+    coil_server *server;
+    coil_address at;
+    coil_ret rc = coil_address_parse("127.0.0.1", "0", &at);
+    if (rc == 0)
+        rc = coil_sock_new(AF_INET, SOCK_STREAM, 0, &sock);
+    if (rc < 0)
+        return rc;
+    rc = coil_start_server_sock(greet, NULL, sock, NULL, &server);
+    if (rc < 0) {
+        assert_false(coil_sock_is_closed(sock));
+        coil_sock_unref(sock);
+        return rc;
+    }
+    ++*(int *)arg;
+    coil_server_free(server);
+    return 0;
+}
+
+static void one_own_socket(void *arg)
+{
+    (void)wire_run(own_socket_or_not, arg);
+}
+
+COIL_TEST_PLAIN(server_on_a_socket_of_ones_own_survives_failing_allocations)
+{
+    int done = 0;
+    sweep_allocations(one_own_socket, &done);
+    assert_true(done >= 1);
+}
+
 /* ---- zones ---- */
 
 /* A link-local address of this machine, with its zone by name and by number. */
