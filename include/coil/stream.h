@@ -226,7 +226,8 @@ COIL_API int coil_writer_write_owned(coil_writer *writer, const void *data, size
  *   Suspends: only then, and now and then for a turn when the peer takes everything at once; several
  *             coroutines may wait together. Once closing: for one turn.
  *   Cancel:   returns -ECANCELED; what was written is sent all the same.
- *   Errors:   the connection's error; -ECONNRESET "Connection lost"; COIL_ENOTASK, COIL_EWRONGLOOP.
+ *   Errors:   what the reader's set_exception said; the connection's error; -ECONNRESET "Connection lost"; COIL_ENOTASK,
+ *             COIL_EWRONGLOOP.
  *   asyncio:  StreamWriter.drain */
 COIL_ASYNC coil_ret coil_writer_drain(coil_writer *writer);
 
