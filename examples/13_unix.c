@@ -54,9 +54,7 @@ static coil_ret serve_and_talk(void *dir)
     rc = say(path, "hello\n");
     if (!coil_iserr(rc))
         rc = say(path, "and good bye\n");
-    coil_server_close(server);
-    coil_ret closed = coil_server_wait_closed(server);
-    coil_server_free(server);
+    coil_ret closed = coil_server_finish(server); /* closes, waits for the clients, gives it up */
     printf("afterwards: %s\n", coil_strerror(coil_iserr(rc) ? rc : say(path, "still there?\n")));
     return coil_iserr(rc) ? rc : closed;
 }

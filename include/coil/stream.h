@@ -292,8 +292,8 @@ COIL_API size_t coil_writer_get_write_buffer_size(const coil_writer *writer);
 /* ---- serving ---- */
 
 /* Serves one client, in a task of its own. Both faces are borrowed: when it returns, the connection is
- * closed (what was written is still sent) and given back. An error it returns goes to the loop's
- * exception handler, but for -ECANCELED. */
+ * closed (what was written is still sent) and given back. One that hands the connection on to somebody else stays in
+ * coil_writer_wait_closed. An error it returns goes to the loop's exception handler, but for -ECANCELED. */
 typedef coil_ret (*coil_client_fn)(coil_reader *reader, coil_writer *writer, void *arg);
 
 /* All zero (or NULL) means the defaults. Set `size` to sizeof this struct. */
@@ -399,6 +399,18 @@ COIL_API size_t coil_server_sockets(const coil_server *server);
 COIL_API int coil_server_sockname(const coil_server *server, size_t index,
                                   coil_address *out_address);
 COIL_API int coil_server_port(const coil_server *server);
+
+/* Its loop; NULL once that is closed. asyncio: Server.get_loop */
+COIL_API coil_loop *coil_server_get_loop(const coil_server *server);
+
+/* Close it, wait as coil_server_wait_closed does, and give it up.
+ *
+ *   Suspends: until no connection of it is left and every client function has returned.
+ *   Cancel:   returns -ECANCELED; it is closed and given up all the same, connections go on.
+ *   Owns:     takes the server, whatever happens. NULL is fine.
+ *   Errors:   as coil_server_wait_closed.
+ *   asyncio:  the end of async with */
+COIL_ASYNC coil_ret coil_server_finish(coil_server *server);
 
 /* Close it and give it up; connections go on. Not while a coroutine waits in one of the calls above. NULL is
  * fine. */

@@ -526,7 +526,22 @@ coil_ret coil_server_serve_forever(coil_server *server)
     return rc;
 }
 
+coil_ret coil_server_finish(coil_server *server)
+{
+    if (!server)
+        return 0;
+    coil_server_close(server);
+    coil_ret rc = coil_server_wait_closed(server);
+    coil_server_free(server);
+    return rc;
+}
+
 /* ---- asking ---- */
+
+coil_loop *coil_server_get_loop(const coil_server *server)
+{
+    return server->loop;
+}
 
 void coil_server_close_clients(coil_server *server)
 {
