@@ -371,7 +371,7 @@ static int listen_on_all(struct coil_server *server, struct bound_list *bound)
     return 0;
 }
 
-int coil__server_new(coil_client_fn fn, void *arg, struct bound_list *bound,
+int coil__server_new(const struct service *service, struct bound_list *bound,
                      const coil_server_opts *opts, coil_server **out)
 {
     struct net_part *part = bound->v[0].sock->part;
@@ -381,8 +381,8 @@ int coil__server_new(coil_client_fn fn, void *arg, struct bound_list *bound,
     server->loop = part->loop;
     server->part = part;
     server->refs = 1;
-    server->fn = fn;
-    server->arg = arg;
+    server->fn = service->fn;
+    server->arg = service->arg;
     server->opts = *opts;
     server->opts.hosts = NULL; /* the caller's, and done with */
     server->map = context_capture();
@@ -405,30 +405,48 @@ int coil__server_new(coil_client_fn fn, void *arg, struct bound_list *bound,
     return 0;
 }
 
-coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const char *host, const char *port,
-                                const coil_server_opts *opts, coil_server **out_server)
+static const coil_server_opts defaults;
+
+static int serves_nobody(const struct service *service)
 {
-    static const coil_server_opts defaults;
+    return service->fn ? 0 : (int)coil__fail(-EINVAL, "a server needs a function for its clients");
+}
+
+coil_ret coil__server_hosts(const struct service *service, const char *host, const char *port,
+                            const coil_server_opts *opts, coil_server **out)
+{
     if (!opts)
         opts = &defaults;
-    if (!fn)
-        return coil__fail(-EINVAL, "a server needs a function for its clients");
+    coil_ret rc = serves_nobody(service);
+    if (rc < 0)
+        return rc;
     if (host && opts->hosts_n > 0)
         return coil__fail(-EINVAL, "a server has one host or several, not both");
     struct bound_list bound = {NULL, 0};
-    coil_ret rc = coil__bind_hosts(opts->hosts_n ? opts->hosts : &host,
-                                   opts->hosts_n ? opts->hosts_n : 1, port, opts, &bound);
+    rc = opts->hosts_n ? coil__bind_hosts(opts->hosts, opts->hosts_n, port, opts, &bound)
+                       : coil__bind_hosts(&host, 1, port, opts, &bound);
     if (rc < 0)
         return rc;
-    rc = coil__server_new(fn, arg, &bound, opts, out_server);
+    rc = coil__server_new(service, &bound, opts, out);
     coil__bound_free(&bound);
     return rc;
 }
 
-coil_ret coil_start_server(coil_client_fn fn, void *arg, const char *host, const char *port,
-                           coil_server **out_server)
+int coil__server_unix(const struct service *service, const char *path, const coil_server_opts *opts,
+                      coil_server **out)
 {
-    return coil_start_server_with(fn, arg, host, port, NULL, out_server);
+    if (!opts)
+        opts = &defaults;
+    int err = serves_nobody(service);
+    if (err < 0)
+        return err;
+    struct bound_list bound = {NULL, 0};
+    err = coil__bind_unix(path, opts, &bound);
+    if (err < 0)
+        return err;
+    err = coil__server_new(service, &bound, opts, out);
+    coil__bound_free(&bound);
+    return err;
 }
 
 static int may_serve(const coil_sock *sock)
@@ -444,22 +462,45 @@ static int may_serve(const coil_sock *sock)
     return 0;
 }
 
-int coil_start_server_sock(coil_client_fn fn, void *arg, coil_sock *sock,
-                           const coil_server_opts *opts, coil_server **out_server)
+int coil__server_sock(const struct service *service, coil_sock *sock, const coil_server_opts *opts,
+                      coil_server **out)
 {
-    static const coil_server_opts defaults;
-    if (!fn)
-        return (int)coil__fail(-EINVAL, "a server needs a function for its clients");
-    int err = may_serve(sock);
+    int err = serves_nobody(service);
+    if (err == 0)
+        err = may_serve(sock);
     if (err < 0)
         return err;
     struct bound one = {.sock = sock};
     struct bound_list bound = {&one, 1};
     sock->lent = true;
-    err = coil__server_new(fn, arg, &bound, opts ? opts : &defaults, out_server);
+    err = coil__server_new(service, &bound, opts ? opts : &defaults, out);
     if (err < 0)
         sock->lent = false;
     return err;
+}
+
+coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const char *host, const char *port,
+                                const coil_server_opts *opts, coil_server **out_server)
+{
+    return coil__server_hosts(&(struct service){fn, arg}, host, port, opts, out_server);
+}
+
+coil_ret coil_start_server(coil_client_fn fn, void *arg, const char *host, const char *port,
+                           coil_server **out_server)
+{
+    return coil__server_hosts(&(struct service){fn, arg}, host, port, NULL, out_server);
+}
+
+int coil_start_unix_server(coil_client_fn fn, void *arg, const char *path,
+                           const coil_server_opts *opts, coil_server **out_server)
+{
+    return coil__server_unix(&(struct service){fn, arg}, path, opts, out_server);
+}
+
+int coil_start_server_sock(coil_client_fn fn, void *arg, coil_sock *sock,
+                           const coil_server_opts *opts, coil_server **out_server)
+{
+    return coil__server_sock(&(struct service){fn, arg}, sock, opts, out_server);
 }
 
 /* ---- waiting ---- */

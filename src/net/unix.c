@@ -17,7 +17,6 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/sys.h"
-#include "net/server.h"
 #include "net/socket.h"
 
 #include <string.h>
@@ -172,21 +171,4 @@ int coil__bind_unix(const char *path, const coil_server_opts *opts, struct bound
     }
     *out = list;
     return 0;
-}
-
-int coil_start_unix_server(coil_client_fn fn, void *arg, const char *path,
-                           const coil_server_opts *opts, coil_server **out_server)
-{
-    static const coil_server_opts defaults;
-    if (!opts)
-        opts = &defaults;
-    if (!fn)
-        return (int)coil__fail(-EINVAL, "a server needs a function for its clients");
-    struct bound_list bound = {NULL, 0};
-    int err = coil__bind_unix(path, opts, &bound);
-    if (err < 0)
-        return err;
-    err = coil__server_new(fn, arg, &bound, opts, out_server);
-    coil__bound_free(&bound);
-    return err;
 }
