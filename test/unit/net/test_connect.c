@@ -148,6 +148,27 @@ COIL_TEST(connect_with_a_deadline)
     assert_true(coil_loop_time(NULL) - before < 0.6);
 }
 
+COIL_TEST(connect_names_are_refused_and_never_cut)
+{
+    coil_reader *r;
+    coil_writer *w;
+    char host[300], port[100];
+    memset(host, 'h', sizeof host);
+    host[256] = 0;
+    memset(port, 'p', sizeof port);
+    port[sizeof port - 1] = 0;
+    list_begin(); /* a resolver that would take anything */
+    coil_sock *live = list_add_live();
+    assert_int_equal(coil_open_connection(host, "1", &r, &w), -ENAMETOOLONG);
+    assert_int_equal(coil_open_connection("x", port, &r, &w), -ENAMETOOLONG);
+    coil_connect_opts opts = {.size = sizeof opts, .local_host = host};
+    assert_int_equal(coil_open_connection_with("x", "1", &opts, &r, &w), -ENAMETOOLONG);
+    opts.local_host = "127.0.0.1";
+    opts.local_port = port;
+    assert_int_equal(coil_open_connection_with("x", "1", &opts, &r, &w), -ENAMETOOLONG);
+    coil_sock_unref(live);
+}
+
 COIL_TEST_PLAIN(connect_outside_a_task_is_refused)
 {
     coil_reader *r;
