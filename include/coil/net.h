@@ -82,8 +82,8 @@ typedef struct {
  *   Cancel:   returns -ECANCELED at once; a lookup that runs already ends unheard.
  *   Owns:     the list is yours: coil_freeaddrinfo.
  *   Errors:   COIL_EGAI with the resolver's words; -ENAMETOOLONG for a host of more than 255 bytes (never
- *             cut); -ENODEV for a zone that is no network interface; -EINVAL for a port beyond 65535; -EAGAIN when no thread can be had; -ENOMEM;
- *             COIL_ENOTASK.
+ *             cut); -ENODEV for a zone that is no network interface; -EINVAL for a port beyond 65535; -EAGAIN
+ *             when no thread can be had; -ENOMEM; COIL_ENOTASK.
  *   asyncio:  loop.getaddrinfo */
 COIL_ASYNC coil_ret coil_getaddrinfo(const char *host, const char *port,
                                      const coil_getaddrinfo_opts *opts, coil_addrinfo **out_list);

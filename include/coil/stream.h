@@ -87,7 +87,8 @@ COIL_ASYNC coil_ret coil_open_connection_with(const char *host, const char *port
 COIL_ASYNC coil_ret coil_open_unix_connection(const char *path, const coil_connect_opts *opts,
                                               coil_reader **out_reader, coil_writer **out_writer);
 
-/* Reader and writer for a socket that is connected already: your own end, or one that somebody else accepted. `limit` 0: COIL_STREAM_LIMIT.
+/* Reader and writer for a socket that is connected already: your own end, or one that somebody else accepted.
+ * `limit` 0: COIL_STREAM_LIMIT.
  *
  *   Owns:    takes your reference to the socket; on failure it is still yours. The faces as above.
  *   Errors:  COIL_ERUNNING while a coroutine waits on the socket; -EBADF if it is closed; -ENOMEM,
@@ -226,8 +227,8 @@ COIL_API int coil_writer_write_owned(coil_writer *writer, const void *data, size
  *   Suspends: only then, and now and then for a turn when the peer takes everything at once; several
  *             coroutines may wait together. Once closing: for one turn.
  *   Cancel:   returns -ECANCELED; what was written is sent all the same.
- *   Errors:   what the reader's set_exception said; the connection's error; -ECONNRESET "Connection lost"; COIL_ENOTASK,
- *             COIL_EWRONGLOOP.
+ *   Errors:   what the reader's set_exception said; the connection's error; -ECONNRESET "Connection lost";
+ *             COIL_ENOTASK, COIL_EWRONGLOOP.
  *   asyncio:  StreamWriter.drain */
 COIL_ASYNC coil_ret coil_writer_drain(coil_writer *writer);
 
@@ -310,17 +311,17 @@ typedef struct {
     size_t client_stack_size; /* of the clients' tasks; 0: the loop's default */
     const char *const *hosts; /* several hosts instead of one: `host` is NULL then */
     size_t hosts_n;
-    unsigned unix_mode; /* permissions of a unix socket's file, as 0600; 0: what the umask leaves */
-    bool
-        no_cleanup_socket; /* asyncio: cleanup_socket=False: the file stays when the server closes */
+    unsigned unix_mode;     /* permissions of a unix socket's file; 0: the umask's */
+    bool no_cleanup_socket; /* that file stays at the close; asyncio: cleanup_socket=False */
 } coil_server_opts;
 
-/* Listen on every address of `host` (NULL or "": of this machine), or of several hosts, and call fn(reader, writer, arg) in a task
- * of its own for each client. Each address has one socket, addresses that this machine does not have are passed
- * over, and any other failure closes all. Port "0" or NULL: a free one, see coil_server_port. When the process runs out of
- * descriptors or memory, that is reported, and accepting pauses for a second.
+/* Listen on every address of `host` (NULL or "": of this machine), or of several hosts, and call
+ * fn(reader, writer, arg) in a task of its own for each client. Each address has one socket, addresses that this
+ * machine does not have are passed over, and any other failure closes all. Port "0" or NULL: a free one, see
+ * coil_server_port. When the process runs out of descriptors or memory, that is reported, and accepting pauses for
+ * a second.
  *
- *   Suspends: to look `host` up.
+ *   Suspends: to look `host` up, or several one after the other.
  *   Cancel:   returns -ECANCELED; nothing stays open.
  *   Owns:     the server is yours: coil_server_free. `arg` must outlive it and its clients.
  *   Errors:   as coil_getaddrinfo; the kernel's, "error while attempting to bind on address ..."; -EADDRNOTAVAIL
@@ -345,8 +346,8 @@ COIL_ASYNC coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const c
 COIL_API int coil_start_unix_server(coil_client_fn fn, void *arg, const char *path,
                                     const coil_server_opts *opts, coil_server **out_server);
 
-/* The same on a stream socket that is bound already, or listens: one that was inherited (coil_sock_adopt), or has options
- * of your own. The server drives it from here on: calls on it that wait are refused. Never waits. A unix socket's file
+/* The same on a stream socket that is bound already, or listens: one that was inherited (coil_sock_adopt), or has
+ * options of your own. The server drives it from here on: calls on it that wait are refused. Never waits. A unix socket's file
  * is its maker's business and stays.
  *
  *   Owns:    takes your reference to the socket; on failure it is still yours.

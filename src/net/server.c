@@ -204,8 +204,8 @@ static bool out_of_resources(coil_ret error)
     return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
 }
 
-/* No descriptors, no memory: say so, and leave the others in the backlog for a while. False: there is no going on, since
- * the server was closed by who heard of it, or the socket by its other owner. */
+/* No descriptors, no memory: say so, and leave the others in the backlog for a while. False: there is no going on,
+ * since the server was closed by who heard of it, or the socket by its other owner. */
 static bool rest(struct listener *l, coil_ret error)
 {
     if (coil_sock_is_closed(l->sock))
