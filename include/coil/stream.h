@@ -347,8 +347,8 @@ COIL_API int coil_start_unix_server(coil_client_fn fn, void *arg, const char *pa
                                     const coil_server_opts *opts, coil_server **out_server);
 
 /* The same on a stream socket that is bound already, or listens: one that was inherited (coil_sock_adopt), or has
- * options of your own. The server drives it from here on: calls on it that wait are refused. Never waits. A unix socket's file
- * is its maker's business and stays.
+ * options of your own. The server drives it from here on: calls on it that wait are refused. Never waits. A unix
+ * socket's file is its maker's business and stays.
  *
  *   Owns:    takes your reference to the socket; on failure it is still yours.
  *   Where:   on the loop's thread.
