@@ -28,14 +28,25 @@ typedef struct {
 /* Room for any address as text, with its end. */
 enum { COIL_ADDRESS_TEXT_MAX = 136 };
 
-/* An address from its text: "127.0.0.1" or "::1" (with a zone: "fe80::1%2"), and a port in digits
- * (NULL: 0). Never asks for a name.
+/* An address from its text: "127.0.0.1" or "::1" (with a zone: "fe80::1%eth0" or "fe80::1%2"), and a port in digits
+ * (NULL: 0). Never asks for a host's name. What begins with '/', '.' or '@' is the name of a unix socket, without a
+ * port: see coil_address_unix.
  *
  *   Where:  anywhere.
- *   Errors: -EINVAL for anything that is not an address, or a port beyond 65535. */
+ *   Errors: -EINVAL for anything that is not an address, or a port beyond 65535; -ENODEV for a zone that is no
+ *           network interface of this machine (a number is not looked at); as coil_address_unix. */
 COIL_API int coil_address_parse(const char *host, const char *port, coil_address *out_address);
 
-/* The address as text: "127.0.0.1:80", "[::1]:80", a path, "@name" for an abstract one. Returns the
+/* The address of a unix socket, from the n bytes of its path. '@', or a NUL, in the first place makes it an abstract
+ * name, which is in no directory and goes with its socket; a file that is called so is "./@name".
+ *
+ *   Where:  anywhere.
+ *   Errors: -ENAMETOOLONG for a path of more than 107 bytes, or an abstract name of more than 108 with its '@': never
+ *           cut. -EINVAL for an empty one, or a path that holds a NUL (the rest of an abstract name may). */
+COIL_API int coil_address_unix(const char *path, size_t n, coil_address *out_address);
+
+/* The address as text: "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80", a path, "@name" for an abstract
+ * one (with '@' for every NUL in it), "unix" for a unix socket without a name. Returns the
  * length as snprintf does: what it would have been, had there been room.
  *
  *   Where:  anywhere. */
@@ -71,8 +82,8 @@ typedef struct {
  *   Cancel:   returns -ECANCELED at once; a lookup that runs already ends unheard.
  *   Owns:     the list is yours: coil_freeaddrinfo.
  *   Errors:   COIL_EGAI with the resolver's words; -ENAMETOOLONG for a host of more than 255 bytes (never
- *             cut); -EINVAL for a port beyond 65535; -EAGAIN when no thread can be had; -ENOMEM;
- *             COIL_ENOTASK.
+ *             cut); -ENODEV for a zone that is no network interface; -EINVAL for a port beyond 65535; -EAGAIN
+ *             when no thread can be had; -ENOMEM; COIL_ENOTASK.
  *   asyncio:  loop.getaddrinfo */
 COIL_ASYNC coil_ret coil_getaddrinfo(const char *host, const char *port,
                                      const coil_getaddrinfo_opts *opts, coil_addrinfo **out_list);

@@ -52,16 +52,22 @@ typedef struct {
     const char *local_host; /* connect from here; NULL: the kernel chooses */
     const char *local_port; /* NULL: any */
     bool all_errors;        /* fail with a COIL_EGROUP that holds the error of every address */
+    /* Seconds before the next address is tried although the one before has not failed yet (RFC 8305 recommends
+     * 0.25): the first that answers is kept, the others are closed. 0: one after the other. */
+    double happy_eyeballs_delay;
+    /* How many addresses of the first family are tried before the families take turns
+     * (first_address_family_count). 0: one, if there is a delay; else, and for -1, the resolver's order. */
+    int interleave;
 } coil_connect_opts;
 
-/* Connect to a host by name or address, trying its addresses in order.
+/* Connect to a host by name or address, trying its addresses in order, or some at a time.
  *
  *   Suspends: until one of them answers.
- *   Cancel:   returns -ECANCELED; nothing stays open.
+ *   Cancel:   returns -ECANCELED; nothing stays open, no attempt goes on.
  *   Owns:     one reference to each face, yours: coil_writer_finish gives both back.
  *   Errors:   as coil_getaddrinfo; of one address, or when all said the same: the kernel's, "Connect call
  *             failed ADDRESS"; else the first one's code and all texts, "Multiple exceptions: ...".
- *             -ENOMEM, COIL_ENOTASK.
+ *             -EINVAL for a delay that is negative or NaN; -ENOMEM, COIL_ENOTASK.
  *   asyncio:  open_connection */
 COIL_ASYNC coil_ret coil_open_connection(const char *host, const char *port,
                                          coil_reader **out_reader, coil_writer **out_writer);
@@ -69,7 +75,20 @@ COIL_ASYNC coil_ret coil_open_connection_with(const char *host, const char *port
                                               const coil_connect_opts *opts,
                                               coil_reader **out_reader, coil_writer **out_writer);
 
-/* Reader and writer for a socket that is connected already. `limit` 0: COIL_STREAM_LIMIT.
+/* Connect to a unix socket of this machine, by its path or "@name" (coil_address_unix). Of `opts` (may be NULL) only
+ * the limit matters here.
+ *
+ *   Suspends: until the server has room for us in its backlog.
+ *   Cancel:   returns -ECANCELED; nothing stays open.
+ *   Owns:     as coil_open_connection.
+ *   Errors:   the kernel's, "Connect call failed PATH" (-ENOENT: no such file; -ECONNREFUSED: nobody listens there);
+ *             as coil_address_unix; -ENOMEM, COIL_ENOTASK.
+ *   asyncio:  open_unix_connection */
+COIL_ASYNC coil_ret coil_open_unix_connection(const char *path, const coil_connect_opts *opts,
+                                              coil_reader **out_reader, coil_writer **out_writer);
+
+/* Reader and writer for a socket that is connected already: your own end, or one that somebody else accepted.
+ * `limit` 0: COIL_STREAM_LIMIT.
  *
  *   Owns:    takes your reference to the socket; on failure it is still yours. The faces as above.
  *   Errors:  COIL_ERUNNING while a coroutine waits on the socket; -EBADF if it is closed; -ENOMEM,
@@ -208,7 +227,8 @@ COIL_API int coil_writer_write_owned(coil_writer *writer, const void *data, size
  *   Suspends: only then, and now and then for a turn when the peer takes everything at once; several
  *             coroutines may wait together. Once closing: for one turn.
  *   Cancel:   returns -ECANCELED; what was written is sent all the same.
- *   Errors:   the connection's error; -ECONNRESET "Connection lost"; COIL_ENOTASK, COIL_EWRONGLOOP.
+ *   Errors:   what the reader's set_exception said; the connection's error; -ECONNRESET "Connection lost";
+ *             COIL_ENOTASK, COIL_EWRONGLOOP.
  *   asyncio:  StreamWriter.drain */
 COIL_ASYNC coil_ret coil_writer_drain(coil_writer *writer);
 
@@ -273,8 +293,8 @@ COIL_API size_t coil_writer_get_write_buffer_size(const coil_writer *writer);
 /* ---- serving ---- */
 
 /* Serves one client, in a task of its own. Both faces are borrowed: when it returns, the connection is
- * closed (what was written is still sent) and given back. An error it returns goes to the loop's
- * exception handler, but for -ECANCELED. */
+ * closed (what was written is still sent) and given back. One that hands the connection on to somebody else stays in
+ * coil_writer_wait_closed. An error it returns goes to the loop's exception handler, but for -ECANCELED. */
 typedef coil_ret (*coil_client_fn)(coil_reader *reader, coil_writer *writer, void *arg);
 
 /* All zero (or NULL) means the defaults. Set `size` to sizeof this struct. */
@@ -289,23 +309,54 @@ typedef struct {
     bool keep_alive;          /* SO_KEEPALIVE */
     bool no_start;            /* asyncio: start_serving=False */
     size_t client_stack_size; /* of the clients' tasks; 0: the loop's default */
+    const char *const *hosts; /* several hosts instead of one: `host` is NULL then */
+    size_t hosts_n;
+    unsigned unix_mode;     /* permissions of a unix socket's file; 0: the umask's */
+    bool no_cleanup_socket; /* that file stays at the close; asyncio: cleanup_socket=False */
 } coil_server_opts;
 
-/* Listen on every address of `host` (NULL or "": of this machine) and call fn(reader, writer, arg) in a task
- * of its own for each client. Port "0" or NULL: a free one, see coil_server_port. When the process runs out of
- * descriptors or memory, that is reported, and accepting pauses for a second.
+/* Listen on every address of `host` (NULL or "": of this machine), or of several hosts, and call
+ * fn(reader, writer, arg) in a task of its own for each client. Each address has one socket, addresses that this
+ * machine does not have are passed over, and any other failure closes all. Port "0" or NULL: a free one, see
+ * coil_server_port. When the process runs out of descriptors or memory, that is reported, and accepting pauses for
+ * a second.
  *
- *   Suspends: to look `host` up.
+ *   Suspends: to look `host` up, or several one after the other.
  *   Cancel:   returns -ECANCELED; nothing stays open.
  *   Owns:     the server is yours: coil_server_free. `arg` must outlive it and its clients.
  *   Errors:   as coil_getaddrinfo; the kernel's, "error while attempting to bind on address ..."; -EADDRNOTAVAIL
- *             when no address of `host` is of this machine; -ENOMEM, COIL_ENOTASK.
+ *             when no address of `host` is of this machine; -EINVAL for `host` and opts->hosts together; -ENOMEM,
+ *             COIL_ENOTASK.
  *   asyncio:  start_server */
 COIL_ASYNC coil_ret coil_start_server(coil_client_fn fn, void *arg, const char *host,
                                       const char *port, coil_server **out_server);
 COIL_ASYNC coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const char *host,
                                            const char *port, const coil_server_opts *opts,
                                            coil_server **out_server);
+
+/* The same on a unix socket: a path or "@name" (coil_address_unix). A socket's file that is there already is removed
+ * first, whoever left it; any other file is in the way. Nobody can connect before the file has the permissions of
+ * opts->unix_mode. When the server closes, the file is removed, unless another one has taken its place. Never waits.
+ *
+ *   Owns:    as coil_start_server.
+ *   Where:   on the loop's thread.
+ *   Errors:  as coil_address_unix; the kernel's; -EADDRINUSE when another kind of file, or another server's abstract
+ *            name, is there; -EINVAL for a mode beyond 0777; -ENOMEM, COIL_ENOLOOP, COIL_ECLOSED.
+ *   asyncio: start_unix_server */
+COIL_API int coil_start_unix_server(coil_client_fn fn, void *arg, const char *path,
+                                    const coil_server_opts *opts, coil_server **out_server);
+
+/* The same on a stream socket that is bound already, or listens: one that was inherited (coil_sock_adopt), or has
+ * options of your own. The server drives it from here on: calls on it that wait are refused. Never waits. A unix
+ * socket's file is its maker's business and stays.
+ *
+ *   Owns:    takes your reference to the socket; on failure it is still yours.
+ *   Where:   on the loop's thread.
+ *   Errors:  -EINVAL for a socket of another type, or without a function; COIL_ERUNNING while somebody else uses it;
+ *            -EBADF if it is closed; the kernel's; -ENOMEM, COIL_ECLOSED.
+ *   asyncio: start_server(sock=...), start_unix_server(sock=...) */
+COIL_API int coil_start_server_sock(coil_client_fn fn, void *arg, coil_sock *sock,
+                                    const coil_server_opts *opts, coil_server **out_server);
 
 /* Begin to accept, after no_start; otherwise does nothing. Errors: COIL_EINVALIDSTATE once closed.
  * asyncio: Server.start_serving */
@@ -344,11 +395,23 @@ COIL_API bool coil_server_is_serving(const coil_server *server);
 COIL_API size_t coil_server_connections(const coil_server *server);
 
 /* Its sockets, how many there are; the address of one of them (-EINVAL beyond the last); and the port of the
- * first. asyncio: Server.sockets */
+ * first (-EAFNOSUPPORT for a unix socket). asyncio: Server.sockets */
 COIL_API size_t coil_server_sockets(const coil_server *server);
 COIL_API int coil_server_sockname(const coil_server *server, size_t index,
                                   coil_address *out_address);
 COIL_API int coil_server_port(const coil_server *server);
+
+/* Its loop; NULL once that is closed. asyncio: Server.get_loop */
+COIL_API coil_loop *coil_server_get_loop(const coil_server *server);
+
+/* Close it, wait as coil_server_wait_closed does, and give it up.
+ *
+ *   Suspends: until no connection of it is left and every client function has returned.
+ *   Cancel:   returns -ECANCELED; it is closed and given up all the same, connections go on.
+ *   Owns:     takes the server, whatever happens. NULL is fine.
+ *   Errors:   as coil_server_wait_closed.
+ *   asyncio:  the end of async with */
+COIL_ASYNC coil_ret coil_server_finish(coil_server *server);
 
 /* Close it and give it up; connections go on. Not while a coroutine waits in one of the calls above. NULL is
  * fine. */

@@ -3,6 +3,7 @@
  * sys.c: the kernel calls that are more than a line, and the table that test builds go through. */
 #include "base/sys.h"
 
+#include <net/if.h>
 #include <sys/syscall.h>
 
 int coil__sys_real_mmap(size_t n, int prot, int flags, void **out);
@@ -12,6 +13,7 @@ int coil__sys_real_io_uring_setup(unsigned entries, struct io_uring_params *para
 int coil__sys_real_io_uring_enter(int fd, unsigned submit, unsigned want, unsigned flags,
                                   const void *arg, size_t arg_n);
 int coil__sys_real_io_uring_register(int fd, unsigned what, void *arg, unsigned n);
+int coil__sys_real_if_nametoindex(const char *name);
 
 /* A pointer has no room for -errno, so the address goes through `out`. */
 int coil__sys_real_mmap(size_t n, int prot, int flags, void **out)
@@ -82,6 +84,12 @@ int coil__sys_real_io_uring_register(int fd, unsigned what, void *arg, unsigned 
 #endif
 }
 
+int coil__sys_real_if_nametoindex(const char *name)
+{
+    unsigned index = if_nametoindex(name);
+    return index ? (int)index : -errno;
+}
+
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
 #define X(type, name, params, args) \
     static type real_##name params  \
@@ -105,6 +113,7 @@ static int real_fcntl(int fd, int cmd, intptr_t arg)
         .io_uring_setup = coil__sys_real_io_uring_setup,                                \
         .io_uring_enter = coil__sys_real_io_uring_enter,                                \
         .io_uring_register = coil__sys_real_io_uring_register,                          \
+        .if_nametoindex = coil__sys_real_if_nametoindex,                                \
     }
 const struct sys_table coil__sys_real = REAL;
 struct sys_table coil__sys = REAL;

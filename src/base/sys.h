@@ -59,6 +59,10 @@
     X(int, close, (int fd), (fd))                                                                 \
     X(int, pipe2, (int out[2], int flags), (out, flags))                                          \
     X(int, fstat, (int fd, struct stat *st), (fd, st))                                            \
+    X(int, lstat, (const char *path, struct stat *st), (path, st))                                \
+    X(int, unlink, (const char *path), (path))                                                    \
+    X(int, chmod, (const char *path, mode_t mode), (path, mode))                                  \
+    X(int, fchmod, (int fd, mode_t mode), (fd, mode))                                             \
     X(int, eventfd, (unsigned value, int flags), (value, flags))                                  \
     X(int, epoll_create1, (int flags), (flags))                                                   \
     X(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *ev), (ep, op, fd, ev))         \
@@ -89,6 +93,7 @@ struct sys_table {
     int (*io_uring_enter)(int fd, unsigned submit, unsigned want, unsigned flags, const void *arg,
                           size_t arg_n);
     int (*io_uring_register)(int fd, unsigned what, void *arg, unsigned n);
+    int (*if_nametoindex)(const char *name);
 };
 extern struct sys_table coil__sys;
 extern const struct sys_table coil__sys_real; /* to put it back */
@@ -128,6 +133,10 @@ static inline int sys_io_uring_enter(int fd, unsigned submit, unsigned want, uns
 static inline int sys_io_uring_register(int fd, unsigned what, void *arg, unsigned n)
 {
     return coil__sys.io_uring_register(fd, what, arg, n);
+}
+static inline int sys_if_nametoindex(const char *name)
+{
+    return coil__sys.if_nametoindex(name);
 }
 
 #else
@@ -179,7 +188,12 @@ int coil__sys_real_io_uring_register(int fd, unsigned what, void *arg, unsigned 
 static inline int sys_io_uring_register(int fd, unsigned what, void *arg, unsigned n)
 {
     return coil__sys_real_io_uring_register(fd, what, arg, n);
-}
+    /* -ENODEV: no such network interface. */
+    int coil__sys_real_if_nametoindex(const char *name);
+    static inline int sys_if_nametoindex(const char *name)
+    {
+        return coil__sys_real_if_nametoindex(name);
+    }
 
 #endif
 

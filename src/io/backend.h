@@ -24,6 +24,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 struct backend;
 
@@ -46,6 +47,13 @@ struct io_calls {
     int (*getsockname)(struct backend *b, int fd, struct sockaddr *a, socklen_t *n);
     int (*getpeername)(struct backend *b, int fd, struct sockaddr *a, socklen_t *n);
     int (*shutdown)(struct backend *b, int fd, int how);
+
+    /* The files behind the paths of unix sockets; where sockets are imaginary, so are these. fchmod before bind
+     * says which permissions the file is born with, less the umask. */
+    int (*fchmod)(struct backend *b, int fd, mode_t mode);
+    int (*lstat)(struct backend *b, const char *path, struct stat *out);
+    int (*chmod)(struct backend *b, const char *path, mode_t mode);
+    int (*unlink)(struct backend *b, const char *path);
 
     /* From here on the descriptor, which must be non-blocking, belongs to coil: edge-triggered, closed
      * by `close` below. -EBADF, -ENOMEM, -EBUSY while ops on it are pending. */

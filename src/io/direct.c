@@ -64,6 +64,26 @@ int coil__direct_shutdown(struct backend *b, int fd, int how)
     return sys_shutdown(fd, how);
 }
 
+int coil__direct_fchmod(struct backend *b, int fd, mode_t mode)
+{
+    return sys_fchmod(fd, mode);
+}
+
+int coil__direct_lstat(struct backend *b, const char *path, struct stat *out)
+{
+    return sys_lstat(path, out);
+}
+
+int coil__direct_chmod(struct backend *b, const char *path, mode_t mode)
+{
+    return sys_chmod(path, mode);
+}
+
+int coil__direct_unlink(struct backend *b, const char *path)
+{
+    return sys_unlink(path);
+}
+
 /* The value of `call`, made again for as long as a signal interrupts it. */
 #define RETRY(type, call)      \
     do {                       \

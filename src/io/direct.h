@@ -17,13 +17,18 @@ int coil__direct_setsockopt(struct backend *b, int fd, int level, int name, cons
 int coil__direct_getsockname(struct backend *b, int fd, struct sockaddr *a, socklen_t *n);
 int coil__direct_getpeername(struct backend *b, int fd, struct sockaddr *a, socklen_t *n);
 int coil__direct_shutdown(struct backend *b, int fd, int how);
+int coil__direct_fchmod(struct backend *b, int fd, mode_t mode);
+int coil__direct_lstat(struct backend *b, const char *path, struct stat *out);
+int coil__direct_chmod(struct backend *b, const char *path, mode_t mode);
+int coil__direct_unlink(struct backend *b, const char *path);
 
 /* The fields of a struct io_calls that are these, word for word; those that make descriptors are not. */
-#define DIRECT_CALLS                                                                  \
-    .bind = coil__direct_bind, .listen = coil__direct_listen,                         \
-    .getsockopt = coil__direct_getsockopt, .setsockopt = coil__direct_setsockopt,     \
-    .getsockname = coil__direct_getsockname, .getpeername = coil__direct_getpeername, \
-    .shutdown = coil__direct_shutdown
+#define DIRECT_CALLS                                                                               \
+    .bind = coil__direct_bind, .listen = coil__direct_listen,                                      \
+    .getsockopt = coil__direct_getsockopt, .setsockopt = coil__direct_setsockopt,                  \
+    .getsockname = coil__direct_getsockname, .getpeername = coil__direct_getpeername,              \
+    .shutdown = coil__direct_shutdown, .fchmod = coil__direct_fchmod, .lstat = coil__direct_lstat, \
+    .chmod = coil__direct_chmod, .unlink = coil__direct_unlink
 
 /* One try of the kernel's side of an op. They are retried over EINTR, never wait, never raise SIGPIPE, and
  * make descriptors that are non-blocking and close-on-exec. -EAGAIN: not ready. */

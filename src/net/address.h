@@ -6,13 +6,13 @@
 
 #include <coil/net.h>
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* A port in digits, or nothing (0). -ENOENT: perhaps the name of a service; -EINVAL (recorded): too big. */
 int coil__port_parse(const char *port, uint16_t *out);
 
-/* Is `host` an address in text? A zone must be a number. */
-bool coil__address_literal(const char *host, uint16_t port, coil_address *out);
+/* Is `host` an address in text? 0; -EINVAL (not recorded): no; -ENODEV and the like (recorded): its zone is not an
+ * interface of this machine. */
+int coil__address_literal(const char *host, uint16_t port, coil_address *out);
 
 #endif

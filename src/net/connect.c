@@ -2,36 +2,30 @@
  *
  * connect.c: from a name to a connection: its addresses are tried in order.
  *
- * Each attempt has a socket of its own, closed before the next one. What each failed with is kept for
- * the error at the end, as asyncio combines it: one error is itself; if all say the same, the first; else a
- * list of their texts.
+ * Each attempt has a socket of its own, closed before the next one; with a delay for happy eyeballs they overlap,
+ * and that is race.c. What each failed with is kept for the error at the end, as asyncio combines it: one
+ * error is itself; if all say the same, the first; else a list of their texts.
  *
  * Runs on the loop's thread. Elsewhere: names (resolve.c), waiting for the connection (socket.c). */
 #include "net/connect.h"
 
+#include "base/clock.h"
 #include "base/error.h"
-#include "base/mem.h"
-#include "net/stream.h"
+#include "net/socket.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { ERRORS_MAX = 16 }; /* further ones are forgotten */
-
-struct failures {
-    struct error_record *records[ERRORS_MAX]; /* counted; NULL: short of memory, the code says it */
-    coil_ret codes[ERRORS_MAX];
-    size_t n;
-};
-
 /* ---- what went wrong ---- */
 
-static void add_failure(struct failures *f, coil_ret code)
+void coil__failures_add(struct failures *f, coil_ret code, struct error_record *record)
 {
-    if (f->n == ERRORS_MAX)
+    if (f->n == CONNECT_FAILURES_MAX) {
+        coil__error_unref(record);
         return;
+    }
     f->codes[f->n] = code;
-    f->records[f->n++] = coil__error_capture(code);
+    f->records[f->n++] = record;
 }
 
 static void forget(struct failures *f)
@@ -100,16 +94,27 @@ static int bind_local(coil_sock *sock, const coil_addrinfo *locals)
                                  sock->family);
 }
 
+int coil__connect_socket(const coil_addrinfo *to, const coil_addrinfo *locals, coil_sock **out)
+{
+    coil_sock *sock;
+    int err = coil_sock_new(to->family, to->type, to->protocol, &sock);
+    if (err < 0)
+        return err;
+    if (locals && (err = bind_local(sock, locals)) < 0) {
+        coil_sock_unref(sock);
+        return err;
+    }
+    *out = sock;
+    return 0;
+}
+
 static coil_ret attempt(const coil_addrinfo *to, const coil_addrinfo *locals, coil_sock **out)
 {
     coil_sock *sock;
-    coil_ret rc = coil_sock_new(to->family, to->type, to->protocol, &sock);
+    coil_ret rc = coil__connect_socket(to, locals, &sock);
     if (rc < 0)
         return rc;
-    if (locals)
-        rc = bind_local(sock, locals);
-    if (rc == 0)
-        rc = coil_sock_connect(sock, &to->address);
+    rc = coil_sock_connect(sock, &to->address);
     if (rc < 0)
         coil_sock_unref(sock);
     else
@@ -117,25 +122,98 @@ static coil_ret attempt(const coil_addrinfo *to, const coil_addrinfo *locals, co
     return rc;
 }
 
-/* Not worth another address: it is us, not them. */
-static bool final(coil_ret rc)
+static coil_ret one_by_one(const coil_addrinfo *list, const coil_addrinfo *locals,
+                           struct failures *failures, coil_sock **out)
 {
-    return rc == -ECANCELED || rc == COIL_EEXIT || rc == -ENOMEM || rc == COIL_ECLOSED;
-}
-
-static coil_ret try_all(const coil_addrinfo *list, const coil_addrinfo *locals, bool all_errors,
-                        coil_sock **out)
-{
-    struct failures failures = {.n = 0};
     for (; list; list = list->next) {
         coil_ret rc = attempt(list, locals, out);
-        if (rc == 0 || final(rc)) {
-            forget(&failures);
+        if (rc == 0 || connect_is_final(rc))
             return rc;
-        }
-        add_failure(&failures, rc);
+        coil__failures_add(failures, rc, coil__error_capture(rc));
     }
-    return all_errors ? as_group(&failures) : as_one(&failures);
+    return COIL_EGROUP;
+}
+
+/* ---- in which order ---- */
+
+struct line {
+    coil_addrinfo *first, **end;
+};
+
+static void line_push(struct line *line, coil_addrinfo *ai)
+{
+    *line->end = ai;
+    line->end = &ai->next;
+    ai->next = NULL;
+}
+
+static coil_addrinfo *line_pop(struct line *line)
+{
+    coil_addrinfo *ai = line->first;
+    if (ai && !(line->first = ai->next))
+        line->end = &line->first;
+    return ai;
+}
+
+/* Families take turns, in the order in which they first appear; before that, all but one of the first `count`
+ * places go to the first family. (More families than two is nothing a resolver says; they share a line.) */
+static coil_addrinfo *interleave(coil_addrinfo *list, int count)
+{
+    enum { LINES = 3 };
+    struct line lines[LINES], sorted = {NULL, &sorted.first};
+    int families[LINES];
+    size_t n = 0;
+    while (list) {
+        coil_addrinfo *ai = list;
+        list = ai->next;
+        size_t i = 0;
+        while (i < n && families[i] != ai->family && i < LINES - 1)
+            i++;
+        if (i == n) {
+            lines[n].first = NULL;
+            lines[n].end = &lines[n].first;
+            families[n++] = ai->family;
+        }
+        line_push(&lines[i], ai);
+    }
+    while (n > 0 && --count > 0 && lines[0].first)
+        line_push(&sorted, line_pop(&lines[0]));
+    for (bool more = true; more;) {
+        more = false;
+        for (size_t i = 0; i < n; i++) {
+            coil_addrinfo *ai = line_pop(&lines[i]);
+            if (ai)
+                line_push(&sorted, ai);
+            more = more || ai;
+        }
+    }
+    return sorted.first;
+}
+
+/* ---- connecting ---- */
+
+static coil_ret check_delay(double delay)
+{
+    return delay >= 0 ? 0
+                      : coil__fail(-EINVAL, "happy_eyeballs_delay must be a number of seconds, "
+                                            "0 or more");
+}
+
+static coil_ret try_all(coil_addrinfo **list, const coil_addrinfo *locals,
+                        const coil_connect_opts *opts, coil_sock **out)
+{
+    struct failures failures = {.n = 0};
+    double delay = opts->happy_eyeballs_delay;
+    int count = opts->interleave ? opts->interleave : delay > 0;
+    if (count > 0)
+        *list = interleave(*list, count);
+    coil_ret rc = delay > 0 ? coil__connect_race(*list, locals, coil__clock_from_seconds(delay),
+                                                 &failures, out)
+                            : one_by_one(*list, locals, &failures, out);
+    if (rc == COIL_EGROUP)
+        return opts->all_errors ? as_group(&failures) : as_one(&failures);
+    forget(&failures);
+    return rc;
 }
 
 coil_ret coil__connect(const char *host, const char *port, const coil_connect_opts *opts,
@@ -143,13 +221,16 @@ coil_ret coil__connect(const char *host, const char *port, const coil_connect_op
 {
     coil_getaddrinfo_opts ask = {.size = sizeof ask, .family = opts->family, .flags = opts->flags};
     coil_addrinfo *list, *locals = NULL;
-    coil_ret rc = coil_getaddrinfo(host, port, &ask, &list);
+    coil_ret rc = check_delay(opts->happy_eyeballs_delay);
+    if (rc < 0)
+        return rc;
+    rc = coil_getaddrinfo(host, port, &ask, &list);
     if (rc < 0)
         return rc;
     if (opts->local_host || opts->local_port)
         rc = coil_getaddrinfo(opts->local_host, opts->local_port, &ask, &locals);
     if (rc >= 0)
-        rc = try_all(list, locals, opts->all_errors, out);
+        rc = try_all(&list, locals, opts, out);
     coil_freeaddrinfo(locals);
     coil_freeaddrinfo(list);
     return rc;

@@ -343,17 +343,18 @@ coil_ret coil_getaddrinfo(const char *host, const char *port, const coil_getaddr
                              .ai_protocol = opts->protocol,
                              .ai_flags = opts->flags};
     coil_address addresses[2];
-    uint16_t number;
-    err = coil__port_parse(port, &number);
-    if (err == -EINVAL)
-        return err;
-    if (err == 0 && !(opts->flags & AI_CANONNAME)) {
-        if (!host || !*host) {
+    uint16_t number = 0;
+    int port_err = coil__port_parse(port, &number);
+    if (port_err == -EINVAL)
+        return port_err;
+    bool any = !host || !*host;
+    err = any ? 0 : coil__address_literal(host, number, &addresses[0]);
+    if (err < 0 && err != -EINVAL)
+        return err; /* a zone that this machine does not have */
+    if (err == 0 && port_err == 0 && !(opts->flags & AI_CANONNAME)) {
+        if (any)
             own_addresses(opts->flags & AI_PASSIVE, number, addresses);
-            return answer_at_once(addresses, 2, &hints, out_list);
-        }
-        if (coil__address_literal(host, number, &addresses[0]))
-            return answer_at_once(addresses, 1, &hints, out_list);
+        return answer_at_once(addresses, any ? 2 : 1, &hints, out_list);
     }
     return ask_for_name(part, host, port, &hints, out_list);
 }

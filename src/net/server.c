@@ -17,17 +17,15 @@
  *     timer or slot may still come;
  *   - a descriptor that the kernel accepted becomes a connection or is closed.
  *
- * Runs on the loop's thread. Elsewhere: the client's task and its end (connection.c). */
+ * Runs on the loop's thread. Elsewhere: the client's task and its end (connection.c), from a name
+ * to bound sockets (listen.c). */
 #include "net/server.h"
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "net/listen.h"
 #include "net/stream.h"
-
-#include <netdb.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <string.h>
+#include "net/unix.h"
 
 enum { BACKLOG_DEFAULT = 100 };
 #define ACCEPT_RETRY_NS NS_PER_S
@@ -41,6 +39,7 @@ enum listener_state { LISTENER_STOPPED, LISTENER_WAITING, LISTENER_QUEUED, LISTE
 struct listener {
     struct coil_server *server;
     coil_sock *sock;
+    struct socket_file *file; /* goes when the server closes; NULL: none */
     enum listener_state state;
     struct op op;
     struct timer timer;
@@ -205,9 +204,12 @@ static bool out_of_resources(coil_ret error)
     return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
 }
 
-/* No descriptors, no memory: say so, and leave the others in the backlog for a while. */
-static void rest(struct listener *l, coil_ret error)
+/* No descriptors, no memory: say so, and leave the others in the backlog for a while. False: there is no going on,
+ * since the server was closed by who heard of it, or the socket by its other owner. */
+static bool rest(struct listener *l, coil_ret error)
 {
+    if (coil_sock_is_closed(l->sock))
+        error = -EBADF;
     coil_exception_context context = {
         .size = sizeof context,
         .message = out_of_resources(error) ? "socket.accept() out of system resource"
@@ -216,13 +218,14 @@ static void rest(struct listener *l, coil_ret error)
         .fd = coil_sock_fileno(l->sock),
     };
     coil_loop_call_exception_handler(l->server->loop, &context);
-    if (l->server->closed) /* by the handler */
-        return;
+    if (l->server->closed || coil_sock_is_closed(l->sock))
+        return false;
     l->state = LISTENER_RESTING;
     l->brought = -EAGAIN;
     struct coil_loop *loop = l->server->loop;
     if (coil__timer_start(loop, &l->timer, clock_add(loop_now_ns(loop), ACCEPT_RETRY_NS)) < 0)
         wait_for_client(l); /* not even memory for a timer: no rest */
+    return true;
 }
 
 static coil_ret next_client(struct listener *l)
@@ -258,10 +261,8 @@ static void listener_run(void *arg)
         listener_gone(l);
     } else if (rc >= 0 || rc == -EAGAIN) {
         wait_for_client(l);
-    } else {
-        rest(l, rc);
-        if (server->closed)
-            listener_gone(l);
+    } else if (!rest(l, rc)) {
+        listener_gone(l);
     }
     server_unref(server);
 }
@@ -296,6 +297,9 @@ static void stop_listener(struct listener *l)
     } else if (l->state == LISTENER_WAITING) {
         gone = b->cls->cancel(b, &l->op) == 0;
     }
+    if (l->file)
+        coil__socket_file_remove(l->sock, l->file);
+    l->file = NULL;
     coil_sock_close(l->sock);
     if (gone)
         listener_gone(l);
@@ -327,92 +331,38 @@ void coil_server_free(coil_server *server)
 
 /* ---- making one ---- */
 
-static int set_option(coil_sock *sock, int level, int name)
-{
-    static const int yes = 1;
-    return coil_sock_setsockopt(sock, level, name, &yes, sizeof yes);
-}
-
-static int set_options(coil_sock *sock, const coil_server_opts *opts)
-{
-    int err = opts->no_reuse_address ? 0 : set_option(sock, SOL_SOCKET, SO_REUSEADDR);
-    if (err == 0 && opts->reuse_port)
-        err = set_option(sock, SOL_SOCKET, SO_REUSEPORT);
-    if (err == 0 && opts->keep_alive)
-        err = set_option(sock, SOL_SOCKET, SO_KEEPALIVE);
-    /* Or the IPv6 socket would take the port of the IPv4 one as well. */
-    if (err == 0 && sock->family == AF_INET6)
-        err = set_option(sock, IPPROTO_IPV6, IPV6_V6ONLY);
-    return err;
-}
-
-/* Families that this machine does not know, addresses that it does not have. */
-static bool may_skip(int err)
-{
-    return err == -EAFNOSUPPORT || err == -EPROTONOSUPPORT || err == -ESOCKTNOSUPPORT ||
-           err == -EADDRNOTAVAIL;
-}
-
-static int bind_one(const coil_addrinfo *to, const coil_server_opts *opts, coil_sock **out)
-{
-    coil_sock *sock;
-    int err = coil_sock_new(to->family, to->type, to->protocol, &sock);
-    if (err < 0)
-        return err;
-    err = set_options(sock, opts);
-    if (err == 0)
-        err = coil_sock_bind(sock, &to->address);
-    if (err == 0) {
-        *out = sock;
-        return 0;
-    }
-    char text[COIL_ADDRESS_TEXT_MAX];
-    coil_address_format(&to->address, text, sizeof text);
-    coil__fail(err, "error while attempting to bind on address %s: %s", text, coil_strerror(err));
-    coil_sock_unref(sock);
-    return err;
-}
-
-static bool seen_before(const coil_addrinfo *list, const coil_addrinfo *entry)
-{
-    for (; list != entry; list = list->next)
-        if (list->address.len == entry->address.len &&
-            memcmp(&list->address.storage, &entry->address.storage, entry->address.len) == 0)
-            return true;
-    return false;
-}
-
-static int add_listener(struct coil_server *server, coil_sock *sock)
+static int add_listener(struct coil_server *server, struct bound *bound)
 {
     int err = coil__loop_hold(server->loop, 1);
     if (err < 0)
         return (int)coil__fail_plain(err);
     struct listener *l = &server->listeners[server->listeners_n++];
     l->server = server;
-    l->sock = sock;
+    l->sock = bound->sock;
+    l->file = bound->file;
+    *bound = (struct bound){NULL, NULL};
     timer_init(&l->timer, rest_over);
     return 0;
 }
 
-static int bind_all(struct coil_server *server, const coil_addrinfo *list)
+/* It does not come to a server: the sockets go back to where they came from. */
+static void give_back(struct coil_server *server, struct bound_list *bound)
 {
-    for (const coil_addrinfo *to = list; to; to = to->next) {
-        coil_sock *sock = NULL;
-        if (seen_before(list, to))
-            continue;
-        int err = bind_one(to, &server->opts, &sock);
-        if (err < 0 && may_skip(err))
-            continue;
-        if (err == 0) {
-            err = add_listener(server, sock);
-            if (err < 0)
-                coil_sock_unref(sock);
-        }
+    for (size_t i = 0; i < server->listeners_n; i++) {
+        struct listener *l = &server->listeners[i];
+        bound->v[i] = (struct bound){l->sock, l->file};
+        l->sock = NULL;
+        l->file = NULL;
+    }
+}
+
+static int listen_on_all(struct coil_server *server, struct bound_list *bound)
+{
+    for (size_t i = 0; i < bound->n; i++) {
+        int err = add_listener(server, &bound->v[i]);
         if (err < 0)
             return err;
     }
-    if (server->listeners_n == 0)
-        return (int)coil__fail(-EADDRNOTAVAIL, "could not bind on any address of this host");
     for (size_t i = 0; i < server->listeners_n; i++) {
         int err = coil_sock_listen(server->listeners[i].sock, server->opts.backlog);
         if (err < 0)
@@ -421,35 +371,31 @@ static int bind_all(struct coil_server *server, const coil_addrinfo *list)
     return 0;
 }
 
-static int make_server(coil_client_fn fn, void *arg, const coil_addrinfo *list,
-                       const coil_server_opts *opts, coil_server **out)
+int coil__server_new(const struct service *service, struct bound_list *bound,
+                     const coil_server_opts *opts, coil_server **out)
 {
-    struct net_part *part;
-    int err = coil__net_part(coil__running_loop, &part);
-    if (err < 0)
-        return err;
-    size_t n = 0;
-    for (const coil_addrinfo *to = list; to; to = to->next)
-        n++;
-    struct coil_server *server = coil__zalloc(sizeof *server + n * sizeof(struct listener));
+    struct net_part *part = bound->v[0].sock->part;
+    struct coil_server *server = coil__zalloc(sizeof *server + bound->n * sizeof(struct listener));
     if (!server)
         return (int)coil__fail_plain(-ENOMEM);
     server->loop = part->loop;
     server->part = part;
     server->refs = 1;
-    server->fn = fn;
-    server->arg = arg;
+    server->fn = service->fn;
+    server->arg = service->arg;
     server->opts = *opts;
+    server->opts.hosts = NULL; /* the caller's, and done with */
     server->map = context_capture();
     if (server->opts.backlog <= 0)
         server->opts.backlog = BACKLOG_DEFAULT;
     list_init(&server->clients);
     list_push(&part->servers, &server->link);
-    err = bind_all(server, list);
+    int err = listen_on_all(server, bound);
     if (err == 0 && !opts->no_start)
         err = coil_server_start_serving(server);
     if (err < 0) {
         struct error_record *why = coil__error_capture(err);
+        give_back(server, bound);
         coil_server_free(server);
         coil__error_restore(why, err);
         coil__error_unref(why);
@@ -459,29 +405,102 @@ static int make_server(coil_client_fn fn, void *arg, const coil_addrinfo *list,
     return 0;
 }
 
+static const coil_server_opts defaults;
+
+static int serves_nobody(const struct service *service)
+{
+    return service->fn ? 0 : (int)coil__fail(-EINVAL, "a server needs a function for its clients");
+}
+
+coil_ret coil__server_hosts(const struct service *service, const char *host, const char *port,
+                            const coil_server_opts *opts, coil_server **out)
+{
+    if (!opts)
+        opts = &defaults;
+    coil_ret rc = serves_nobody(service);
+    if (rc < 0)
+        return rc;
+    if (host && opts->hosts_n > 0)
+        return coil__fail(-EINVAL, "a server has one host or several, not both");
+    struct bound_list bound = {NULL, 0};
+    rc = opts->hosts_n ? coil__bind_hosts(opts->hosts, opts->hosts_n, port, opts, &bound)
+                       : coil__bind_hosts(&host, 1, port, opts, &bound);
+    if (rc < 0)
+        return rc;
+    rc = coil__server_new(service, &bound, opts, out);
+    coil__bound_free(&bound);
+    return rc;
+}
+
+int coil__server_unix(const struct service *service, const char *path, const coil_server_opts *opts,
+                      coil_server **out)
+{
+    if (!opts)
+        opts = &defaults;
+    int err = serves_nobody(service);
+    if (err < 0)
+        return err;
+    struct bound_list bound = {NULL, 0};
+    err = coil__bind_unix(path, opts, &bound);
+    if (err < 0)
+        return err;
+    err = coil__server_new(service, &bound, opts, out);
+    coil__bound_free(&bound);
+    return err;
+}
+
+static int may_serve(const coil_sock *sock)
+{
+    if (sock->fd < 0)
+        return (int)coil__fail_plain(-EBADF);
+    if (!coil__loop_use(sock->loop))
+        return (int)coil_last_error()->code;
+    if (sock->type != SOCK_STREAM)
+        return (int)coil__fail(-EINVAL, "a server needs a stream socket");
+    if (sock->lent || sock->receiving || sock->sending || sock->sending_all)
+        return (int)coil__fail(COIL_ERUNNING, "this socket is in use already");
+    return 0;
+}
+
+int coil__server_sock(const struct service *service, coil_sock *sock, const coil_server_opts *opts,
+                      coil_server **out)
+{
+    int err = serves_nobody(service);
+    if (err == 0)
+        err = may_serve(sock);
+    if (err < 0)
+        return err;
+    struct bound one = {.sock = sock};
+    struct bound_list bound = {&one, 1};
+    sock->lent = true;
+    err = coil__server_new(service, &bound, opts ? opts : &defaults, out);
+    if (err < 0)
+        sock->lent = false;
+    return err;
+}
+
 coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const char *host, const char *port,
                                 const coil_server_opts *opts, coil_server **out_server)
 {
-    static const coil_server_opts defaults;
-    if (!opts)
-        opts = &defaults;
-    coil_getaddrinfo_opts ask = {.size = sizeof ask,
-                                 .family = opts->family,
-                                 .flags = opts->flags ? opts->flags : AI_PASSIVE};
-    coil_addrinfo *list;
-    coil_ret rc = coil_getaddrinfo(host, port, &ask, &list);
-    if (rc < 0)
-        return rc;
-    rc = fn ? make_server(fn, arg, list, opts, out_server)
-            : coil__fail(-EINVAL, "a server needs a function for its clients");
-    coil_freeaddrinfo(list);
-    return rc;
+    return coil__server_hosts(&(struct service){fn, arg}, host, port, opts, out_server);
 }
 
 coil_ret coil_start_server(coil_client_fn fn, void *arg, const char *host, const char *port,
                            coil_server **out_server)
 {
-    return coil_start_server_with(fn, arg, host, port, NULL, out_server);
+    return coil__server_hosts(&(struct service){fn, arg}, host, port, NULL, out_server);
+}
+
+int coil_start_unix_server(coil_client_fn fn, void *arg, const char *path,
+                           const coil_server_opts *opts, coil_server **out_server)
+{
+    return coil__server_unix(&(struct service){fn, arg}, path, opts, out_server);
+}
+
+int coil_start_server_sock(coil_client_fn fn, void *arg, coil_sock *sock,
+                           const coil_server_opts *opts, coil_server **out_server)
+{
+    return coil__server_sock(&(struct service){fn, arg}, sock, opts, out_server);
 }
 
 /* ---- waiting ---- */
@@ -548,7 +567,22 @@ coil_ret coil_server_serve_forever(coil_server *server)
     return rc;
 }
 
+coil_ret coil_server_finish(coil_server *server)
+{
+    if (!server)
+        return 0;
+    coil_server_close(server);
+    coil_ret rc = coil_server_wait_closed(server);
+    coil_server_free(server);
+    return rc;
+}
+
 /* ---- asking ---- */
+
+coil_loop *coil_server_get_loop(const coil_server *server)
+{
+    return server->loop;
+}
 
 void coil_server_close_clients(coil_server *server)
 {

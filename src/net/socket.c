@@ -372,7 +372,7 @@ static int may_wait(const struct coil_sock *sock, struct sock_wait *const *place
         return err;
     if (coil_unlikely(taken || sock->lent))
         return (int)coil__fail(COIL_ERUNNING,
-                               sock->lent ? "this socket belongs to a stream"
+                               sock->lent ? "this socket belongs to a stream or server"
                                           : "another coroutine is already waiting on this socket");
     return 0;
 }
@@ -497,6 +497,13 @@ coil_ret coil_sock_accept(coil_sock *sock, coil_sock **out_sock, coil_address *o
     return 0;
 }
 
+coil_ret coil__sock_connect_failed(const coil_address *to, coil_ret rc)
+{
+    char text[COIL_ADDRESS_TEXT_MAX];
+    coil_address_format(to, text, sizeof text);
+    return coil__fail(rc, "Connect call failed %s: %s", text, coil_strerror(rc));
+}
+
 coil_ret coil_sock_connect(coil_sock *sock, const coil_address *address)
 {
     int err = may_wait(sock, &sock->sending);
@@ -511,9 +518,7 @@ coil_ret coil_sock_connect(coil_sock *sock, const coil_address *address)
         coil__sock_keep_peer(sock, &to);
     if (rc >= 0 || rc == -ECANCELED || rc == COIL_EEXIT || rc == COIL_ERUNNING)
         return rc;
-    char text[COIL_ADDRESS_TEXT_MAX];
-    coil_address_format(&to, text, sizeof text);
-    return coil__fail(rc, "Connect call failed %s: %s", text, coil_strerror(rc));
+    return coil__sock_connect_failed(&to, rc);
 }
 
 /* ---- the end ---- */

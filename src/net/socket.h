@@ -26,8 +26,8 @@ struct coil_sock {
     uint32_t refs;
     int family, type;
     struct sock_wait *receiving, *sending; /* tasks parked here; NULL */
-    bool sending_all;   /* also between two parts of a sendall, when nobody is parked */
-    bool lent;          /* a stream or transport drives it: plain calls that wait are refused */
+    bool sending_all; /* also between two parts of a sendall, when nobody is parked */
+    bool lent; /* a stream, server or transport drives it: plain calls that wait are refused */
     socklen_t peer_len; /* 0: ask the kernel */
     struct sockaddr_in6
         peer; /* of inet sockets, kept because a lost connection does not tell it any more */
@@ -72,6 +72,9 @@ COIL_MUST coil_ret coil__sock_park(struct coil_sock *sock, struct sock_wait **pl
 /* One receive: tried at once, else waited for; results as of coil__sock_park. The caller has asked
  * coil__net_can_wait, and the socket is open. */
 COIL_MUST coil_ret coil__sock_receive(struct coil_sock *sock, void *p, size_t n);
+
+/* Records "Connect call failed ADDRESS: ..." and returns `rc`. */
+coil_ret coil__sock_connect_failed(const coil_address *to, coil_ret rc);
 
 /* Whoever receives returns at once, with -EINTR or with what was quicker. */
 void coil__sock_interrupt(struct coil_sock *sock);

@@ -463,6 +463,8 @@ coil_ret coil_writer_drain(coil_writer *writer)
 {
     struct connection *conn = connection_of_writer(writer);
     coil_ret rc = coil__net_can_wait(conn->loop);
+    if (rc == 0 && coil_unlikely(conn->reader.error)) /* set_exception */
+        rc = coil__error_restore(conn->reader.record, conn->reader.error);
     if (coil_unlikely(rc < 0))
         return rc;
     if (coil_likely(!writer->paused && !conn->error && !conn->closing))

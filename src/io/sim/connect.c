@@ -122,7 +122,7 @@ int coil__sim_connect(struct sim *sim, struct file *file, const void *a, socklen
     if (file->domain == AF_UNIX) {
         struct file *listener = coil__sim_find(sim, file, &to);
         if (!listener)
-            return -ENOENT;
+            return coil__sim_nobody(sim, &to);
         if (listener->kind != FILE_LISTENER)
             return -ECONNREFUSED;
         if (listener->accept_n > listener->backlog)

@@ -95,7 +95,7 @@ ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct
     if (file->domain == AF_UNIX) {
         receiver = coil__sim_find(sim, file, &to);
         if (!receiver)
-            return hdr->msg_namelen > 0 ? -ENOENT : -ECONNREFUSED;
+            return hdr->msg_namelen > 0 ? coil__sim_nobody(sim, &to) : -ECONNREFUSED;
         if (receiver->packets_bytes + n > PACKETS_CAP)
             return -EAGAIN;
     }

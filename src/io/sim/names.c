@@ -4,7 +4,8 @@
  *
  * The imaginary machine has every address but those kept for documentation (192.0.2.0/24,
  * 2001:db8::/32): they cannot be bound, and nobody ever answers there. Unix paths live in a name
- * space of their own, not in the file system; a path is free again once its socket is closed. */
+ * space of their own, not in the file system, compared byte by byte; as there, a path stays when its socket is closed,
+ * until it is unlinked. Abstract names go with their sockets. */
 #include "io/sim/sim.h"
 
 #include <errno.h>
@@ -53,7 +54,8 @@ static bool is_any(const struct name *name)
 static bool same_host(const struct name *a, const struct name *b)
 {
     return family(a) == AF_INET ? v4(a)->sin_addr.s_addr == v4(b)->sin_addr.s_addr
-                                : IN6_ARE_ADDR_EQUAL(&v6(a)->sin6_addr, &v6(b)->sin6_addr);
+                                : IN6_ARE_ADDR_EQUAL(&v6(a)->sin6_addr, &v6(b)->sin6_addr) &&
+                                      v6(a)->sin6_scope_id == v6(b)->sin6_scope_id;
 }
 
 bool coil__sim_unreachable(const struct name *to)
@@ -120,6 +122,11 @@ int coil__sim_name_check(struct file *file, const void *a, socklen_t n, struct n
         if (n < sizeof(struct sockaddr_in6))
             return -EINVAL;
         name.len = sizeof(struct sockaddr_in6);
+        /* Link-local addresses stand once on each link; for others a zone means nothing. */
+        if (!IN6_IS_ADDR_LINKLOCAL(&v6(&name)->sin6_addr))
+            v6(&name)->sin6_scope_id = 0;
+        else if (v6(&name)->sin6_scope_id == 0)
+            return -EINVAL;
         unmap(&name);
         break;
     default: {
@@ -137,6 +144,118 @@ int coil__sim_name_check(struct file *file, const void *a, socklen_t n, struct n
     return 0;
 }
 
+/* ---- paths ---- */
+
+static bool is_path(const struct name *name)
+{
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&name->addr;
+    return family(name) == AF_UNIX && name->len > offsetof(struct sockaddr_un, sun_path) &&
+           un->sun_path[0];
+}
+
+static bool same_name(const struct name *a, const struct name *b)
+{
+    return a->len == b->len && memcmp(&a->addr, &b->addr, a->len) == 0;
+}
+
+static struct node *find_node(struct sim *sim, const struct name *name)
+{
+    LIST_FOREACH(l, &sim->nodes) {
+        struct node *node = container_of(l, struct node, link);
+        if (same_name(&node->name, name))
+            return node;
+    }
+    return NULL;
+}
+
+static struct node *node_at(struct sim *sim, const char *path)
+{
+    LIST_FOREACH(l, &sim->nodes) {
+        struct node *node = container_of(l, struct node, link);
+        const struct sockaddr_un *un = (const struct sockaddr_un *)&node->name.addr;
+        if (strcmp(un->sun_path, path) == 0)
+            return node;
+    }
+    return NULL;
+}
+
+static void node_free(struct node *node)
+{
+    if (node->file)
+        node->file->node = NULL;
+    list_remove(&node->link);
+    coil__free(node);
+}
+
+/* Makes the file for a socket that is being bound to a path. */
+static int node_new(struct sim *sim, struct file *file, const struct name *name)
+{
+    if (find_node(sim, name))
+        return -EADDRINUSE;
+    struct node *node = coil__zalloc(sizeof *node);
+    if (!node)
+        return -ENOMEM;
+    node->name = *name;
+    node->file = file;
+    node->inode = ++sim->inodes;
+    node->mode = file->mode & ~(mode_t)SIM_UMASK;
+    file->node = node;
+    list_push(&sim->nodes, &node->link);
+    return 0;
+}
+
+void coil__sim_node_leave(struct file *file)
+{
+    if (file->node)
+        file->node->file = NULL;
+    file->node = NULL;
+}
+
+void coil__sim_nodes_free(struct sim *sim)
+{
+    while (!list_empty(&sim->nodes))
+        node_free(container_of(list_first(&sim->nodes), struct node, link));
+}
+
+int coil__sim_lstat(struct sim *sim, const char *path, struct stat *out)
+{
+    const struct node *node = node_at(sim, path);
+    if (!node)
+        return -ENOENT;
+    *out = (struct stat){.st_ino = node->inode, .st_mode = S_IFSOCK | node->mode};
+    return 0;
+}
+
+int coil__sim_chmod(struct sim *sim, const char *path, mode_t mode)
+{
+    struct node *node = node_at(sim, path);
+    if (!node)
+        return -ENOENT;
+    node->mode = mode & 07777;
+    return 0;
+}
+
+int coil__sim_unlink(struct sim *sim, const char *path)
+{
+    struct node *node = node_at(sim, path);
+    if (!node)
+        return -ENOENT;
+    node_free(node);
+    return 0;
+}
+
+int coil__sim_nobody(struct sim *sim, const struct name *to)
+{
+    const struct node *node = find_node(sim, to);
+    if (!is_path(to))
+        return -ECONNREFUSED;
+    if (!node)
+        return -ENOENT;
+    return node->file ? -EPROTOTYPE : -ECONNREFUSED; /* of another kind; or left behind */
+}
+
+/* ---- who answers ---- */
+
 static bool dual_stack(const struct file *file)
 {
     return file->domain == AF_INET6 && !coil__sim_option(file, IPPROTO_IPV6, IPV6_V6ONLY, 0);
@@ -149,8 +268,7 @@ static bool answers(const struct file *file, const struct name *name)
     if (local->len == 0)
         return false;
     if (file->domain == AF_UNIX)
-        return family(name) == AF_UNIX && local->len == name->len &&
-               memcmp(&local->addr, &name->addr, name->len) == 0;
+        return same_name(local, name) && (file->node || !is_path(name));
     if (family(name) == AF_UNIX || coil__sim_name_port(local) != coil__sim_name_port(name))
         return false;
     if (family(local) != family(name))
@@ -196,6 +314,9 @@ static bool taken(struct sim *sim, struct file *file, const struct name *name)
 
 static int give(struct sim *sim, struct file *file, const struct name *name)
 {
+    int err = is_path(name) ? node_new(sim, file, name) : 0;
+    if (err < 0)
+        return err;
     file->local = *name;
     list_push(&sim->bound, &file->bound);
     return 0;

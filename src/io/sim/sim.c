@@ -57,6 +57,7 @@ static int sim_open(struct backend **out, const struct backend_opts *opts)
     list_init(&sim->b.finished);
     list_init(&sim->stirred);
     list_init(&sim->bound);
+    list_init(&sim->nodes);
     sim->random.state = opts->seed ? opts->seed : 1;
     sim->files_max = 65536;
     sim->ephemeral = 40000 + random_below(&sim->random, 10000);
@@ -86,6 +87,7 @@ static void sim_close(struct backend *b)
         coil__heap_remove(&sim->events, &event->node);
         event->fire(sim, event);
     }
+    coil__sim_nodes_free(sim);
     coil__backend_poll.close(sim->inner);
     coil__heap_free(&sim->events);
     coil__free(sim->files);
@@ -511,6 +513,30 @@ static int call_shutdown(struct backend *b, int fd, int how)
     return coil__sim_stream_shutdown(sim, file, how);
 }
 
+static int call_fchmod(struct backend *b, int fd, mode_t mode)
+{
+    REAL(fchmod, mode);
+    SOCKET_OR_ERROR();
+    (void)sim;
+    file->mode = mode & 07777;
+    return 0;
+}
+
+static int call_lstat(struct backend *b, const char *path, struct stat *out)
+{
+    return coil__sim_lstat(sim_of(b), path, out);
+}
+
+static int call_chmod(struct backend *b, const char *path, mode_t mode)
+{
+    return coil__sim_chmod(sim_of(b), path, mode);
+}
+
+static int call_unlink(struct backend *b, const char *path)
+{
+    return coil__sim_unlink(sim_of(b), path);
+}
+
 static int call_own(struct backend *b, int fd)
 {
     REAL(own);
@@ -617,6 +643,10 @@ const struct backend_class coil__backend_sim = {
             .getsockname = call_getsockname,
             .getpeername = call_getpeername,
             .shutdown = call_shutdown,
+            .fchmod = call_fchmod,
+            .lstat = call_lstat,
+            .chmod = call_chmod,
+            .unlink = call_unlink,
             .own = call_own,
             .close = call_close,
             .watchable = call_watchable,

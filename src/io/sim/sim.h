@@ -41,6 +41,15 @@ struct name {
     socklen_t len; /* 0: no name */
 };
 
+/* A path that was bound: it stays, as a file does, until it is unlinked, whatever becomes of the socket. */
+struct node {
+    struct list link; /* sim.nodes */
+    struct name name;
+    struct file *file; /* the socket; NULL once that is closed */
+    uint64_t inode;
+    mode_t mode;
+};
+
 /* ---- bytes on their way from one end to the other ---- */
 
 enum { SEGMENTS_MAX = 16 };
@@ -95,6 +104,8 @@ struct file {
     struct list stirred; /* in sim.stirred: something changed, try the ops */
     struct list bound;   /* in sim.bound: can be found by its local name */
     struct name local, peer;
+    struct node *node; /* of a bound path, until that is unlinked; else NULL */
+    mode_t mode;       /* what fchmod said before bind; SIM_UMASK is taken off */
 
     struct channel *in, *out;
 
@@ -124,7 +135,8 @@ struct sim {
     uint64_t events_seq;
     uint32_t events_holders; /* each has room in the heap */
     struct list stirred;
-    struct list bound;
+    struct list bound, nodes;
+    uint64_t inodes; /* so many were given out */
 
     struct file **files; /* by number, NULL where free */
     uint32_t files_size, files_n, files_lowest, files_max;
@@ -183,6 +195,15 @@ int coil__sim_autobind(struct sim *sim, struct file *file, const struct name *to
 int coil__sim_name_check(struct file *file, const void *a, socklen_t n, struct name *out);
 /* Who would get what is sent to this name? NULL if nobody. */
 struct file *coil__sim_find(struct sim *sim, struct file *from, const struct name *to);
+/* What the kernel says of a unix name that coil__sim_find does not find. */
+int coil__sim_nobody(struct sim *sim, const struct name *to);
+/* The socket that had this node is closed. */
+void coil__sim_node_leave(struct file *file);
+void coil__sim_nodes_free(struct sim *sim);
+enum { SIM_UMASK = 022 };
+int coil__sim_lstat(struct sim *sim, const char *path, struct stat *out);
+int coil__sim_chmod(struct sim *sim, const char *path, mode_t mode);
+int coil__sim_unlink(struct sim *sim, const char *path);
 bool coil__sim_unreachable(const struct name *to);
 /* The name as a socket of `domain` sees it: an IPv4 one inside IPv6 is mapped. */
 struct name coil__sim_name_seen_by(int domain, const struct name *name);

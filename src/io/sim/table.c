@@ -18,6 +18,7 @@ int coil__sim_file_new(struct sim *sim, enum file_kind kind, int domain, int typ
     file->fd = -1;
     file->domain = domain;
     file->type = type;
+    file->mode = 0777;
     list_init(&file->ops);
     list_init(&file->stirred);
     list_init(&file->bound);
@@ -64,6 +65,7 @@ void coil__sim_file_close(struct sim *sim, struct file *file)
     list_remove(&file->stirred);
     list_remove(&file->bound);
     list_remove(&file->accept_link);
+    coil__sim_node_leave(file);
     if (file->fd >= 0) {
         uint32_t i = (uint32_t)(file->fd - SIM_FD_BASE);
         sim->files[i] = NULL;

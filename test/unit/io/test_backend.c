@@ -510,6 +510,36 @@ static void unix_sockets_meet_by_an_abstract_name(void **state)
     world_close(w);
 }
 
+/* What keeps a socket's file from being open too wide for even a moment. */
+static void unix_file_is_born_as_fchmod_says(void **state)
+{
+    WORLD;
+    char dir[] = "/tmp/coil-test-XXXXXX";
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    assert_non_null(mkdtemp(dir));
+    snprintf(un.sun_path, sizeof un.sun_path, "%s/socket", dir);
+    mode_t umask_before = umask(022);
+    int fd = w->calls->socket(w->b, AF_UNIX, SOCK_STREAM, 0),
+        second = w->calls->socket(w->b, AF_UNIX, SOCK_STREAM, 0);
+    struct stat st;
+    assert_int_equal(w->calls->lstat(w->b, un.sun_path, &st), -ENOENT);
+    assert_int_equal(w->calls->fchmod(w->b, fd, 0660), 0);
+    assert_int_equal(w->calls->bind(w->b, fd, (struct sockaddr *)&un, sizeof un), 0);
+    umask(umask_before);
+    assert_int_equal(w->calls->lstat(w->b, un.sun_path, &st), 0);
+    assert_int_equal(st.st_mode, S_IFSOCK | 0640);
+    assert_int_equal(w->calls->chmod(w->b, un.sun_path, 0606), 0);
+    assert_int_equal(w->calls->lstat(w->b, un.sun_path, &st), 0);
+    assert_int_equal(st.st_mode, S_IFSOCK | 0606);
+    close_fd(w, fd);
+    assert_int_equal(w->calls->bind(w->b, second, (struct sockaddr *)&un, sizeof un), -EADDRINUSE);
+    assert_int_equal(w->calls->unlink(w->b, un.sun_path), 0);
+    assert_int_equal(w->calls->unlink(w->b, un.sun_path), -ENOENT);
+    close_fd(w, second);
+    assert_int_equal(rmdir(dir), 0);
+    world_close(w);
+}
+
 static void a_storm_of_connections_is_accepted_whole(void **state)
 {
     WORLD;
@@ -1640,6 +1670,7 @@ int main(void)
         cmocka_unit_test(connect_meets_accept),
         cmocka_unit_test(connect_is_refused_where_nobody_listens),
         cmocka_unit_test(unix_sockets_meet_by_an_abstract_name),
+        cmocka_unit_test(unix_file_is_born_as_fchmod_says),
         cmocka_unit_test(a_storm_of_connections_is_accepted_whole),
         cmocka_unit_test(accept_tells_when_descriptors_run_out),
         cmocka_unit_test(cancel_before_completion_takes_the_op_back),

@@ -324,7 +324,43 @@ static void ipv6_any_serves_ipv4_unless_told_not_to(void **state)
     world_close(w);
 }
 
-static void unix_paths_are_there_while_their_socket_is(void **state)
+static void link_local_addresses_stand_on_each_link(void **state)
+{
+    WORLD;
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(80)};
+    in6.sin6_addr.s6_addr[0] = 0xfe;
+    in6.sin6_addr.s6_addr[1] = 0x80;
+    in6.sin6_addr.s6_addr[15] = 1;
+    int one = w->calls->socket(w->b, AF_INET6, SOCK_STREAM, 0),
+        two = w->calls->socket(w->b, AF_INET6, SOCK_STREAM, 0),
+        c = w->calls->socket(w->b, AF_INET6, SOCK_STREAM, 0);
+    assert_int_equal(w->calls->bind(w->b, one, (struct sockaddr *)&in6, sizeof in6), -EINVAL);
+    in6.sin6_scope_id = 1;
+    assert_int_equal(w->calls->bind(w->b, one, (struct sockaddr *)&in6, sizeof in6), 0);
+    assert_int_equal(w->calls->listen(w->b, one, 5), 0);
+    assert_int_equal(w->calls->bind(w->b, two, (struct sockaddr *)&in6, sizeof in6), -EADDRINUSE);
+    in6.sin6_scope_id = 2;
+    assert_int_equal(w->calls->bind(w->b, two, (struct sockaddr *)&in6, sizeof in6), 0);
+    struct sockaddr_storage addr = stored(&in6, sizeof in6);
+    struct test_op op = connect_op(c, &addr, sizeof in6);
+    submit(w, &op);
+    run_until(w, &op, 1);
+    assert_int_equal(op.op.result, -ECONNREFUSED); /* on that link nobody listens */
+    ((struct sockaddr_in6 *)&addr)->sin6_scope_id = 1;
+    submit(w, &op);
+    run_until(w, &op, 2);
+    assert_int_equal(op.op.result, 0);
+    struct sockaddr_in6 peer;
+    socklen_t n = sizeof peer;
+    assert_int_equal(w->calls->getpeername(w->b, c, (struct sockaddr *)&peer, &n), 0);
+    assert_int_equal(peer.sin6_scope_id, 1);
+    close_fd(w, c);
+    close_fd(w, two);
+    close_fd(w, one);
+    world_close(w);
+}
+
+static void unix_paths_stay_until_they_are_unlinked(void **state)
 {
     WORLD;
     struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = "/imaginary/socket"};
@@ -358,9 +394,40 @@ static void unix_paths_are_there_while_their_socket_is(void **state)
     submit(w, &r);
     run_until(w, &r, 1);
     assert_int_equal(r.op.result, -ECONNRESET);
+
+    /* The file is left behind: in the way, and nobody answers. */
+    struct stat st, again;
+    assert_int_equal(w->calls->bind(w->b, d, (struct sockaddr *)&un, sizeof un), -EADDRINUSE);
+    submit(w, &full);
+    run_until(w, &full, 2);
+    assert_int_equal(full.op.result, -ECONNREFUSED);
+    assert_int_equal(w->calls->lstat(w->b, un.sun_path, &st), 0);
+    assert_true(S_ISSOCK(st.st_mode));
+    assert_int_equal(w->calls->unlink(w->b, un.sun_path), 0);
+    assert_int_equal(w->calls->unlink(w->b, un.sun_path), -ENOENT);
+    assert_int_equal(w->calls->lstat(w->b, un.sun_path, &st), -ENOENT);
+    assert_int_equal(w->calls->chmod(w->b, un.sun_path, 0600), -ENOENT);
+    assert_int_equal(w->calls->fchmod(w->b, d, 0606), 0);
     assert_int_equal(w->calls->bind(w->b, d, (struct sockaddr *)&un, sizeof un), 0);
+    assert_int_equal(w->calls->lstat(w->b, un.sun_path, &again), 0);
+    assert_int_not_equal(again.st_ino, st.st_ino);
+    assert_int_equal(again.st_mode, S_IFSOCK | 0604);
+    assert_int_equal(w->calls->chmod(w->b, un.sun_path, 0622), 0);
+    assert_int_equal(w->calls->lstat(w->b, un.sun_path, &again), 0);
+    assert_int_equal(again.st_mode, S_IFSOCK | 0622);
+
+    /* Unlinked under its socket: that goes on, but nobody finds it, and the path is free. */
+    assert_int_equal(w->calls->listen(w->b, d, 1), 0);
+    assert_int_equal(w->calls->unlink(w->b, un.sun_path), 0);
+    int e = w->calls->socket(w->b, AF_UNIX, SOCK_STREAM, 0);
+    struct test_op lost = connect_op(e, &addr, sizeof un);
+    submit(w, &lost);
+    run_until(w, &lost, 1);
+    assert_int_equal(lost.op.result, -ENOENT);
+    assert_int_equal(w->calls->bind(w->b, e, (struct sockaddr *)&un, sizeof un), 0);
     close_fd(w, c);
     close_fd(w, d);
+    close_fd(w, e);
     world_close(w);
 }
 
@@ -618,7 +685,8 @@ int main(void)
         cmocka_unit_test(a_name_is_had_by_one_at_a_time),
         cmocka_unit_test(listeners_may_share_a_port_when_both_say_so),
         cmocka_unit_test(ipv6_any_serves_ipv4_unless_told_not_to),
-        cmocka_unit_test(unix_paths_are_there_while_their_socket_is),
+        cmocka_unit_test(link_local_addresses_stand_on_each_link),
+        cmocka_unit_test(unix_paths_stay_until_they_are_unlinked),
         cmocka_unit_test(a_reset_comes_after_the_data_and_once),
         cmocka_unit_test(data_for_a_closed_end_is_answered_by_a_reset),
         cmocka_unit_test(a_slow_reader_stops_the_writer),

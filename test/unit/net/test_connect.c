@@ -2,66 +2,9 @@
  *
  * test_connect.c: from a name to a connection: its addresses in order, and how their errors are combined. The
  * resolver is replaced by one with a list. */
+#include "names.h"
+
 #include "wire.h"
-
-#include "base/sys_names.h"
-
-/* ---- a resolver with a list ---- */
-
-enum { LIST_MAX = 4 };
-static coil_address addresses[LIST_MAX];
-static struct addrinfo entries[LIST_MAX];
-static size_t entries_n;
-
-static int resolve_list(const char *host, const char *port, const struct addrinfo *hints,
-                        struct addrinfo **out, int *out_errno)
-{
-    *out = entries;
-    return 0;
-}
-
-static void keep(struct addrinfo *list)
-{
-}
-
-static const struct sys_names with_list = {.getaddrinfo = resolve_list, .freeaddrinfo = keep};
-
-static void list_add(const coil_address *address)
-{
-    size_t i = entries_n++;
-    addresses[i] = *address;
-    entries[i] = (struct addrinfo){.ai_family = address->storage.ss_family,
-                                   .ai_socktype = SOCK_STREAM,
-                                   .ai_addr = (struct sockaddr *)&addresses[i].storage,
-                                   .ai_addrlen = address->len};
-    if (i > 0)
-        entries[i - 1].ai_next = &entries[i];
-}
-
-static void list_begin(void)
-{
-    coil__sys_names = &with_list;
-    entries_n = 0;
-}
-
-/* Addresses where nobody listens (any more). */
-static void list_add_dead(void)
-{
-    coil_sock *sock = wire_listen(1);
-    coil_address at;
-    must(coil_sock_getsockname(sock, &at));
-    coil_sock_unref(sock);
-    list_add(&at);
-}
-
-static coil_sock *list_add_live(void)
-{
-    coil_sock *sock = wire_listen(5);
-    coil_address at;
-    must(coil_sock_getsockname(sock, &at));
-    list_add(&at);
-    return sock;
-}
 
 /* ---- tests ---- */
 
@@ -203,6 +146,27 @@ COIL_TEST(connect_with_a_deadline)
     coil_ret rc = coil_timeout_exit(&deadline, coil_open_connection("192.0.2.1", "80", &r, &w));
     assert_int_equal(rc, -ETIMEDOUT);
     assert_true(coil_loop_time(NULL) - before < 0.6);
+}
+
+COIL_TEST(connect_names_are_refused_and_never_cut)
+{
+    coil_reader *r;
+    coil_writer *w;
+    char host[300], port[100];
+    memset(host, 'h', sizeof host);
+    host[256] = 0;
+    memset(port, 'p', sizeof port);
+    port[sizeof port - 1] = 0;
+    list_begin(); /* a resolver that would take anything */
+    coil_sock *live = list_add_live();
+    assert_int_equal(coil_open_connection(host, "1", &r, &w), -ENAMETOOLONG);
+    assert_int_equal(coil_open_connection("x", port, &r, &w), -ENAMETOOLONG);
+    coil_connect_opts opts = {.size = sizeof opts, .local_host = host};
+    assert_int_equal(coil_open_connection_with("x", "1", &opts, &r, &w), -ENAMETOOLONG);
+    opts.local_host = "127.0.0.1";
+    opts.local_port = port;
+    assert_int_equal(coil_open_connection_with("x", "1", &opts, &r, &w), -ENAMETOOLONG);
+    coil_sock_unref(live);
 }
 
 COIL_TEST_PLAIN(connect_outside_a_task_is_refused)

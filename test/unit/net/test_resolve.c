@@ -171,6 +171,21 @@ COIL_TEST(names_too_long_are_refused)
     assert_int_equal(asked, 1);
 }
 
+COIL_TEST(zones_ask_nobody)
+{
+    use_fake();
+    coil_addrinfo *list;
+    coil_address expected;
+    must(coil_address_parse("fe80::7%lo", "80", &expected));
+    assert_int_equal(must(coil_getaddrinfo("fe80::7%lo", "80", NULL, &list)), 1);
+    assert_memory_equal(&list->address.storage, &expected.storage, expected.len);
+    coil_freeaddrinfo(list);
+    assert_int_equal(coil_getaddrinfo("fe80::7%nobody0", "80", NULL, &list), -ENODEV);
+    assert_int_equal(coil_getaddrinfo("fe80::7%nobody0", "http", NULL, &list), -ENODEV);
+    assert_string_equal(coil_last_error()->message, "network interface nobody0: No such device");
+    assert_int_equal(asked, 0);
+}
+
 /* ---- cancelling ---- */
 
 struct lookup_task {

@@ -340,6 +340,145 @@ COIL_TEST(close_clients_and_abort_clients)
     }
 }
 
+COIL_TEST(wait_closed_wakes_all_who_wait)
+{
+    coil_server *server = serve(echo, NULL);
+    struct client c = call(server);
+    coil_task *tasks[4];
+    for (int i = 0; i < 4; i++)
+        tasks[i] = coil_create_task(wait_closed, server);
+    wire_turns(2);
+    coil_task_cancel(tasks[1], NULL); /* alone, and changes nothing for the others */
+    assert_int_equal(coil_join(tasks[1]), -ECANCELED);
+    assert_true(coil_server_is_serving(server));
+    coil_server_close(server);
+    hang_up(&c);
+    must(coil_join(tasks[0]));
+    must(coil_join(tasks[2]));
+    must(coil_join(tasks[3]));
+    uint64_t before = coil_get_running_loop()->switches;
+    must(coil_server_wait_closed(server));
+    assert_int_equal(coil_get_running_loop()->switches, before); /* at once, from then on */
+    coil_server_free(server);
+}
+
+COIL_TEST(close_clients_is_not_the_servers_end)
+{
+    coil_server *server = serve(echo, NULL);
+    coil_server_close_clients(server);
+    coil_server_abort_clients(server);
+    struct client c = call(server);
+    say(&c, "x\n");
+    hears(&c, "x\n");
+    coil_server_close_clients(server);
+    coil_server_close_clients(server);
+    hears(&c, "");
+    hang_up(&c);
+    assert_true(coil_server_is_serving(server));
+    c = call(server);
+    say(&c, "y\n");
+    hears(&c, "y\n");
+    hang_up(&c);
+    end_server(server);
+}
+
+static coil_ret flood(coil_reader *reader, coil_writer *writer, void *arg)
+{
+    static char block[1 << 20];
+    for (int i = 0; i < 32; i++)
+        if (coil_writer_write(writer, block, sizeof block) < 0)
+            break;
+    return coil_writer_wait_closed(writer);
+}
+
+static void wait_a_while_for(coil_task *task)
+{
+    for (int i = 0; i < 10; i++)
+        wire_turns(1);
+    assert_false(coil_future_done(task));
+}
+
+/* Who does not read keeps the server: closing sends what was written, aborting drops it. */
+COIL_TEST(close_clients_sends_what_was_written_and_abort_clients_drops_it)
+{
+    coil_server *server = serve(flood, NULL);
+    struct client c = call(server);
+    wire_turns(3);
+    coil_task *task = coil_create_task(wait_closed, server);
+    coil_server_close(server);
+    coil_server_close_clients(server);
+    wait_a_while_for(task);
+    assert_int_equal(coil_server_connections(server), 1);
+    coil_server_abort_clients(server);
+    must(coil_join(task));
+    assert_int_equal(coil_server_connections(server), 0);
+    hang_up(&c);
+    coil_server_free(server);
+}
+
+static coil_ret finish(void *arg)
+{
+    return coil_server_finish(arg);
+}
+
+COIL_TEST(finish_closes_waits_and_frees)
+{
+    must(coil_server_finish(NULL));
+    coil_server *server = serve(echo, NULL);
+    assert_ptr_equal(coil_server_get_loop(server), coil_get_running_loop());
+    struct client c = call(server);
+    say(&c, "x\n");
+    hears(&c, "x\n");
+    coil_task *task = coil_create_task(finish, server);
+    wait_a_while_for(task);
+    hang_up(&c);
+    must(coil_join(task));
+
+    server = serve(echo, NULL);
+    c = call(server);
+    say(&c, "x\n");
+    hears(&c, "x\n");
+    task = coil_create_task(finish, server);
+    wire_turns(1);
+    coil_task_cancel(task, NULL);
+    assert_int_equal(coil_join(task), -ECANCELED);
+    say(&c, "still\n"); /* connections go on */
+    hears(&c, "still\n");
+    hang_up(&c);
+    wire_turns(3);
+}
+
+/* A client function that leaves the work to somebody else. */
+struct handed_on {
+    coil_reader *reader;
+    coil_writer *writer;
+};
+
+static coil_ret hand_on(coil_reader *reader, coil_writer *writer, void *arg)
+{
+    struct handed_on h = {coil_reader_ref(reader), coil_writer_ref(writer)};
+    *(struct handed_on *)arg = h;
+    return coil_writer_wait_closed(writer);
+}
+
+COIL_TEST(server_function_may_hand_the_connection_on)
+{
+    struct handed_on h = {NULL, NULL};
+    coil_server *server = serve(hand_on, &h);
+    struct client c = call(server);
+    say(&c, "work\n");
+    while (!h.writer)
+        wire_turns(1);
+    const char *line;
+    must(coil_reader_readline(h.reader, &line, NULL));
+    must(coil_writer_write(h.writer, line, strlen(line)));
+    hears(&c, "work\n");
+    must(coil_writer_finish(h.writer));
+    hears(&c, "");
+    hang_up(&c);
+    end_server(server);
+}
+
 COIL_TEST(free_keeps_connections)
 {
     coil_server *server = serve(echo, NULL);

@@ -332,6 +332,21 @@ COIL_TEST(drain_learns_of_a_reset)
     free(data);
 }
 
+COIL_TEST(drain_says_what_was_put_into_the_reader)
+{
+    coil_reader *r;
+    coil_writer *w;
+    coil_sock *peer = wire_stream(0, &r, &w);
+    must(coil_reader_set_exception(r, coil_fail(COIL_EUSER, "the protocol is broken")));
+    must(coil_writer_write(w, "x", 1));
+    coil__fail_plain(-EIO);
+    assert_int_equal(coil_writer_drain(w), COIL_EUSER);
+    assert_string_equal(coil_last_error()->message, "the protocol is broken");
+    wire_expect(peer, "x");
+    coil_ignore(coil_writer_finish(w));
+    coil_sock_unref(peer);
+}
+
 COIL_TEST(drain_after_close_yields_once)
 {
     struct stream s;
