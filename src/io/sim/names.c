@@ -56,6 +56,18 @@ static bool same_host(const struct name *a, const struct name *b)
                                 : IN6_ARE_ADDR_EQUAL(&v6(a)->sin6_addr, &v6(b)->sin6_addr);
 }
 
+bool coil__sim_name_same(const struct name *a, const struct name *b)
+{
+    return a->len == b->len && memcmp(&a->addr, &b->addr, a->len) == 0;
+}
+
+int coil__sim_nobody(const struct name *to)
+{
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&to->addr;
+    return un->sun_path[0] ? -ENOENT
+                           : -ECONNREFUSED; /* a path is a file, an abstract name is not */
+}
+
 bool coil__sim_unreachable(const struct name *to)
 {
     if (family(to) == AF_INET)
@@ -149,8 +161,7 @@ static bool answers(const struct file *file, const struct name *name)
     if (local->len == 0)
         return false;
     if (file->domain == AF_UNIX)
-        return family(name) == AF_UNIX && local->len == name->len &&
-               memcmp(&local->addr, &name->addr, name->len) == 0;
+        return family(name) == AF_UNIX && coil__sim_name_same(local, name);
     if (family(name) == AF_UNIX || coil__sim_name_port(local) != coil__sim_name_port(name))
         return false;
     if (family(local) != family(name))
@@ -278,6 +289,9 @@ struct file *coil__sim_find(struct sim *sim, struct file *from, const struct nam
             continue;
         if (file->kind == FILE_STREAM && from->domain != AF_UNIX)
             continue; /* bound, but does not listen */
+        if (file->kind == FILE_DATAGRAM && from->domain != AF_UNIX &&
+            file->state == STATE_CONNECTED && !coil__sim_name_same(&file->peer, &from->local))
+            continue; /* listens to its peer alone */
         /* Several share the port: each gets its part. */
         if (n++ == 0 || random_below(&sim->random, n) == 0)
             found = file;

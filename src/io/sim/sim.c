@@ -94,12 +94,11 @@ static void sim_close(struct backend *b)
 
 /* ---- ops ---- */
 
-static unsigned ready_now(struct file *file)
+static unsigned ready_now(struct sim *sim, struct file *file)
 {
     switch (file->kind) {
     case FILE_LISTENER: return list_empty(&file->accept_queue) ? 0 : OP_IN;
-    case FILE_DATAGRAM:
-        return OP_OUT | (!list_empty(&file->packets) || file->error || file->shut_in ? OP_IN : 0);
+    case FILE_DATAGRAM: return coil__sim_datagram_ready(sim, file);
     case FILE_STREAM:
     case FILE_PIPE: break;
     }
@@ -227,7 +226,7 @@ static void serve(struct sim *sim, struct file *file)
     int left = BATCH;
     LIST_FOREACH(l, &file->ops) {
         struct op *op = container_of(l, struct op, link);
-        unsigned ready = ready_now(file);
+        unsigned ready = ready_now(sim, file);
         unsigned want = op_directions(op) & ~stuck;
         if (!want || (op->kind != OP_CONNECT && !(want & ready)))
             continue;

@@ -423,6 +423,104 @@ static void datagrams_keep_their_edges_and_their_sender(void **state)
     world_close(w);
 }
 
+/* A unix datagram socket with a name that the kernel chose. */
+static int named_unix(struct world *w, struct sockaddr_storage *name, socklen_t *n)
+{
+    int fd = w->calls->socket(w->b, AF_UNIX, SOCK_DGRAM, 0);
+    assert_true(fd >= 0);
+    struct sockaddr un = {.sa_family = AF_UNIX};
+    assert_int_equal(w->calls->bind(w->b, fd, &un, sizeof un.sa_family), 0);
+    *n = sizeof *name;
+    assert_int_equal(w->calls->getsockname(w->b, fd, (struct sockaddr *)name, n), 0);
+    return fd;
+}
+
+/* Until its queue is full; how many. */
+static int fill(struct world *w, int fd, size_t size)
+{
+    static char data[4096];
+    int n = 0;
+    ssize_t rc;
+    while ((rc = w->calls->send(w->b, fd, data, size)) == (ssize_t)size)
+        n++;
+    assert_int_equal(rc, -EAGAIN);
+    return n;
+}
+
+static void a_full_unix_receiver_makes_its_connected_sender_wait(void **state)
+{
+    WORLD;
+    for (int i = 0; i < 4; i++) {
+        bool owned = i & 1, polls = i & 2;
+        struct sockaddr_storage to, from;
+        socklen_t n, from_n;
+        char buf[4096];
+        int receiver = named_unix(w, &to, &n), sender = named_unix(w, &from, &from_n);
+        if (owned)
+            own(w, sender);
+        struct test_op c = connect_op(sender, &to, n);
+        submit(w, &c);
+        run_until(w, &c, 1);
+        assert_int_equal(c.op.result, 0);
+        assert_true(fill(w, sender, sizeof buf) >= 2);
+        struct test_op s = polls ? poll_op(sender, OP_OUT, 0) : send_op(sender, "more", 4);
+        submit(w, &s);
+        assert_quiet(w);
+        assert_int_equal(s.done, 0);
+        while (w->calls->recv(w->b, receiver, buf, sizeof buf, 0) > 0)
+            ;
+        run_until(w, &s, 1);
+        assert_int_equal(s.op.result, polls ? OP_OUT : 4);
+        /* And it learns when nobody is left to make room. */
+        fill(w, sender, sizeof buf);
+        s = send_op(sender, "more", 4);
+        submit(w, &s);
+        assert_quiet(w);
+        close_fd(w, receiver);
+        run_until(w, &s, 1);
+        assert_int_equal(s.op.result, -ECONNREFUSED);
+        close_fd(w, sender);
+    }
+    world_close(w);
+}
+
+static void a_connected_datagram_socket_hears_its_peer_alone(void **state)
+{
+    WORLD;
+    int a = w->calls->socket(w->b, AF_INET, SOCK_DGRAM, 0),
+        c = w->calls->socket(w->b, AF_INET, SOCK_DGRAM, 0),
+        stranger = w->calls->socket(w->b, AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_storage a_name, c_name;
+    socklen_t n = sizeof a_name;
+    char buf[16];
+    assert_int_equal(w->calls->bind(w->b, a, (struct sockaddr *)&in, sizeof in), 0);
+    assert_int_equal(w->calls->bind(w->b, c, (struct sockaddr *)&in, sizeof in), 0);
+    assert_int_equal(w->calls->getsockname(w->b, a, (struct sockaddr *)&a_name, &n), 0);
+    assert_int_equal(w->calls->getsockname(w->b, c, (struct sockaddr *)&c_name, &n), 0);
+    struct test_op x = connect_op(a, &c_name, n), y = connect_op(c, &a_name, n),
+                   z = connect_op(stranger, &a_name, n), r = recv_op(a, buf, sizeof buf),
+                   refused = recv_op(stranger, buf, sizeof buf);
+    submit(w, &x);
+    submit(w, &y);
+    submit(w, &z);
+    run_until(w, &x, 1);
+    assert_true(y.done && z.done);
+    assert_int_equal(w->calls->send(w->b, stranger, "spam", 4), 4);
+    submit(w, &refused);
+    run_until(w, &refused, 1);
+    assert_int_equal(refused.op.result, -ECONNREFUSED);
+    assert_int_equal(w->calls->send(w->b, c, "hello", 5), 5);
+    submit(w, &r);
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 5);
+    assert_memory_equal(buf, "hello", 5);
+    close_fd(w, a);
+    close_fd(w, c);
+    close_fd(w, stranger);
+    world_close(w);
+}
+
 /* ---- connections ---- */
 
 static void connect_meets_accept(void **state)
@@ -1637,6 +1735,8 @@ int main(void)
         cmocka_unit_test(a_recv_of_nothing_is_no_end_of_stream),
         cmocka_unit_test(pipes_read_and_write),
         cmocka_unit_test(datagrams_keep_their_edges_and_their_sender),
+        cmocka_unit_test(a_full_unix_receiver_makes_its_connected_sender_wait),
+        cmocka_unit_test(a_connected_datagram_socket_hears_its_peer_alone),
         cmocka_unit_test(connect_meets_accept),
         cmocka_unit_test(connect_is_refused_where_nobody_listens),
         cmocka_unit_test(unix_sockets_meet_by_an_abstract_name),
