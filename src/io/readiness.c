@@ -595,6 +595,12 @@ int coil__readiness_watchable(struct backend *b, int fd)
     return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? -EPERM : 0;
 }
 
+bool coil__readiness_owns(struct backend *b, int fd)
+{
+    const struct watch *w = coil__readiness_find(readiness_of(b), fd);
+    return w && w->owned;
+}
+
 void coil__readiness_forget(struct backend *b, int fd)
 {
     struct readiness *r = readiness_of(b);
@@ -667,6 +673,37 @@ ssize_t coil__readiness_sendv(struct backend *b, int fd, const struct iovec *v, 
     if (w && (w->blocked & OP_OUT))
         return -EAGAIN;
     ssize_t rc = coil__direct_sendv(fd, v, n);
+    if (w && rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_OUT);
+    return rc;
+}
+
+ssize_t coil__readiness_recvmsg(struct backend *b, int fd, struct msghdr *hdr, int flags)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = edge_watch(r, fd);
+    if (w && (w->blocked & OP_IN))
+        return -EAGAIN;
+    ssize_t rc = w ? try_recvmsg(r, w, hdr, flags) : coil__direct_recvmsg(fd, hdr, flags);
+    if (w && rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_IN);
+    return rc;
+}
+
+/* Its queue may be full, which is no state of ours: the kernel calls our end writable, and no edge follows. */
+static bool to_unix_by_name(const struct msghdr *hdr)
+{
+    const struct sockaddr *to = hdr->msg_name;
+    return to && hdr->msg_namelen >= sizeof to->sa_family && to->sa_family == AF_UNIX;
+}
+
+ssize_t coil__readiness_sendmsg(struct backend *b, int fd, const struct msghdr *hdr)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = to_unix_by_name(hdr) ? NULL : edge_watch(r, fd);
+    if (w && (w->blocked & OP_OUT))
+        return -EAGAIN;
+    ssize_t rc = coil__direct_sendmsg(fd, hdr, 0);
     if (w && rc == -EAGAIN)
         (void)remember_eagain(r, w, OP_OUT);
     return rc;

@@ -121,10 +121,13 @@ int coil__readiness_pipe(struct backend *b, int out_fds[2]);
 int coil__readiness_own(struct backend *b, int fd);
 int coil__readiness_close(struct backend *b, int fd);
 int coil__readiness_watchable(struct backend *b, int fd);
+bool coil__readiness_owns(struct backend *b, int fd);
 void coil__readiness_forget(struct backend *b, int fd);
 ssize_t coil__readiness_recv(struct backend *b, int fd, void *p, size_t n, int flags);
 ssize_t coil__readiness_send(struct backend *b, int fd, const void *p, size_t n);
 ssize_t coil__readiness_sendv(struct backend *b, int fd, const struct iovec *v, int n);
+ssize_t coil__readiness_recvmsg(struct backend *b, int fd, struct msghdr *hdr, int flags);
+ssize_t coil__readiness_sendmsg(struct backend *b, int fd, const struct msghdr *hdr);
 int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *addr,
                            socklen_t *len);
 void coil__readiness_discard(struct backend *b, int fd, size_t n);
@@ -134,9 +137,11 @@ void coil__readiness_discard(struct backend *b, int fd, size_t n);
         .socket = coil__readiness_socket, .socketpair = coil__readiness_socketpair, \
         .pipe = coil__readiness_pipe, DIRECT_CALLS, .own = coil__readiness_own,     \
         .close = coil__readiness_close, .watchable = coil__readiness_watchable,     \
-        .forget = coil__readiness_forget, .recv = coil__readiness_recv,             \
-        .send = coil__readiness_send, .sendv = coil__readiness_sendv,               \
-        .accept = coil__readiness_accept, .discard = coil__readiness_discard        \
+        .owns = coil__readiness_owns, .forget = coil__readiness_forget,             \
+        .recv = coil__readiness_recv, .send = coil__readiness_send,                 \
+        .sendv = coil__readiness_sendv, .recvmsg = coil__readiness_recvmsg,         \
+        .sendmsg = coil__readiness_sendmsg, .accept = coil__readiness_accept,       \
+        .discard = coil__readiness_discard                                          \
     }
 
 /* Tell the kernel what has changed, serve what needs no waiting. False: do not sleep now. */

@@ -528,6 +528,13 @@ static int call_watchable(struct backend *b, int fd)
     return file->owned ? COIL_EINVALIDSTATE : 0;
 }
 
+static bool call_owns(struct backend *b, int fd)
+{
+    REAL(owns);
+    struct file *file = coil__sim_file(sim_of(b), fd);
+    return file && file->owned;
+}
+
 static void call_forget(struct backend *b, int fd)
 {
     struct sim *sim = sim_of(b);
@@ -587,6 +594,20 @@ static ssize_t call_sendv(struct backend *b, int fd, const struct iovec *v, int 
     return transmit(sim, file, &hdr);
 }
 
+static ssize_t call_recvmsg(struct backend *b, int fd, struct msghdr *hdr, int flags)
+{
+    REAL(recvmsg, hdr, flags);
+    SOCKET_OR_ERROR();
+    return receive(sim, file, hdr, flags);
+}
+
+static ssize_t call_sendmsg(struct backend *b, int fd, const struct msghdr *hdr)
+{
+    REAL(sendmsg, hdr);
+    SOCKET_OR_ERROR();
+    return transmit(sim, file, hdr);
+}
+
 static int call_accept(struct backend *b, int fd, struct sockaddr_storage *addr, socklen_t *len)
 {
     REAL(accept, addr, len);
@@ -619,10 +640,13 @@ const struct backend_class coil__backend_sim = {
             .own = call_own,
             .close = call_close,
             .watchable = call_watchable,
+            .owns = call_owns,
             .forget = call_forget,
             .recv = call_recv,
             .send = call_send,
             .sendv = call_sendv,
+            .recvmsg = call_recvmsg,
+            .sendmsg = call_sendmsg,
             .accept = call_accept,
             .discard = call_discard,
         },

@@ -435,6 +435,78 @@ static int named_unix(struct world *w, struct sockaddr_storage *name, socklen_t 
     return fd;
 }
 
+/* A datagram that stays the caller's; the one iovec is a static, for one use at a time. */
+static struct msghdr message(void *p, size_t n, struct sockaddr_storage *name, socklen_t name_n)
+{
+    static struct iovec v;
+    v = (struct iovec){p, n};
+    return (struct msghdr){.msg_iov = &v, .msg_iovlen = 1, .msg_name = name, .msg_namelen = name_n};
+}
+
+static void a_datagram_is_tried_before_it_is_waited_for(void **state)
+{
+    WORLD;
+    for (int owned = 0; owned <= 1; owned++) {
+        struct sockaddr_storage a_name, c_name, from;
+        socklen_t a_n, c_n;
+        char buf[16];
+        int a = named_unix(w, &a_name, &a_n), c = named_unix(w, &c_name, &c_n);
+        assert_false(w->calls->owns(w->b, a));
+        if (owned)
+            own(w, a);
+        assert_int_equal(w->calls->owns(w->b, a), owned);
+        for (int i = 0; i < 3; i++) {
+            struct msghdr in = message(buf, sizeof buf, &from, sizeof from);
+            assert_int_equal(w->calls->recvmsg(w->b, a, &in, 0), -EAGAIN);
+            struct test_op r = {
+                .op = {.done = on_done, .fd = a, .kind = OP_RECVMSG, .msg = {&in, MSG_TRUNC}}};
+            submit(w, &r);
+            char words[] = "seventeen letters";
+            struct iovec v = {words, 17};
+            struct msghdr out = {
+                .msg_iov = &v, .msg_iovlen = 1, .msg_name = &a_name, .msg_namelen = a_n};
+            assert_int_equal(w->calls->sendmsg(w->b, c, &out), 17);
+            run_until(w, &r, 1);
+            assert_int_equal(r.op.result, 17); /* and what was received of it is in the buffer */
+            assert_true(in.msg_flags & MSG_TRUNC);
+            assert_memory_equal(&from, &c_name, c_n);
+            assert_int_equal(w->calls->sendmsg(w->b, c, &out), 17);
+            in = message(buf, sizeof buf, NULL, 0);
+            assert_int_equal(w->calls->recvmsg(w->b, a, &in, 0), 16);
+        }
+        close_fd(w, a);
+        assert_false(w->calls->owns(w->b, a));
+        close_fd(w, c);
+    }
+    struct msghdr nothing = message(NULL, 0, NULL, 0);
+    assert_int_equal(w->calls->recvmsg(w->b, -1, &nothing, 0), -EBADF);
+    assert_int_equal(w->calls->sendmsg(w->b, -1, &nothing), -EBADF);
+    assert_false(w->calls->owns(w->b, -1));
+    world_close(w);
+}
+
+/* No edge tells of room in somebody else's queue, so an EAGAIN must not be remembered as one of ours. */
+static void a_unix_receiver_by_name_is_tried_each_time(void **state)
+{
+    WORLD;
+    struct sockaddr_storage to, from;
+    socklen_t to_n, from_n;
+    static char buf[4096];
+    int receiver = named_unix(w, &to, &to_n), sender = named_unix(w, &from, &from_n);
+    own(w, sender);
+    struct msghdr out = message(buf, sizeof buf, &to, to_n);
+    ssize_t rc;
+    while ((rc = w->calls->sendmsg(w->b, sender, &out)) > 0)
+        ;
+    assert_int_equal(rc, -EAGAIN);
+    while (w->calls->recv(w->b, receiver, buf, sizeof buf, 0) > 0)
+        ;
+    assert_int_equal(w->calls->sendmsg(w->b, sender, &out), sizeof buf);
+    close_fd(w, receiver);
+    close_fd(w, sender);
+    world_close(w);
+}
+
 /* Until its queue is full; how many. */
 static int fill(struct world *w, int fd, size_t size)
 {
@@ -1735,6 +1807,8 @@ int main(void)
         cmocka_unit_test(a_recv_of_nothing_is_no_end_of_stream),
         cmocka_unit_test(pipes_read_and_write),
         cmocka_unit_test(datagrams_keep_their_edges_and_their_sender),
+        cmocka_unit_test(a_datagram_is_tried_before_it_is_waited_for),
+        cmocka_unit_test(a_unix_receiver_by_name_is_tried_each_time),
         cmocka_unit_test(a_full_unix_receiver_makes_its_connected_sender_wait),
         cmocka_unit_test(a_connected_datagram_socket_hears_its_peer_alone),
         cmocka_unit_test(connect_meets_accept),
