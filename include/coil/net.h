@@ -137,7 +137,8 @@ COIL_API int coil_sock_listen(coil_sock *sock, int backlog);
 /* SHUT_RD, SHUT_WR or SHUT_RDWR. Errors: -ENOTCONN, -EBADF once closed. asyncio: socket.shutdown */
 COIL_API int coil_sock_shutdown(coil_sock *sock, int how);
 
-/* Receive up to n bytes into `buf`. Returns how many; 0 is the end of the stream, or n = 0.
+/* Receive up to n bytes into `buf`. Returns how many; 0 is the end of the stream, or n = 0. On a datagram socket:
+ * as coil_sock_recvfrom, without the sender.
  *
  *   Suspends: until something is there.
  *   Cancel:   returns -ECANCELED and no byte was taken; bytes that came first are returned, and the
@@ -148,7 +149,8 @@ COIL_API int coil_sock_shutdown(coil_sock *sock, int how);
  *   asyncio:  loop.sock_recv, loop.sock_recv_into */
 COIL_ASYNC coil_ret coil_sock_recv(coil_sock *sock, void *buf, size_t n);
 
-/* Send some of the n bytes. Returns how many, at least one (unless n is 0).
+/* Send some of the n bytes. Returns how many, at least one (unless n is 0). On a datagram socket: as
+ * coil_sock_sendto its peer.
  *
  *   Suspends: while there is no room for a single byte.
  *   Cancel:   returns -ECANCELED and nothing was sent; what was sent first is returned, and the cancel
@@ -166,6 +168,38 @@ COIL_ASYNC coil_ret coil_sock_send(coil_sock *sock, const void *buf, size_t n);
  *   Errors:   as coil_sock_send.
  *   asyncio:  loop.sock_sendall */
 COIL_ASYNC coil_ret coil_sock_sendall(coil_sock *sock, const void *buf, size_t n, size_t *out_sent);
+
+/* Receive one datagram into `buf`, and who sent it (`out_peer` may be NULL; its `len` is 0 if the sender has no
+ * address, as unbound unix sockets). Returns its size. 0 is an empty datagram and no end. On a stream: as
+ * coil_sock_recv.
+ *
+ *   Suspends: until one is there.
+ *   Cancel:   returns -ECANCELED and no datagram was taken; one that came first is returned, and the cancel waits
+ *             for the next waiting call.
+ *   Where:    inside a coroutine of the socket's loop, one at a time.
+ *   Errors:   -EMSGSIZE for one of more than n bytes, never cut in silence: the first n are in `buf`, *out_peer
+ *             is set, the record tells its size, and the rest is lost. The kernel's: -ECONNREFUSED, say, when nobody
+ *             was there for what a connected socket sent before. COIL_ERUNNING, -EBADF, COIL_ENOTASK,
+ *             COIL_EWRONGLOOP as coil_sock_recv.
+ *   asyncio:  loop.sock_recvfrom, loop.sock_recvfrom_into */
+COIL_ASYNC coil_ret coil_sock_recvfrom(coil_sock *sock, void *buf, size_t n,
+                                       coil_address *out_peer);
+
+/* Send one datagram, of n bytes (0: an empty one), to an address; NULL: to the peer of a connected socket.
+ * Returns n: it is sent whole or not at all. On a stream: as coil_sock_send.
+ *
+ *   Suspends: while there is no room: in this socket, or (between unix sockets) in the receiver. Where the
+ *             receiver is a unix socket given by its address the kernel tells nobody when there is room; it is asked
+ *             again after 1 to 32 ms.
+ *   Cancel:   returns -ECANCELED and it was not sent; when it was sent first, n is returned, and the cancel waits
+ *             for the next waiting call.
+ *   Where:    inside a coroutine of the socket's loop, one at a time.
+ *   Errors:   the kernel's: -EMSGSIZE for too large a one; -EDESTADDRREQ, -ENOTCONN without address and peer;
+ *             -ECONNREFUSED when nobody was there for an *earlier* one of a connected socket: this one was not
+ *             sent. COIL_ERUNNING, -EBADF, COIL_ENOTASK, COIL_EWRONGLOOP as coil_sock_send.
+ *   asyncio:  loop.sock_sendto */
+COIL_ASYNC coil_ret coil_sock_sendto(coil_sock *sock, const void *buf, size_t n,
+                                     const coil_address *address);
 
 /* Take a connection of a listening socket; `out_peer` may be NULL.
  *

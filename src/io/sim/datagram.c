@@ -182,7 +182,9 @@ ssize_t coil__sim_datagram_recv(struct sim *sim, struct file *file, struct msghd
     }
     hdr->msg_flags = done < packet->n ? MSG_TRUNC : 0;
     hdr->msg_controllen = 0;
-    if (hdr->msg_name)
+    if (hdr->msg_name && packet->from.len == 0)
+        hdr->msg_namelen = 0; /* who has no name of his own tells none */
+    else if (hdr->msg_name)
         coil__sim_name_copy(&packet->from, file->domain, hdr->msg_name, &hdr->msg_namelen);
     ssize_t result = (ssize_t)(flags & MSG_TRUNC ? packet->n : done);
     if (!(flags & MSG_PEEK)) {
