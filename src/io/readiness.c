@@ -7,8 +7,8 @@
  *                       +-EAGAIN--+
  *
  * Two kinds of descriptors, two ways to wait:
- *   - raw: the kernel is told the union of what the ops want, before each sleep if it changed or if
- *     nobody had been waiting (the number may have been closed and reused: `fresh`). With no op nothing
+ *   - raw: the kernel is told the union of what the ops want, before each sleep if it changed or if one
+ *     more came (the number may have been closed and reused meanwhile: `fresh`). With no op nothing
  *     is watched, or at most one more report can come, so a hang-up cannot make the loop spin.
  *   - owned, where edges come: registered once, both directions, at the first EAGAIN. From then on
  *     every change brings an edge, so `blocked` (EAGAIN seen, no edge since) may be trusted:
@@ -506,7 +506,7 @@ void coil__readiness_submit(struct backend *b, struct op *op)
 
     op->state = OP_PENDING;
     list_push(&w->ops, &op->link);
-    if (w->ops_n == 0)
+    if (!w->owned)
         w->fresh = true;
     more(r, w);
     if (!on_edges(r, w) || (op_directions(op) & ~(unsigned)w->blocked))

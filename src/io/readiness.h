@@ -35,7 +35,7 @@ struct watch {
     /* owned, where edges come: directions whose last try said EAGAIN, no edge since */
     uint8_t blocked;
     uint8_t exact; /* see enum exact */
-    bool fresh;    /* raw: nobody waited for a while, so the number may mean another file now */
+    bool fresh;    /* raw: somebody began to wait, so the number may mean another file now */
     bool added;    /* epoll: the kernel should know this descriptor */
     /* Directions the kernel will report; of raw ones | OP_LEVEL where that may happen behind the back of
      * whoever closes the number, so that it ends with the last op. */

@@ -1158,6 +1158,43 @@ static void a_number_closed_behind_our_back_ends_what_waited_on_it(void **state)
     world_close(w);
 }
 
+/* Nobody can tell the first one; but it keeps nobody from being told. */
+static void a_number_reused_behind_the_back_of_a_waiter_wakes_the_next(void **state)
+{
+    WORLD;
+    if (is_sim(w)) { /* only calls->close closes there */
+        world_close(w);
+        return;
+    }
+    for (int copied = 0; copied < 2; copied++) {
+        int a[2], b[2];
+        char buf[4], more[4];
+        make_pair(w, a);
+        struct test_op stale = recv_op(a[0], buf, 4), r = recv_op(a[0], more, 4);
+        submit(w, &stale);
+        assert_quiet(w);
+        int copy = copied ? dup(a[0]) : -1; /* the old file lives on elsewhere */
+        close(a[0]);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, b), 0);
+        assert_int_equal(b[0], a[0]);
+        submit(w, &r);
+        assert_quiet(w);
+        if (copied)
+            assert_int_equal(write(a[1], "old", 3), 3);
+        assert_int_equal(write(b[1], "abcdef", 6), 6);
+        run_until(w, &r, 1);
+        assert_int_equal(stale.op.result + r.op.result, 6);
+        assert_memory_equal(buf, "abcd", 4);
+        assert_memory_equal(more, "ef", 2);
+        if (copied)
+            close(copy);
+        close_fd(w, a[1]);
+        close_fd(w, b[0]);
+        close_fd(w, b[1]);
+    }
+    world_close(w);
+}
+
 static void forgetting_a_raw_descriptor_ends_what_waits_on_it(void **state)
 {
     WORLD;
@@ -1831,6 +1868,7 @@ int main(void)
         cmocka_unit_test(owning_needs_an_idle_open_descriptor),
         cmocka_unit_test(a_bad_descriptor_is_the_ops_result),
         cmocka_unit_test(a_number_closed_behind_our_back_ends_what_waited_on_it),
+        cmocka_unit_test(a_number_reused_behind_the_back_of_a_waiter_wakes_the_next),
         cmocka_unit_test(forgetting_a_raw_descriptor_ends_what_waits_on_it),
         cmocka_unit_test(poll_tells_of_a_number_closed_behind_our_back),
         cmocka_unit_test(many_descriptors_come_and_go),
