@@ -223,6 +223,75 @@ COIL_ASYNC coil_ret coil_sock_accept(coil_sock *sock, coil_sock **out_sock, coil
  *   asyncio:  loop.sock_connect */
 COIL_ASYNC coil_ret coil_sock_connect(coil_sock *sock, const coil_address *address);
 
+/* ---- sockets that are not coil's ----
+ *
+ * The same on a plain descriptor that you opened and will close, as asyncio has it: loop.sock_recv(sock, n) is
+ * coil_loop_sock_recv(loop, fd, buf, n). `loop` is the running one (or NULL, which means that). Each wait
+ * registers the number anew, so it may be closed and mean another socket in the next one; call
+ * coil_loop_forget_fd before you close one that a coroutine waits on, and its call returns -EBADF. Several
+ * coroutines that wait for the same thing are served in the order in which they came.
+ *
+ * Besides what is named below each may return COIL_EINVALIDSTATE for a socket that belongs to coil (use coil_sock_...
+ * there), -EINVAL for a blocking descriptor in debug mode, COIL_ENOTASK, COIL_EWRONGLOOP for a loop that does not run the
+ * caller, -ENOMEM. */
+
+/* Receive up to n bytes. Returns how many; 0 is the end of the stream, an empty datagram, or n = 0 on a stream.
+ *
+ *   Suspends: until something is there.
+ *   Cancel:   returns -ECANCELED and nothing was taken; what came first is returned, and the cancel waits for the
+ *             next waiting call.
+ *   Errors:   the kernel's; -EMSGSIZE for a datagram of more than n bytes, the rest of which is lost.
+ *   asyncio:  loop.sock_recv, loop.sock_recv_into */
+COIL_ASYNC coil_ret coil_loop_sock_recv(coil_loop *loop, int fd, void *buf, size_t n);
+
+/* Receive one datagram, and who sent it (`out_peer` may be NULL).
+ *
+ *   Suspends: until one is there.
+ *   Cancel:   as coil_loop_sock_recv.
+ *   Errors:   as coil_loop_sock_recv.
+ *   asyncio:  loop.sock_recvfrom, loop.sock_recvfrom_into */
+COIL_ASYNC coil_ret coil_loop_sock_recvfrom(coil_loop *loop, int fd, void *buf, size_t n,
+                                            coil_address *out_peer);
+
+/* Send one datagram to an address; NULL: to the peer of a connected socket. Returns n.
+ *
+ *   Suspends: while there is no room, as coil_sock_sendto.
+ *   Cancel:   returns -ECANCELED and it was not sent; when it was sent first, n is returned, and the cancel
+ *             waits for the next waiting call.
+ *   Errors:   the kernel's, as coil_sock_sendto.
+ *   asyncio:  loop.sock_sendto */
+COIL_ASYNC coil_ret coil_loop_sock_sendto(coil_loop *loop, int fd, const void *buf, size_t n,
+                                          const coil_address *address);
+
+/* Send all n bytes. `out_sent` (may be NULL) says how many went, also after an error or a cancel. Two coroutines
+ * that send at once mix their bytes.
+ *
+ *   Suspends: until the last byte is with the kernel.
+ *   Cancel:   returns -ECANCELED; out_sent bytes were sent.
+ *   Errors:   the kernel's.
+ *   asyncio:  loop.sock_sendall */
+COIL_ASYNC coil_ret coil_loop_sock_sendall(coil_loop *loop, int fd, const void *buf, size_t n,
+                                           size_t *out_sent);
+
+/* Take a connection of a listening socket; `out_peer` may be NULL. Returns its descriptor, non-blocking and
+ * close-on-exec.
+ *
+ *   Suspends: until there is one.
+ *   Cancel:   returns -ECANCELED and none was taken; one that came first is returned, and the cancel waits for the
+ *             next waiting call.
+ *   Owns:     the descriptor is yours to close, or for coil_sock_adopt.
+ *   Errors:   the kernel's; -EINVAL for a listener that blocks, in any mode: it would stop the loop.
+ *   asyncio:  loop.sock_accept */
+COIL_ASYNC coil_ret coil_loop_sock_accept(coil_loop *loop, int fd, coil_address *out_peer);
+
+/* Connect to an address.
+ *
+ *   Suspends: until the connection stands or is refused.
+ *   Cancel:   returns -ECANCELED; the attempt may be under way, so the socket is good for nothing but closing.
+ *   Errors:   the kernel's, "Connect call failed ADDRESS"; -EINVAL for a socket that blocks, in any mode.
+ *   asyncio:  loop.sock_connect */
+COIL_ASYNC coil_ret coil_loop_sock_connect(coil_loop *loop, int fd, const coil_address *address);
+
 #ifdef __cplusplus
 }
 #endif

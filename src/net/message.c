@@ -11,10 +11,10 @@
  *   - the kernel writes into this frame only; the caller's address is written once the call has succeeded.
  *
  * Runs on the loop's thread. Elsewhere: waiting and its end (socket.c), endpoints with callbacks (datagram.c). */
+#include "net/message.h"
+
 #include "base/error.h"
 #include "net/socket.h"
-
-#include <string.h>
 
 static const struct wait_class recvfrom_class = SOCK_WAIT_CLASS("recvfrom");
 static const struct wait_class sendto_class = SOCK_WAIT_CLASS("sendto");
@@ -74,13 +74,6 @@ coil_ret coil_sock_recvfrom(coil_sock *sock, void *buf, size_t n, coil_address *
 
 /* ---- out ---- */
 
-/* The kernel tells nobody of room in the queue of a unix socket that one is not connected to. */
-static bool untold(const struct msghdr *hdr)
-{
-    const struct sockaddr *to = hdr->msg_name;
-    return to && to->sa_family == AF_UNIX;
-}
-
 static coil_ret attempt(struct coil_sock *sock, const struct msghdr *hdr)
 {
     if (coil_unlikely(sock->fd < 0))
@@ -93,8 +86,9 @@ static coil_ret send_at_intervals(struct coil_sock *sock, const struct msghdr *h
     coil_ret rc = -EAGAIN;
     coil_sock_ref(sock);
     sock->sending_all = true; /* nobody comes between */
-    for (double pause = 0.001; rc == -EAGAIN; pause = pause < 0.032 ? pause * 2 : pause) {
-        rc = coil_sleep(pause);
+    for (int64_t pause_ns = MESSAGE_FIRST_PAUSE_NS; rc == -EAGAIN;
+         pause_ns = message_next_pause(pause_ns)) {
+        rc = coil_sleep(clock_to_seconds(pause_ns));
         if (rc == 0)
             rc = attempt(sock, hdr);
     }
@@ -114,7 +108,7 @@ static coil_ret transmit(struct coil_sock *sock, struct msghdr *hdr, size_t n)
             net_effort(sock->part, n);
         return rc;
     }
-    if (untold(hdr))
+    if (message_untold(hdr))
         return send_at_intervals(sock, hdr);
     struct sock_wait w = {.wait = WAIT_INIT(&sendto_class),
                           .op = {.kind = OP_SENDMSG, .msg = {.hdr = hdr}}};
