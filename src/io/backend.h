@@ -73,6 +73,9 @@ struct io_calls {
     int (*accept)(struct backend *b, int fd, struct sockaddr_storage *addr, socklen_t *len);
     /* Receive what came, up to n bytes, and throw it away: nobody will read this owned descriptor any more. */
     void (*discard)(struct backend *b, int fd, size_t n);
+    /* From a regular file at *at, which moves on. -EINVAL and the like: it cannot be done this way, read and
+     * send. The descriptor must be non-blocking. */
+    ssize_t (*sendfile)(struct backend *b, int fd, int file, off_t *at, size_t n);
 };
 
 struct backend_class {

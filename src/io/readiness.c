@@ -709,6 +709,18 @@ ssize_t coil__readiness_sendmsg(struct backend *b, int fd, const struct msghdr *
     return rc;
 }
 
+ssize_t coil__readiness_sendfile(struct backend *b, int fd, int file, off_t *at, size_t n)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = edge_watch(r, fd);
+    if (w && (w->blocked & OP_OUT))
+        return -EAGAIN;
+    ssize_t rc = coil__direct_sendfile(fd, file, at, n);
+    if (w && rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_OUT);
+    return rc;
+}
+
 int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *addr, socklen_t *len)
 {
     struct readiness *r = readiness_of(b);

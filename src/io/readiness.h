@@ -128,6 +128,7 @@ ssize_t coil__readiness_send(struct backend *b, int fd, const void *p, size_t n)
 ssize_t coil__readiness_sendv(struct backend *b, int fd, const struct iovec *v, int n);
 ssize_t coil__readiness_recvmsg(struct backend *b, int fd, struct msghdr *hdr, int flags);
 ssize_t coil__readiness_sendmsg(struct backend *b, int fd, const struct msghdr *hdr);
+ssize_t coil__readiness_sendfile(struct backend *b, int fd, int file, off_t *at, size_t n);
 int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *addr,
                            socklen_t *len);
 void coil__readiness_discard(struct backend *b, int fd, size_t n);
@@ -141,7 +142,7 @@ void coil__readiness_discard(struct backend *b, int fd, size_t n);
         .recv = coil__readiness_recv, .send = coil__readiness_send,                 \
         .sendv = coil__readiness_sendv, .recvmsg = coil__readiness_recvmsg,         \
         .sendmsg = coil__readiness_sendmsg, .accept = coil__readiness_accept,       \
-        .discard = coil__readiness_discard                                          \
+        .discard = coil__readiness_discard, .sendfile = coil__readiness_sendfile    \
     }
 
 /* Tell the kernel what has changed, serve what needs no waiting. False: do not sleep now. */

@@ -615,6 +615,14 @@ static int call_accept(struct backend *b, int fd, struct sockaddr_storage *addr,
     return coil__sim_accept(sim, file, addr, len);
 }
 
+static ssize_t call_sendfile(struct backend *b, int fd, int from, off_t *at, size_t n)
+{
+    REAL(sendfile, from, at, n);
+    FILE_OR_EBADF();
+    (void)sim;
+    return -EINVAL; /* files are real, and this socket is not */
+}
+
 const struct backend_class coil__backend_sim = {
     .name = "sim",
     .open = sim_open,
@@ -649,6 +657,7 @@ const struct backend_class coil__backend_sim = {
             .sendmsg = call_sendmsg,
             .accept = call_accept,
             .discard = call_discard,
+            .sendfile = call_sendfile,
         },
 };
 

@@ -593,6 +593,92 @@ static void a_connected_datagram_socket_hears_its_peer_alone(void **state)
     world_close(w);
 }
 
+/* ---- files ---- */
+
+static void a_file_is_sent_in_parts_until_there_is_no_room(void **state)
+{
+    WORLD;
+    enum { N = 1 << 20 };
+    static char data[N], got[N];
+    for (size_t i = 0; i < N; i++)
+        data[i] = (char)(i * 7 + i / 251);
+    int file = memfd_create("file", MFD_CLOEXEC);
+    assert_int_equal(write(file, data, N), N);
+    for (int owned = 0; owned < 2; owned++) {
+        int fd[2];
+        off_t at = 5;
+        make_pair(w, fd);
+        if (owned)
+            own(w, fd[0]);
+        if (is_sim(w)) {
+            assert_int_equal(w->calls->sendfile(w->b, fd[0], file, &at, N), -EINVAL);
+            assert_int_equal(at, 5);
+            close_fd(w, fd[0]);
+            close_fd(w, fd[1]);
+            continue;
+        }
+        size_t have = 5;
+        for (;;) {
+            ssize_t rc = w->calls->sendfile(w->b, fd[0], file, &at, N);
+            if (rc == 0)
+                break;
+            if (rc == -EAGAIN) {
+                struct test_op p = poll_op(fd[0], OP_OUT, 0);
+                submit(w, &p);
+                while ((rc = w->calls->recv(w->b, fd[1], got + have, N - have, 0)) > 0)
+                    have += (size_t)rc;
+                run_until(w, &p, 1);
+            }
+            assert_true(rc > 0 || rc == -EAGAIN);
+        }
+        assert_int_equal(at, N);
+        ssize_t rc;
+        while ((rc = w->calls->recv(w->b, fd[1], got + have, N - have, 0)) > 0)
+            have += (size_t)rc;
+        assert_int_equal(have, N);
+        assert_memory_equal(got + 5, data + 5, N - 5);
+        close_fd(w, fd[0]);
+        close_fd(w, fd[1]);
+    }
+    close(file);
+    off_t at = 0;
+    assert_int_equal(w->calls->sendfile(w->b, -1, file, &at, 1), -EBADF);
+    world_close(w);
+}
+
+/* Whose default would kill this test. */
+static void a_file_sent_to_nobody_raises_no_signal(void **state)
+{
+    WORLD;
+    int file = memfd_create("file", MFD_CLOEXEC), fd[2];
+    assert_int_equal(write(file, "x", 1), 1);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+    close(fd[1]);
+    sigset_t only, old, now;
+    sigemptyset(&only);
+    sigaddset(&only, SIGPIPE);
+    off_t at = 0;
+    assert_int_equal(w->calls->sendfile(w->b, fd[0], file, &at, 1), -EPIPE);
+    sigprocmask(SIG_SETMASK, NULL, &now);
+    assert_false(sigismember(&now, SIGPIPE));
+    /* One that waits to be taken stays, and none is added. */
+    sigprocmask(SIG_BLOCK, &only, &old);
+    assert_int_equal(w->calls->sendfile(w->b, fd[0], file, &at, 1), -EPIPE);
+    sigpending(&now);
+    assert_false(sigismember(&now, SIGPIPE));
+    raise(SIGPIPE);
+    assert_int_equal(w->calls->sendfile(w->b, fd[0], file, &at, 1), -EPIPE);
+    sigpending(&now);
+    assert_true(sigismember(&now, SIGPIPE));
+    sigprocmask(SIG_SETMASK, NULL, &now);
+    assert_true(sigismember(&now, SIGPIPE));
+    assert_int_equal(sigwaitinfo(&only, NULL), SIGPIPE);
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    close(fd[0]);
+    close(file);
+    world_close(w);
+}
+
 /* ---- connections ---- */
 
 static void connect_meets_accept(void **state)
@@ -1848,6 +1934,8 @@ int main(void)
         cmocka_unit_test(a_unix_receiver_by_name_is_tried_each_time),
         cmocka_unit_test(a_full_unix_receiver_makes_its_connected_sender_wait),
         cmocka_unit_test(a_connected_datagram_socket_hears_its_peer_alone),
+        cmocka_unit_test(a_file_is_sent_in_parts_until_there_is_no_room),
+        cmocka_unit_test(a_file_sent_to_nobody_raises_no_signal),
         cmocka_unit_test(connect_meets_accept),
         cmocka_unit_test(connect_is_refused_where_nobody_listens),
         cmocka_unit_test(unix_sockets_meet_by_an_abstract_name),
