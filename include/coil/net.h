@@ -223,6 +223,27 @@ COIL_ASYNC coil_ret coil_sock_accept(coil_sock *sock, coil_sock **out_sock, coil
  *   asyncio:  loop.sock_connect */
 COIL_ASYNC coil_ret coil_sock_connect(coil_sock *sock, const coil_address *address);
 
+enum { COIL_SENDFILE_NO_FALLBACK = 1u << 0 /* fail where the kernel cannot do it by itself */ };
+
+/* Send `count` bytes of an open regular file (0: all to its end), from `offset` on. Returns how many went, which is
+ * fewer when the file ends before. `out_sent` (may be NULL) says it also after an error or a cancel. The kernel
+ * does it by itself; where it refuses, the file is read and sent in parts of 256 KiB.
+ *
+ * The file is read where the caller stands: from the page cache at memory speed, but what is not there is
+ * waited for, and the loop with it. For files on slow disks read them elsewhere and send what was read.
+ * Afterwards the file's own position is behind the last byte sent, if any was, whatever ended it.
+ *
+ *   Suspends: while there is no room in the socket, and now and then to let others run.
+ *   Cancel:   returns -ECANCELED; *out_sent bytes were sent.
+ *   Owns:     nothing; the file must stay open until it returns.
+ *   Where:    as coil_sock_send.
+ *   Errors:   -EINVAL, with words that say which: a negative offset or count, an unknown flag, a file that is not regular, a
+ *             socket that is not a stream. -EOPNOTSUPP where the kernel refuses and COIL_SENDFILE_NO_FALLBACK
+ *             was given. The kernel's, of the file and of the socket; the rest as coil_sock_send; -ENOMEM.
+ *   asyncio:  loop.sock_sendfile */
+COIL_ASYNC coil_ret coil_sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t count,
+                                       unsigned flags, int64_t *out_sent);
+
 /* ---- sockets that are not coil's ----
  *
  * The same on a plain descriptor that you opened and will close, as asyncio has it: loop.sock_recv(sock, n) is
@@ -291,6 +312,15 @@ COIL_ASYNC coil_ret coil_loop_sock_accept(coil_loop *loop, int fd, coil_address 
  *   Errors:   the kernel's, "Connect call failed ADDRESS"; -EINVAL for a socket that blocks, in any mode.
  *   asyncio:  loop.sock_connect */
 COIL_ASYNC coil_ret coil_loop_sock_connect(coil_loop *loop, int fd, const coil_address *address);
+
+/* Send a file, as coil_sock_sendfile.
+ *
+ *   Suspends: while there is no room in the socket, and now and then to let others run.
+ *   Cancel:   returns -ECANCELED; *out_sent bytes were sent.
+ *   Errors:   as coil_sock_sendfile; -EINVAL for a socket that blocks, in any mode.
+ *   asyncio:  loop.sock_sendfile */
+COIL_ASYNC coil_ret coil_loop_sock_sendfile(coil_loop *loop, int fd, int file, int64_t offset,
+                                            int64_t count, unsigned flags, int64_t *out_sent);
 
 #ifdef __cplusplus
 }

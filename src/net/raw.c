@@ -96,8 +96,7 @@ static coil_ret receive(struct net_part *part, int fd, struct msghdr *hdr,
     return coil__raw_wait(part, &ow, cls);
 }
 
-/* For a stream nothing is asked when no byte is wanted: the kernel would wait for some, or not. */
-static coil_ret is_stream(struct net_part *part, int fd)
+int coil__raw_is_stream(struct net_part *part, int fd)
 {
     int type = 0;
     socklen_t n = sizeof type;
@@ -113,7 +112,8 @@ static coil_ret receive_some(coil_loop *loop, int fd, void *buf, size_t n, coil_
     coil_ret rc = coil__raw_enter(loop, fd, false, &part);
     if (rc < 0)
         return rc;
-    if (n == 0 && (rc = is_stream(part, fd)) != 0)
+    /* Of a stream nothing is asked when no byte is wanted: the kernel would wait for some, or not. */
+    if (n == 0 && (rc = coil__raw_is_stream(part, fd)) != 0)
         return rc < 0 ? coil__raw_told(rc) : 0;
     coil_address peer;
     struct iovec v = {buf, n};

@@ -21,6 +21,9 @@ COIL_MUST coil_ret coil__raw_breathe(struct net_part *part, int fd);
 COIL_MUST coil_ret coil__raw_wait(struct net_part *part, struct op_wait *ow,
                                   const struct wait_class *cls);
 
+/* 1, 0, or -errno (not recorded). */
+int coil__raw_is_stream(struct net_part *part, int fd);
+
 /* Send some, at least one byte unless n is 0. */
 COIL_MUST coil_ret coil__raw_send(struct net_part *part, int fd, const void *p, size_t n);
 

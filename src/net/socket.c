@@ -405,7 +405,7 @@ coil_ret coil_sock_recv(coil_sock *sock, void *buf, size_t n)
     return n == 0 ? 0 : coil__sock_told(coil__sock_receive(sock, buf, n));
 }
 
-static coil_ret send_some(struct coil_sock *sock, const void *p, size_t n)
+coil_ret coil__sock_send(struct coil_sock *sock, const void *p, size_t n)
 {
     coil_ret rc = net_breathe(sock->part, coil__current());
     if (coil_unlikely(rc < 0))
@@ -429,7 +429,7 @@ coil_ret coil_sock_send(coil_sock *sock, const void *buf, size_t n)
     int err = coil__sock_may_wait(sock, &sock->sending);
     if (err < 0)
         return err;
-    return n == 0 ? 0 : coil__sock_told(send_some(sock, buf, n));
+    return n == 0 ? 0 : coil__sock_told(coil__sock_send(sock, buf, n));
 }
 
 coil_ret coil_sock_sendall(coil_sock *sock, const void *buf, size_t n, size_t *out_sent)
@@ -443,7 +443,7 @@ coil_ret coil_sock_sendall(coil_sock *sock, const void *buf, size_t n, size_t *o
         coil_sock_ref(sock);
         sock->sending_all = true;
         while (rc >= 0 && sent < n) {
-            rc = coil__sock_told(send_some(sock, (const char *)buf + sent, n - sent));
+            rc = coil__sock_told(coil__sock_send(sock, (const char *)buf + sent, n - sent));
             if (rc > 0)
                 sent += (size_t)rc;
         }

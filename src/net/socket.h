@@ -89,6 +89,9 @@ COIL_MUST coil_ret coil__sock_park(struct coil_sock *sock, struct sock_wait **pl
  * coil__net_can_wait, and the socket is open. */
 COIL_MUST coil_ret coil__sock_receive(struct coil_sock *sock, void *p, size_t n);
 
+/* One send, in the same way; at least one byte, unless n is 0. */
+COIL_MUST coil_ret coil__sock_send(struct coil_sock *sock, const void *p, size_t n);
+
 /* Whoever receives returns at once, with -EINTR or with what was quicker. */
 void coil__sock_interrupt(struct coil_sock *sock);
 
