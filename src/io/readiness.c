@@ -356,8 +356,7 @@ static void serve(struct readiness *r, struct watch *w, unsigned ready)
     }
 }
 
-/* Which directions hold at this moment? */
-static unsigned look(struct readiness *r, struct watch *w)
+unsigned coil__readiness_look(struct readiness *r, struct watch *w)
 {
     struct pollfd p = {.fd = w->fd, .events = POLLIN | POLLOUT};
     struct timespec now = {0, 0};
@@ -389,7 +388,7 @@ static void serve_unblocked(struct readiness *r, struct watch *w)
     LIST_FOREACH(l, &w->ops) {
         /* A poll makes no call that could tell EAGAIN, so it asks. */
         if (container_of(l, struct op, link)->kind == OP_POLL) {
-            ready = look(r, w);
+            ready = coil__readiness_look(r, w);
             w->blocked = (uint8_t)(w->armed & BOTH & ~ready);
             break;
         }
@@ -565,6 +564,7 @@ static void forget(struct readiness *r, struct watch *w, int err)
     w->owned = false;
     w->blocked = 0;
     w->exact = EXACT_UNKNOWN;
+    w->room = ROOM_UNKNOWN;
     w->generation++;
     coil__readiness_count(r, w);
 }

@@ -44,6 +44,7 @@ struct watch {
     /* ---- uring, owned (uring.c) ---- */
     uint8_t in;                /* enum in: how IN is armed */
     uint8_t came;              /* what completions said since it was last served */
+    uint8_t room;              /* see enum room */
     bool stopping;             /* what reports IN was asked to end */
     bool hup;                  /* its end is polled for */
     bool bulk;                 /* so much comes that plain calls with large buffers are cheaper */
@@ -62,6 +63,10 @@ enum exact { EXACT_UNKNOWN, EXACT_YES, EXACT_NO };
 /* uring, owned descriptors: who reports that something came in. POLL: it is ready, and is tried then. RECV,
  * ACCEPT: the kernel receives or accepts by itself, and hands the results over. */
 enum in { IN_NONE, IN_POLL, IN_RECV, IN_ACCEPT };
+
+/* uring, owned descriptors: is a report of room true? Where a send that finds none frees what it had made, it reports room
+ * in its own socket (unix datagrams), and would be tried for ever: there the descriptor is asked. */
+enum room { ROOM_UNKNOWN, ROOM_TRUE, ROOM_ASKED };
 
 struct readiness;
 
@@ -151,6 +156,8 @@ bool coil__readiness_prepare(struct readiness *r);
 struct watch *coil__readiness_find(struct readiness *r, int fd);
 /* `ready` is OP_IN, OP_OUT, READY_*: try the ops that wait for it. */
 void coil__readiness_event(struct readiness *r, struct watch *w, unsigned ready);
+/* Which directions of it hold at this moment? */
+unsigned coil__readiness_look(struct readiness *r, struct watch *w);
 /* Every op on w finishes with this error. */
 void coil__readiness_fail(struct readiness *r, struct watch *w, int err);
 /* The wake fd rang. */

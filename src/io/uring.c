@@ -491,6 +491,16 @@ static void not_armed(struct uring *u, struct watch *w, unsigned direction)
     coil__readiness_count(&u->r, w);
 }
 
+/* A completion takes the waker's word for it; epoll looks again. */
+static bool has_room(struct uring *u, struct watch *w)
+{
+    if (!w->owned)
+        return true;
+    if (w->room == ROOM_UNKNOWN) /* asked once */
+        w->room = is_stream(w) ? ROOM_TRUE : ROOM_ASKED;
+    return w->room == ROOM_TRUE || (coil__readiness_look(&u->r, w) & OP_OUT);
+}
+
 static void polled(struct uring *u, struct watch *w, unsigned direction,
                    const struct io_uring_cqe *cqe)
 {
@@ -503,10 +513,10 @@ static void polled(struct uring *u, struct watch *w, unsigned direction,
         unsigned events = (unsigned)cqe->res;
         if (events & (POLLIN | POLLRDHUP | POLLPRI))
             ready |= OP_IN;
-        if (events & POLLOUT)
-            ready |= OP_OUT;
         if (events & (POLLHUP | POLLERR | POLLNVAL))
             ready |= BOTH | READY_BROKEN;
+        else if ((events & POLLOUT) && has_room(u, w))
+            ready |= OP_OUT;
     }
     came(u, w, ready);
 }

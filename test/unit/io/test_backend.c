@@ -519,6 +519,55 @@ static int fill(struct world *w, int fd, size_t size)
     return n;
 }
 
+#if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+static int send_calls;
+
+static ssize_t counted_send(int fd, const void *p, size_t n, int flags)
+{
+    send_calls++;
+    return coil__sys_real.send(fd, p, n, flags);
+}
+
+/* A failing send frees what it had made, and wakes whoever waits for room in its own socket. */
+static void a_send_that_finds_no_room_does_not_wake_itself(void **state)
+{
+    WORLD;
+    struct sockaddr_storage to, from;
+    socklen_t n, from_n;
+    char buf[64]; /* small: the receiver's queue is full before the sender's own room is used up */
+    int receiver = named_unix(w, &to, &n), sender = named_unix(w, &from, &from_n);
+    own(w, sender);
+    struct test_op c = connect_op(sender, &to, n);
+    submit(w, &c);
+    run_until(w, &c, 1);
+    fill(w, sender, sizeof buf);
+    struct test_op p = poll_op(sender, OP_OUT, 0), s = send_op(sender, buf, sizeof buf);
+    submit(w, &p);
+    assert_quiet(w);
+    for (int round = 0; round < 3; round++) {
+        while (w->calls->recv(w->b, receiver, buf, sizeof buf, 0) > 0)
+            ;
+        run_until(w, &p, round + 1);
+        fill(w, sender, sizeof buf);
+        submit(w, &p);
+        assert_quiet(w);
+        assert_int_equal(p.done, round + 1);
+    }
+    cancel(w, &p);
+    coil__sys.send = counted_send;
+    send_calls = 0;
+    submit(w, &s);
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(turn(w, NS_PER_MS / 4), 0);
+    assert_true(send_calls <= 2);
+    coil__sys.send = coil__sys_real.send;
+    cancel(w, &s);
+    close_fd(w, receiver);
+    close_fd(w, sender);
+    world_close(w);
+}
+#endif
+
 static void a_full_unix_receiver_makes_its_connected_sender_wait(void **state)
 {
     WORLD;
@@ -1932,6 +1981,9 @@ int main(void)
         cmocka_unit_test(datagrams_keep_their_edges_and_their_sender),
         cmocka_unit_test(a_datagram_is_tried_before_it_is_waited_for),
         cmocka_unit_test(a_unix_receiver_by_name_is_tried_each_time),
+#if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+        cmocka_unit_test(a_send_that_finds_no_room_does_not_wake_itself),
+#endif
         cmocka_unit_test(a_full_unix_receiver_makes_its_connected_sender_wait),
         cmocka_unit_test(a_connected_datagram_socket_hears_its_peer_alone),
         cmocka_unit_test(a_file_is_sent_in_parts_until_there_is_no_room),
