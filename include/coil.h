@@ -7,6 +7,7 @@
 #include <coil/combine.h>
 #include <coil/context.h>
 #include <coil/coroutine.h>
+#include <coil/datagram.h>
 #include <coil/error.h>
 #include <coil/future.h>
 #include <coil/generator.h>

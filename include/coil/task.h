@@ -102,7 +102,8 @@ COIL_ASYNC coil_ret coil_sleep(double delay);
  *   Suspends: until then, at least for one turn.
  *   Cancel:   returns -ECANCELED; nothing was read or written.
  *   Owns:     nothing; closing fd while a task waits for it is an error of the caller.
- *   Errors:   -EINVAL for other events, -EBADF, -EPERM (regular files), COIL_ENOTASK, -ENOMEM.
+ *   Errors:   -EINVAL for other events, -EBADF (also when it is forgotten meanwhile: coil_loop_forget_fd), -EPERM
+ *             (regular files), COIL_ENOTASK, -ENOMEM.
  *   asyncio:  add_reader and a future */
 enum { COIL_READ = 1 << 0, COIL_WRITE = 1 << 1 };
 COIL_ASYNC coil_ret coil_wait_fd(int fd, unsigned events);

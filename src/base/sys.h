@@ -18,6 +18,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -43,6 +44,8 @@
     X(ssize_t, send, (int fd, const void *b, size_t n, int flags), (fd, b, n, flags))             \
     X(ssize_t, recvmsg, (int fd, struct msghdr *m, int flags), (fd, m, flags))                    \
     X(ssize_t, sendmsg, (int fd, const struct msghdr *m, int flags), (fd, m, flags))              \
+    X(ssize_t, sendfile, (int out, int in, off_t *at, size_t n), (out, in, at, n))                \
+    X(off_t, lseek, (int fd, off_t at, int whence), (fd, at, whence))                             \
     X(int, socket, (int domain, int type, int proto), (domain, type, proto))                      \
     X(int, socketpair, (int domain, int type, int proto, int out[2]), (domain, type, proto, out)) \
     X(int, bind, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))                     \
@@ -75,7 +78,11 @@
     X(pid_t, getpid, (void), ())                                                                  \
     X(int, sigaction, (int signo, const struct sigaction *a, struct sigaction *old),              \
       (signo, a, old))                                                                            \
-    X(int, sigaltstack, (const stack_t *s, stack_t *old), (s, old))
+    X(int, sigaltstack, (const stack_t *s, stack_t *old), (s, old))                               \
+    X(int, sigprocmask, (int how, const sigset_t *set, sigset_t *old), (how, set, old))           \
+    X(int, sigpending, (sigset_t * set), (set))                                                   \
+    X(int, sigtimedwait, (const sigset_t *set, siginfo_t *info, const struct timespec *t),        \
+      (set, info, t))
 
 struct io_uring_params; /* of <linux/io_uring.h>, which few files need */
 

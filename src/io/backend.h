@@ -65,6 +65,8 @@ struct io_calls {
     /* May a raw op wait for this number? 0, -EBADF, -EPERM (regular files and directories are always
      * ready, the kernel does not watch them), COIL_EINVALIDSTATE for an owned one. */
     int (*watchable)(struct backend *b, int fd);
+    /* Is it an owned one? */
+    bool (*owns)(struct backend *b, int fd);
     /* A raw descriptor is about to be closed by somebody else: drop what is remembered of it. */
     void (*forget)(struct backend *b, int fd);
 
@@ -72,9 +74,16 @@ struct io_calls {
     ssize_t (*recv)(struct backend *b, int fd, void *p, size_t n, int flags);
     ssize_t (*send)(struct backend *b, int fd, const void *p, size_t n);
     ssize_t (*sendv)(struct backend *b, int fd, const struct iovec *v, int n);
+    ssize_t (*recvmsg)(struct backend *b, int fd, struct msghdr *hdr, int flags);
+    /* To a unix socket by name -EAGAIN may mean that its queue is full, of which nobody is told: try again
+     * after a while, do not submit. */
+    ssize_t (*sendmsg)(struct backend *b, int fd, const struct msghdr *hdr);
     int (*accept)(struct backend *b, int fd, struct sockaddr_storage *addr, socklen_t *len);
     /* Receive what came, up to n bytes, and throw it away: nobody will read this owned descriptor any more. */
     void (*discard)(struct backend *b, int fd, size_t n);
+    /* From a regular file at *at, which moves on. -EINVAL and the like: it cannot be done this way, read and
+     * send. The descriptor must be non-blocking. */
+    ssize_t (*sendfile)(struct backend *b, int fd, int file, off_t *at, size_t n);
 };
 
 struct backend_class {

@@ -132,6 +132,29 @@ ssize_t coil__direct_write(int fd, const void *p, size_t n)
     RETRY(ssize_t, sys_write(fd, p, n));
 }
 
+/* sendfile(2) has no MSG_NOSIGNAL, and may raise the signal after it has sent something, too. It goes to this thread
+ * alone, which holds it back and takes it; one that was pending before is somebody else's. */
+ssize_t coil__direct_sendfile(int fd, int file, off_t *at, size_t n)
+{
+    static const struct timespec now = {0, 0};
+    sigset_t only, old, pending;
+    sigemptyset(&only);
+    sigaddset(&only, SIGPIPE);
+    ssize_t rc = sys_sigprocmask(SIG_BLOCK, &only, &old);
+    if (rc < 0)
+        return rc;
+    bool blocked = sigismember(&old, SIGPIPE) == 1;
+    bool theirs = blocked && sys_sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
+    do
+        rc = sys_sendfile(fd, file, at, n);
+    while (rc == -EINTR);
+    if (!theirs)
+        (void)sys_sigtimedwait(&only, NULL, &now);
+    if (!blocked)
+        (void)sys_sigprocmask(SIG_SETMASK, &old, NULL);
+    return rc;
+}
+
 /* accept(2) hands over errors of the new connection; they say nothing about the listener. EOPNOTSUPP is
  * on the manual's list too, but it also means "not a listening kind of socket", for ever. */
 static bool died_in_backlog(int err)

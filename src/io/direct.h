@@ -39,6 +39,8 @@ ssize_t coil__direct_recvmsg(int fd, struct msghdr *hdr, int flags);
 ssize_t coil__direct_sendmsg(int fd, const struct msghdr *hdr, int flags);
 ssize_t coil__direct_read(int fd, void *p, size_t n);
 ssize_t coil__direct_write(int fd, const void *p, size_t n);
+/* A file's bytes, from *at on. */
+ssize_t coil__direct_sendfile(int fd, int file, off_t *at, size_t n);
 /* Connections that died in the backlog are passed over. */
 int coil__direct_accept(int fd, struct sockaddr_storage *addr, socklen_t *len);
 /* Starts connecting. -EINPROGRESS: coil__direct_connected tells the outcome. */

@@ -46,7 +46,7 @@ enum op_kind {
     OP_SEND,  /* result: bytes taken, possibly fewer than asked */
     OP_SENDV, /* the same from an iovec */
     OP_RECVMSG, /* datagrams: result bytes; the address is filled in; descriptors come close-on-exec */
-    OP_SENDMSG, /* datagrams */
+    OP_SENDMSG, /* datagrams; not to a unix socket by name (backend.h: sendmsg) */
     OP_READ,    /* pipes, ttys: read(2) */
     OP_WRITE, /* pipes, ttys: write(2); the descriptor must be non-blocking, SIGPIPE is not masked */
     OP_ACCEPT,  /* result: a new descriptor, non-blocking and close-on-exec; -EMFILE and its like */

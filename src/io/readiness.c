@@ -7,8 +7,8 @@
  *                       +-EAGAIN--+
  *
  * Two kinds of descriptors, two ways to wait:
- *   - raw: the kernel is told the union of what the ops want, before each sleep if it changed or if
- *     nobody had been waiting (the number may have been closed and reused: `fresh`). With no op nothing
+ *   - raw: the kernel is told the union of what the ops want, before each sleep if it changed or if one
+ *     more came (the number may have been closed and reused meanwhile: `fresh`). With no op nothing
  *     is watched, or at most one more report can come, so a hang-up cannot make the loop spin.
  *   - owned, where edges come: registered once, both directions, at the first EAGAIN. From then on
  *     every change brings an edge, so `blocked` (EAGAIN seen, no edge since) may be trusted:
@@ -356,8 +356,7 @@ static void serve(struct readiness *r, struct watch *w, unsigned ready)
     }
 }
 
-/* Which directions hold at this moment? */
-static unsigned look(struct readiness *r, struct watch *w)
+unsigned coil__readiness_look(struct readiness *r, struct watch *w)
 {
     struct pollfd p = {.fd = w->fd, .events = POLLIN | POLLOUT};
     struct timespec now = {0, 0};
@@ -389,7 +388,7 @@ static void serve_unblocked(struct readiness *r, struct watch *w)
     LIST_FOREACH(l, &w->ops) {
         /* A poll makes no call that could tell EAGAIN, so it asks. */
         if (container_of(l, struct op, link)->kind == OP_POLL) {
-            ready = look(r, w);
+            ready = coil__readiness_look(r, w);
             w->blocked = (uint8_t)(w->armed & BOTH & ~ready);
             break;
         }
@@ -506,7 +505,7 @@ void coil__readiness_submit(struct backend *b, struct op *op)
 
     op->state = OP_PENDING;
     list_push(&w->ops, &op->link);
-    if (w->ops_n == 0)
+    if (!w->owned)
         w->fresh = true;
     more(r, w);
     if (!on_edges(r, w) || (op_directions(op) & ~(unsigned)w->blocked))
@@ -565,6 +564,7 @@ static void forget(struct readiness *r, struct watch *w, int err)
     w->owned = false;
     w->blocked = 0;
     w->exact = EXACT_UNKNOWN;
+    w->room = ROOM_UNKNOWN;
     w->generation++;
     coil__readiness_count(r, w);
 }
@@ -593,6 +593,12 @@ int coil__readiness_watchable(struct backend *b, int fd)
     if (rc < 0)
         return rc;
     return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? -EPERM : 0;
+}
+
+bool coil__readiness_owns(struct backend *b, int fd)
+{
+    const struct watch *w = coil__readiness_find(readiness_of(b), fd);
+    return w && w->owned;
 }
 
 void coil__readiness_forget(struct backend *b, int fd)
@@ -667,6 +673,49 @@ ssize_t coil__readiness_sendv(struct backend *b, int fd, const struct iovec *v, 
     if (w && (w->blocked & OP_OUT))
         return -EAGAIN;
     ssize_t rc = coil__direct_sendv(fd, v, n);
+    if (w && rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_OUT);
+    return rc;
+}
+
+ssize_t coil__readiness_recvmsg(struct backend *b, int fd, struct msghdr *hdr, int flags)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = edge_watch(r, fd);
+    if (w && (w->blocked & OP_IN))
+        return -EAGAIN;
+    ssize_t rc = w ? try_recvmsg(r, w, hdr, flags) : coil__direct_recvmsg(fd, hdr, flags);
+    if (w && rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_IN);
+    return rc;
+}
+
+/* Its queue may be full, which is no state of ours: the kernel calls our end writable, and no edge follows. */
+static bool to_unix_by_name(const struct msghdr *hdr)
+{
+    const struct sockaddr *to = hdr->msg_name;
+    return to && hdr->msg_namelen >= sizeof to->sa_family && to->sa_family == AF_UNIX;
+}
+
+ssize_t coil__readiness_sendmsg(struct backend *b, int fd, const struct msghdr *hdr)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = to_unix_by_name(hdr) ? NULL : edge_watch(r, fd);
+    if (w && (w->blocked & OP_OUT))
+        return -EAGAIN;
+    ssize_t rc = coil__direct_sendmsg(fd, hdr, 0);
+    if (w && rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_OUT);
+    return rc;
+}
+
+ssize_t coil__readiness_sendfile(struct backend *b, int fd, int file, off_t *at, size_t n)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = edge_watch(r, fd);
+    if (w && (w->blocked & OP_OUT))
+        return -EAGAIN;
+    ssize_t rc = coil__direct_sendfile(fd, file, at, n);
     if (w && rc == -EAGAIN)
         (void)remember_eagain(r, w, OP_OUT);
     return rc;

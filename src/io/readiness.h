@@ -35,7 +35,7 @@ struct watch {
     /* owned, where edges come: directions whose last try said EAGAIN, no edge since */
     uint8_t blocked;
     uint8_t exact; /* see enum exact */
-    bool fresh;    /* raw: nobody waited for a while, so the number may mean another file now */
+    bool fresh;    /* raw: somebody began to wait, so the number may mean another file now */
     bool added;    /* epoll: the kernel should know this descriptor */
     /* Directions the kernel will report; of raw ones | OP_LEVEL where that may happen behind the back of
      * whoever closes the number, so that it ends with the last op. */
@@ -44,6 +44,7 @@ struct watch {
     /* ---- uring, owned (uring.c) ---- */
     uint8_t in;                /* enum in: how IN is armed */
     uint8_t came;              /* what completions said since it was last served */
+    uint8_t room;              /* see enum room */
     bool stopping;             /* what reports IN was asked to end */
     bool hup;                  /* its end is polled for */
     bool bulk;                 /* so much comes that plain calls with large buffers are cheaper */
@@ -62,6 +63,10 @@ enum exact { EXACT_UNKNOWN, EXACT_YES, EXACT_NO };
 /* uring, owned descriptors: who reports that something came in. POLL: it is ready, and is tried then. RECV,
  * ACCEPT: the kernel receives or accepts by itself, and hands the results over. */
 enum in { IN_NONE, IN_POLL, IN_RECV, IN_ACCEPT };
+
+/* uring, owned descriptors: is a report of room true? Where a send that finds none frees what it had made, it reports room
+ * in its own socket (unix datagrams), and would be tried for ever: there the descriptor is asked. */
+enum room { ROOM_UNKNOWN, ROOM_TRUE, ROOM_ASKED };
 
 struct readiness;
 
@@ -121,10 +126,14 @@ int coil__readiness_pipe(struct backend *b, int out_fds[2]);
 int coil__readiness_own(struct backend *b, int fd);
 int coil__readiness_close(struct backend *b, int fd);
 int coil__readiness_watchable(struct backend *b, int fd);
+bool coil__readiness_owns(struct backend *b, int fd);
 void coil__readiness_forget(struct backend *b, int fd);
 ssize_t coil__readiness_recv(struct backend *b, int fd, void *p, size_t n, int flags);
 ssize_t coil__readiness_send(struct backend *b, int fd, const void *p, size_t n);
 ssize_t coil__readiness_sendv(struct backend *b, int fd, const struct iovec *v, int n);
+ssize_t coil__readiness_recvmsg(struct backend *b, int fd, struct msghdr *hdr, int flags);
+ssize_t coil__readiness_sendmsg(struct backend *b, int fd, const struct msghdr *hdr);
+ssize_t coil__readiness_sendfile(struct backend *b, int fd, int file, off_t *at, size_t n);
 int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *addr,
                            socklen_t *len);
 void coil__readiness_discard(struct backend *b, int fd, size_t n);
@@ -134,9 +143,11 @@ void coil__readiness_discard(struct backend *b, int fd, size_t n);
         .socket = coil__readiness_socket, .socketpair = coil__readiness_socketpair, \
         .pipe = coil__readiness_pipe, DIRECT_CALLS, .own = coil__readiness_own,     \
         .close = coil__readiness_close, .watchable = coil__readiness_watchable,     \
-        .forget = coil__readiness_forget, .recv = coil__readiness_recv,             \
-        .send = coil__readiness_send, .sendv = coil__readiness_sendv,               \
-        .accept = coil__readiness_accept, .discard = coil__readiness_discard        \
+        .owns = coil__readiness_owns, .forget = coil__readiness_forget,             \
+        .recv = coil__readiness_recv, .send = coil__readiness_send,                 \
+        .sendv = coil__readiness_sendv, .recvmsg = coil__readiness_recvmsg,         \
+        .sendmsg = coil__readiness_sendmsg, .accept = coil__readiness_accept,       \
+        .discard = coil__readiness_discard, .sendfile = coil__readiness_sendfile    \
     }
 
 /* Tell the kernel what has changed, serve what needs no waiting. False: do not sleep now. */
@@ -145,6 +156,8 @@ bool coil__readiness_prepare(struct readiness *r);
 struct watch *coil__readiness_find(struct readiness *r, int fd);
 /* `ready` is OP_IN, OP_OUT, READY_*: try the ops that wait for it. */
 void coil__readiness_event(struct readiness *r, struct watch *w, unsigned ready);
+/* Which directions of it hold at this moment? */
+unsigned coil__readiness_look(struct readiness *r, struct watch *w);
 /* Every op on w finishes with this error. */
 void coil__readiness_fail(struct readiness *r, struct watch *w, int err);
 /* The wake fd rang. */

@@ -68,6 +68,7 @@ struct uring {
     bool no_recv;    /* no stock of buffers, or no RECV that brings many */
     bool no_accept;
     bool wake_armed;
+    bool short_of_buffers; /* the kernel found none left, since the last wait */
     size_t file_ops; /* under way: the ring cannot change threads */
 };
 
@@ -491,6 +492,16 @@ static void not_armed(struct uring *u, struct watch *w, unsigned direction)
     coil__readiness_count(&u->r, w);
 }
 
+/* A completion takes the waker's word for it; epoll looks again. */
+static bool has_room(struct uring *u, struct watch *w)
+{
+    if (!w->owned)
+        return true;
+    if (w->room == ROOM_UNKNOWN) /* asked once */
+        w->room = is_stream(w) ? ROOM_TRUE : ROOM_ASKED;
+    return w->room == ROOM_TRUE || (coil__readiness_look(&u->r, w) & OP_OUT);
+}
+
 static void polled(struct uring *u, struct watch *w, unsigned direction,
                    const struct io_uring_cqe *cqe)
 {
@@ -503,10 +514,10 @@ static void polled(struct uring *u, struct watch *w, unsigned direction,
         unsigned events = (unsigned)cqe->res;
         if (events & (POLLIN | POLLRDHUP | POLLPRI))
             ready |= OP_IN;
-        if (events & POLLOUT)
-            ready |= OP_OUT;
         if (events & (POLLHUP | POLLERR | POLLNVAL))
             ready |= BOTH | READY_BROKEN;
+        else if ((events & POLLOUT) && has_room(u, w))
+            ready |= OP_OUT;
     }
     came(u, w, ready);
 }
@@ -534,7 +545,7 @@ static void received(struct uring *u, struct watch *w, const struct io_uring_cqe
         else if (cqe->res < 0 && !passes(cqe->res))
             w->end = cqe->res;
         if (cqe->res == -ENOBUFS)
-            (void)coil__provided_grow(&u->provided);
+            u->short_of_buffers = true;
         if (cqe->res == -EINVAL || cqe->res == -EOPNOTSUPP)
             u->no_recv = true;
     }
@@ -842,6 +853,9 @@ static int uring_wait(struct backend *b, int64_t timeout_ns)
     take_completions(u);
     while (ring_overflown(&u->ring) && coil__ring_enter(&u->ring, false, 0) == 0)
         take_completions(u);
+    if (u->short_of_buffers)
+        (void)coil__provided_grow(&u->provided); /* once, however many sockets met it */
+    u->short_of_buffers = false;
     serve_what_came(u);
     /* Short of memory for requests, or completions first: there was work for this turn, and the next tries
      * again. */

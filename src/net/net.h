@@ -5,6 +5,7 @@
  *     net_part --> socks        every open coil_sock
  *              --> connections  every stream connection that is not closed
  *              --> servers      every server that is not closed
+ *              --> endpoints    every datagram endpoint that is not closed
  *              --> resolver     the threads for names, from the first name on
  *
  * Runs on the loop's thread. */
@@ -19,9 +20,11 @@
 struct net_part {
     struct loop_part part;
     coil_loop *loop;
-    struct list socks, connections, servers;
-    struct pool *resolver;   /* NULL before the first name */
-    struct chunk *spare;     /* writer.c: one kept at hand; NULL */
+    struct list socks, connections, servers, endpoints;
+    struct pool *resolver; /* NULL before the first name */
+    struct chunk *spare;   /* writer.c: one kept at hand; NULL */
+    void *datagram;        /* datagram.c: where one is received; NULL without endpoints */
+    uint32_t datagram_users;
     struct coil__task *busy; /* who did the last operation that needed no waiting; only compared */
     uint32_t burst;          /* how many of these in a row, big ones counting more */
 };
@@ -31,6 +34,7 @@ int coil__net_part(coil_loop *loop, struct net_part **out);
 
 /* How the others are told that the loop closes: no task runs any more, nothing will be woken. */
 void coil__net_close_servers(struct net_part *part);
+void coil__net_close_endpoints(struct net_part *part);
 void coil__net_close_connections(struct net_part *part);
 void coil__net_close_socks(struct net_part *part);
 void coil__net_close_resolver(struct net_part *part);

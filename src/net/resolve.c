@@ -270,6 +270,8 @@ static coil_ret answer_at_once(const coil_address *addresses, size_t n,
         list[used].ai_family = family;
         if (!list[used].ai_protocol && hints->ai_socktype == SOCK_STREAM)
             list[used].ai_protocol = IPPROTO_TCP;
+        if (!list[used].ai_protocol && hints->ai_socktype == SOCK_DGRAM)
+            list[used].ai_protocol = IPPROTO_UDP;
         list[used].ai_addr = (struct sockaddr *)(uintptr_t)&addresses[i].storage;
         list[used].ai_addrlen = addresses[i].len;
         if (used > 0)

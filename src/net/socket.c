@@ -15,7 +15,7 @@
  *   - what the kernel did before a cancel reached it is returned, never lost.
  *
  * Runs on the loop's thread. Elsewhere: readiness and EAGAIN (io/), lines and buffers (reader.c, writer.c),
- * connecting to a name (connect.c). */
+ * connecting to a name (connect.c), datagrams (message.c). */
 #include "net/socket.h"
 
 #include "base/error.h"
@@ -277,7 +277,7 @@ static void op_done_unheard(struct op *op)
     (void)op;
 }
 
-static bool op_cancel(struct wait *wait, const char *message)
+bool coil__sock_wait_cancel(struct wait *wait, const char *message)
 {
     struct sock_wait *w = sock_wait_of(wait);
     struct backend *b = sock_backend(w->sock);
@@ -293,7 +293,7 @@ static bool op_is_idle(void *op)
 }
 
 /* The frame is being unwound: wait for the kernel's last word. */
-static void op_abandon(struct wait *wait)
+void coil__sock_wait_abandon(struct wait *wait)
 {
     struct sock_wait *w = sock_wait_of(wait);
     struct backend *b = sock_backend(w->sock);
@@ -302,7 +302,7 @@ static void op_abandon(struct wait *wait)
         coil__loop_settle(w->sock->loop, op_is_idle, &w->op);
 }
 
-static int op_describe(const struct wait *wait, char *out, size_t n)
+int coil__sock_wait_describe(const struct wait *wait, char *out, size_t n)
 {
     const struct sock_wait *w = sock_wait_of(wait);
     coil_address peer;
@@ -313,11 +313,6 @@ static int op_describe(const struct wait *wait, char *out, size_t n)
     return snprintf(out, n, "fd %d, peer %s", w->op.fd, text);
 }
 
-#define SOCK_WAIT_CLASS(word)                                                      \
-    {                                                                              \
-        .what = (word), .cancel = op_cancel, .abandon = op_abandon, .keeps = true, \
-        .describe = op_describe                                                    \
-    }
 static const struct wait_class recv_class = SOCK_WAIT_CLASS("recv");
 static const struct wait_class send_class = SOCK_WAIT_CLASS("send");
 static const struct wait_class accept_class = SOCK_WAIT_CLASS("accept");
@@ -359,8 +354,7 @@ void coil__sock_interrupt(struct coil_sock *sock)
 
 /* ---- what waits ---- */
 
-/* The first look of every waiting call. */
-static int may_wait(const struct coil_sock *sock, struct sock_wait *const *place)
+int coil__sock_may_wait(const struct coil_sock *sock, struct sock_wait *const *place)
 {
     bool taken = *place || (place == &sock->sending && sock->sending_all);
     if (coil_unlikely(sock->fd < 0)) {
@@ -377,8 +371,7 @@ static int may_wait(const struct coil_sock *sock, struct sock_wait *const *place
     return 0;
 }
 
-/* Cancels and unwinding have their own records. */
-static coil_ret told(coil_ret rc)
+coil_ret coil__sock_told(coil_ret rc)
 {
     if (coil_likely(rc >= 0) || rc == -ECANCELED || rc == COIL_EEXIT || rc == COIL_ERUNNING)
         return rc;
@@ -404,13 +397,15 @@ coil_ret coil__sock_receive(struct coil_sock *sock, void *p, size_t n)
 
 coil_ret coil_sock_recv(coil_sock *sock, void *buf, size_t n)
 {
-    int err = may_wait(sock, &sock->receiving);
+    if (coil_unlikely(sock->type != SOCK_STREAM))
+        return coil_sock_recvfrom(sock, buf, n, NULL);
+    int err = coil__sock_may_wait(sock, &sock->receiving);
     if (err < 0)
         return err;
-    return n == 0 ? 0 : told(coil__sock_receive(sock, buf, n));
+    return n == 0 ? 0 : coil__sock_told(coil__sock_receive(sock, buf, n));
 }
 
-static coil_ret send_some(struct coil_sock *sock, const void *p, size_t n)
+coil_ret coil__sock_send(struct coil_sock *sock, const void *p, size_t n)
 {
     coil_ret rc = net_breathe(sock->part, coil__current());
     if (coil_unlikely(rc < 0))
@@ -429,21 +424,26 @@ static coil_ret send_some(struct coil_sock *sock, const void *p, size_t n)
 
 coil_ret coil_sock_send(coil_sock *sock, const void *buf, size_t n)
 {
-    int err = may_wait(sock, &sock->sending);
+    if (coil_unlikely(sock->type != SOCK_STREAM))
+        return coil_sock_sendto(sock, buf, n, NULL);
+    int err = coil__sock_may_wait(sock, &sock->sending);
     if (err < 0)
         return err;
-    return n == 0 ? 0 : told(send_some(sock, buf, n));
+    return n == 0 ? 0 : coil__sock_told(coil__sock_send(sock, buf, n));
 }
 
 coil_ret coil_sock_sendall(coil_sock *sock, const void *buf, size_t n, size_t *out_sent)
 {
     size_t sent = 0;
-    coil_ret rc = may_wait(sock, &sock->sending);
-    if (rc == 0) {
+    coil_ret rc;
+    if (coil_unlikely(sock->type != SOCK_STREAM)) {
+        rc = coil_sock_sendto(sock, buf, n, NULL); /* whole or not at all */
+        sent = rc < 0 ? 0 : n;
+    } else if ((rc = coil__sock_may_wait(sock, &sock->sending)) == 0) {
         coil_sock_ref(sock);
         sock->sending_all = true;
         while (rc >= 0 && sent < n) {
-            rc = told(send_some(sock, (const char *)buf + sent, n - sent));
+            rc = coil__sock_told(coil__sock_send(sock, (const char *)buf + sent, n - sent));
             if (rc > 0)
                 sent += (size_t)rc;
         }
@@ -476,13 +476,13 @@ static coil_ret accept_fd(struct coil_sock *sock, coil_address *peer)
 
 coil_ret coil_sock_accept(coil_sock *sock, coil_sock **out_sock, coil_address *out_peer)
 {
-    int err = may_wait(sock, &sock->receiving);
+    int err = coil__sock_may_wait(sock, &sock->receiving);
     if (err < 0)
         return err;
     coil_address peer = {.len = 0};
     struct net_part *part = sock->part;
     int family = sock->family, type = sock->type;
-    coil_ret fd = told(accept_fd(sock, &peer));
+    coil_ret fd = coil__sock_told(accept_fd(sock, &peer));
     if (fd < 0)
         return fd;
     err = coil__sock_wrap(part, (int)fd, family, type, out_sock);
@@ -506,7 +506,7 @@ coil_ret coil__sock_connect_failed(const coil_address *to, coil_ret rc)
 
 coil_ret coil_sock_connect(coil_sock *sock, const coil_address *address)
 {
-    int err = may_wait(sock, &sock->sending);
+    int err = coil__sock_may_wait(sock, &sock->sending);
     if (err < 0)
         return err;
     coil_address to =

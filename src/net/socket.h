@@ -41,6 +41,16 @@ struct sock_wait {
     bool cancelled, interrupted; /* the task's cancel, or coil__sock_interrupt, asked for its end */
 };
 
+/* Classes of waits with a sock_wait are made with these. */
+bool coil__sock_wait_cancel(struct wait *wait, const char *message);
+void coil__sock_wait_abandon(struct wait *wait);
+int coil__sock_wait_describe(const struct wait *wait, char *out, size_t n);
+#define SOCK_WAIT_CLASS(word)                                                                 \
+    {                                                                                         \
+        .what = (word), .cancel = coil__sock_wait_cancel, .abandon = coil__sock_wait_abandon, \
+        .keeps = true, .describe = coil__sock_wait_describe                                   \
+    }
+
 static inline struct backend *sock_backend(const struct coil_sock *sock)
 {
     return sock->loop->backend;
@@ -63,6 +73,12 @@ void coil__sock_keep_peer(struct coil_sock *sock, const coil_address *peer);
 /* The peer's address as kept, or as the kernel knows it. 0 or -errno, not recorded. */
 int coil__sock_peer(struct coil_sock *sock, coil_address *out);
 
+/* The first look of every waiting call, at what stands in `place` too. 0 or an error, recorded. */
+int coil__sock_may_wait(const struct coil_sock *sock, struct sock_wait *const *place);
+
+/* Its last word: an error of the kernel's is recorded; cancels and unwinding have their own records. */
+coil_ret coil__sock_told(coil_ret rc);
+
 /* Submit w->op and park until it is done. `place` is &sock->receiving or &sock->sending; somebody there already
  * is COIL_ERUNNING. Returns the op's result; -EBADF if the socket was closed meanwhile; -ECANCELED, COIL_EEXIT. Only
  * COIL_ERUNNING is recorded. */
@@ -75,6 +91,8 @@ COIL_MUST coil_ret coil__sock_receive(struct coil_sock *sock, void *p, size_t n)
 
 /* Records "Connect call failed ADDRESS: ..." and returns `rc`. */
 coil_ret coil__sock_connect_failed(const coil_address *to, coil_ret rc);
+/* One send, in the same way; at least one byte, unless n is 0. */
+COIL_MUST coil_ret coil__sock_send(struct coil_sock *sock, const void *p, size_t n);
 
 /* Whoever receives returns at once, with -EINTR or with what was quicker. */
 void coil__sock_interrupt(struct coil_sock *sock);

@@ -11,7 +11,10 @@
 static void op_is_done(struct op *op)
 {
     struct op_wait *ow = container_of(op, struct op_wait, op);
-    coil__wake(&ow->w, (coil_ret)op->result);
+    coil_ret rc = (coil_ret)op->result;
+    if (coil_unlikely(rc == -ECANCELED) && !ow->w.cancel_asked)
+        rc = -EBADF; /* nobody asked for the end of it: the descriptor was forgotten, or closed */
+    coil__wake(&ow->w, rc);
 }
 
 bool coil__op_wait_cancel(struct wait *w, const char *message)

@@ -412,6 +412,26 @@ LOOP(property_08_a_descriptor_that_is_forgotten_may_be_closed_and_reused)
     }
 }
 
+static coil_ret forget_it(void *fd)
+{
+    coil_loop_forget_fd(NULL, *(int *)fd);
+    return 0;
+}
+
+/* As a bad descriptor: nobody has cancelled anything. */
+TASK(property_08_who_waits_for_a_descriptor_that_is_forgotten_is_told)
+{
+    int p[2];
+    FACT_INT(pipe(p), 0);
+    coil_task *t = start(forget_it, &p[0]);
+    FACT_INT(coil_wait_fd(p[0], COIL_READ), -EBADF);
+    FACT_INT(coil_last_error()->code, -EBADF);
+    coil_unref(t);
+    close(p[0]);
+    close(p[1]);
+    return 0;
+}
+
 /* ---- 9. fork ---- */
 
 LOOP(property_09_a_child_of_fork_lets_go_and_begins_anew)
@@ -472,6 +492,7 @@ int main(void)
         cmocka_unit_test(property_06_a_loop_touches_nothing_of_the_process),
         cmocka_unit_test(property_07_callbacks_run_on_the_threads_own_stack),
         cmocka_unit_test(property_08_a_descriptor_that_is_forgotten_may_be_closed_and_reused),
+        cmocka_unit_test(property_08_who_waits_for_a_descriptor_that_is_forgotten_is_told),
         cmocka_unit_test(property_09_a_child_of_fork_lets_go_and_begins_anew),
         cmocka_unit_test(property_10_errors_of_the_kernel_are_its_own_numbers),
     };

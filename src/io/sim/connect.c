@@ -110,6 +110,8 @@ int coil__sim_connect(struct sim *sim, struct file *file, const void *a, socklen
         err = coil__sim_autobind(sim, file, &to);
         if (err < 0)
             return err;
+        if (file->domain == AF_UNIX && !coil__sim_find(sim, file, &to))
+            return coil__sim_nobody(sim, &to);
         file->peer = to;
         file->state = STATE_CONNECTED;
         return 0;

@@ -3,7 +3,8 @@
  * datagram.c: messages: each arrives whole, after a latency, or not at all.
  *
  * A message under way belongs to nobody but its event; whom it reaches is decided when it arrives. A full
- * receiver drops it (between unix sockets the sender waits instead). */
+ * receiver drops it. Between unix sockets the sender waits instead: one that is connected is told when there
+ * is room, one that sends by name is not, as in Linux. */
 #include "io/sim/sim.h"
 
 #include <errno.h>
@@ -20,6 +21,36 @@ struct packet {
     size_t n;
     uint8_t data[];
 };
+
+/* Room for any message, not only for a small one: who waits for it then succeeds. */
+static bool has_room(const struct file *file)
+{
+    return file->packets_bytes + PACKET_MAX <= PACKETS_CAP;
+}
+
+/* Who is connected to this unix socket has news. */
+static void stir_senders(struct sim *sim, const struct file *file)
+{
+    if (file->domain != AF_UNIX || file->local.len == 0)
+        return;
+    for (uint32_t i = 0; i < sim->files_size; i++) {
+        struct file *other = sim->files[i];
+        if (other && other->kind == FILE_DATAGRAM && other->state == STATE_CONNECTED &&
+            coil__sim_name_same(&other->peer, &file->local))
+            coil__sim_stir(sim, other);
+    }
+}
+
+unsigned coil__sim_datagram_ready(struct sim *sim, struct file *file)
+{
+    bool in = !list_empty(&file->packets) || file->error || file->shut_in;
+    bool out = true;
+    if (file->domain == AF_UNIX && file->state == STATE_CONNECTED) {
+        const struct file *receiver = coil__sim_find(sim, file, &file->peer);
+        out = !receiver || has_room(receiver); /* with nobody there a send fails at once */
+    }
+    return (in ? OP_IN : 0) | (out ? OP_OUT : 0);
+}
 
 static void packet_free(struct sim *sim, struct packet *packet)
 {
@@ -42,7 +73,8 @@ static void arrive(struct sim *sim, struct event *event)
 {
     struct packet *packet = container_of(event, struct packet, event);
     coil__sim_note(sim, sim_now(sim), (int64_t)packet->n);
-    struct file seen_from = {.domain = packet->domain, .type = SOCK_DGRAM};
+    struct file seen_from = {
+        .kind = FILE_DATAGRAM, .domain = packet->domain, .type = SOCK_DGRAM, .local = packet->from};
     struct file *to = coil__sim_find(sim, &seen_from, &packet->to);
     if (to) {
         deliver(sim, packet, to);
@@ -51,8 +83,7 @@ static void arrive(struct sim *sim, struct event *event)
     /* Nobody there: a sender that is connected, and still the same, hears of it. */
     struct file *from = coil__sim_file(sim, packet->from_fd);
     if (from && from->kind == FILE_DATAGRAM && from->state == STATE_CONNECTED &&
-        from->peer.len == packet->to.len &&
-        memcmp(&from->peer.addr, &packet->to.addr, packet->to.len) == 0) {
+        coil__sim_name_same(&from->peer, &packet->to)) {
         from->error = ECONNREFUSED;
         coil__sim_stir(sim, from);
     }
@@ -96,6 +127,9 @@ ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct
         receiver = coil__sim_find(sim, file, &to);
         if (!receiver)
             return hdr->msg_namelen > 0 ? coil__sim_nobody(sim, &to) : -ECONNREFUSED;
+        if (receiver->state == STATE_CONNECTED &&
+            !coil__sim_name_same(&receiver->peer, &file->local))
+            return -EPERM; /* it listens to somebody else */
         if (receiver->packets_bytes + n > PACKETS_CAP)
             return -EAGAIN;
     }
@@ -148,13 +182,18 @@ ssize_t coil__sim_datagram_recv(struct sim *sim, struct file *file, struct msghd
     }
     hdr->msg_flags = done < packet->n ? MSG_TRUNC : 0;
     hdr->msg_controllen = 0;
-    if (hdr->msg_name)
+    if (hdr->msg_name && packet->from.len == 0)
+        hdr->msg_namelen = 0; /* who has no name of his own tells none */
+    else if (hdr->msg_name)
         coil__sim_name_copy(&packet->from, file->domain, hdr->msg_name, &hdr->msg_namelen);
     ssize_t result = (ssize_t)(flags & MSG_TRUNC ? packet->n : done);
     if (!(flags & MSG_PEEK)) {
+        bool was_full = !has_room(file);
         list_remove(&packet->link);
         file->packets_bytes -= packet->n + sizeof *packet;
         packet_free(sim, packet);
+        if (was_full && has_room(file))
+            stir_senders(sim, file);
     }
     return result;
 }
@@ -164,4 +203,6 @@ void coil__sim_datagram_close(struct sim *sim, struct file *file)
     struct list *l;
     while ((l = list_pop(&file->packets)))
         packet_free(sim, container_of(l, struct packet, link));
+    if (file->kind == FILE_DATAGRAM)
+        stir_senders(sim, file);
 }

@@ -58,6 +58,11 @@ static bool same_host(const struct name *a, const struct name *b)
                                       v6(a)->sin6_scope_id == v6(b)->sin6_scope_id;
 }
 
+bool coil__sim_name_same(const struct name *a, const struct name *b)
+{
+    return a->len == b->len && memcmp(&a->addr, &b->addr, a->len) == 0;
+}
+
 bool coil__sim_unreachable(const struct name *to)
 {
     if (family(to) == AF_INET)
@@ -153,16 +158,11 @@ static bool is_path(const struct name *name)
            un->sun_path[0];
 }
 
-static bool same_name(const struct name *a, const struct name *b)
-{
-    return a->len == b->len && memcmp(&a->addr, &b->addr, a->len) == 0;
-}
-
 static struct node *find_node(struct sim *sim, const struct name *name)
 {
     LIST_FOREACH(l, &sim->nodes) {
         struct node *node = container_of(l, struct node, link);
-        if (same_name(&node->name, name))
+        if (coil__sim_name_same(&node->name, name))
             return node;
     }
     return NULL;
@@ -268,7 +268,8 @@ static bool answers(const struct file *file, const struct name *name)
     if (local->len == 0)
         return false;
     if (file->domain == AF_UNIX)
-        return same_name(local, name) && (file->node || !is_path(name));
+        return family(name) == AF_UNIX && coil__sim_name_same(local, name) &&
+               (file->node || !is_path(name));
     if (family(name) == AF_UNIX || coil__sim_name_port(local) != coil__sim_name_port(name))
         return false;
     if (family(local) != family(name))
@@ -399,6 +400,9 @@ struct file *coil__sim_find(struct sim *sim, struct file *from, const struct nam
             continue;
         if (file->kind == FILE_STREAM && from->domain != AF_UNIX)
             continue; /* bound, but does not listen */
+        if (file->kind == FILE_DATAGRAM && from->domain != AF_UNIX &&
+            file->state == STATE_CONNECTED && !coil__sim_name_same(&file->peer, &from->local))
+            continue; /* listens to its peer alone */
         /* Several share the port: each gets its part. */
         if (n++ == 0 || random_below(&sim->random, n) == 0)
             found = file;

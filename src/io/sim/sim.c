@@ -96,12 +96,11 @@ static void sim_close(struct backend *b)
 
 /* ---- ops ---- */
 
-static unsigned ready_now(struct file *file)
+static unsigned ready_now(struct sim *sim, struct file *file)
 {
     switch (file->kind) {
     case FILE_LISTENER: return list_empty(&file->accept_queue) ? 0 : OP_IN;
-    case FILE_DATAGRAM:
-        return OP_OUT | (!list_empty(&file->packets) || file->error || file->shut_in ? OP_IN : 0);
+    case FILE_DATAGRAM: return coil__sim_datagram_ready(sim, file);
     case FILE_STREAM:
     case FILE_PIPE: break;
     }
@@ -229,7 +228,7 @@ static void serve(struct sim *sim, struct file *file)
     int left = BATCH;
     LIST_FOREACH(l, &file->ops) {
         struct op *op = container_of(l, struct op, link);
-        unsigned ready = ready_now(file);
+        unsigned ready = ready_now(sim, file);
         unsigned want = op_directions(op) & ~stuck;
         if (!want || (op->kind != OP_CONNECT && !(want & ready)))
             continue;
@@ -555,6 +554,13 @@ static int call_watchable(struct backend *b, int fd)
     return file->owned ? COIL_EINVALIDSTATE : 0;
 }
 
+static bool call_owns(struct backend *b, int fd)
+{
+    REAL(owns);
+    struct file *file = coil__sim_file(sim_of(b), fd);
+    return file && file->owned;
+}
+
 static void call_forget(struct backend *b, int fd)
 {
     struct sim *sim = sim_of(b);
@@ -614,11 +620,33 @@ static ssize_t call_sendv(struct backend *b, int fd, const struct iovec *v, int 
     return transmit(sim, file, &hdr);
 }
 
+static ssize_t call_recvmsg(struct backend *b, int fd, struct msghdr *hdr, int flags)
+{
+    REAL(recvmsg, hdr, flags);
+    SOCKET_OR_ERROR();
+    return receive(sim, file, hdr, flags);
+}
+
+static ssize_t call_sendmsg(struct backend *b, int fd, const struct msghdr *hdr)
+{
+    REAL(sendmsg, hdr);
+    SOCKET_OR_ERROR();
+    return transmit(sim, file, hdr);
+}
+
 static int call_accept(struct backend *b, int fd, struct sockaddr_storage *addr, socklen_t *len)
 {
     REAL(accept, addr, len);
     SOCKET_OR_ERROR();
     return coil__sim_accept(sim, file, addr, len);
+}
+
+static ssize_t call_sendfile(struct backend *b, int fd, int from, off_t *at, size_t n)
+{
+    REAL(sendfile, from, at, n);
+    FILE_OR_EBADF();
+    (void)sim;
+    return -EINVAL; /* files are real, and this socket is not */
 }
 
 const struct backend_class coil__backend_sim = {
@@ -650,12 +678,16 @@ const struct backend_class coil__backend_sim = {
             .own = call_own,
             .close = call_close,
             .watchable = call_watchable,
+            .owns = call_owns,
             .forget = call_forget,
             .recv = call_recv,
             .send = call_send,
             .sendv = call_sendv,
+            .recvmsg = call_recvmsg,
+            .sendmsg = call_sendmsg,
             .accept = call_accept,
             .discard = call_discard,
+            .sendfile = call_sendfile,
         },
 };
 

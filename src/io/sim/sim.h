@@ -208,6 +208,7 @@ bool coil__sim_unreachable(const struct name *to);
 /* The name as a socket of `domain` sees it: an IPv4 one inside IPv6 is mapped. */
 struct name coil__sim_name_seen_by(int domain, const struct name *name);
 void coil__sim_name_copy(const struct name *name, int domain, void *out, socklen_t *len);
+bool coil__sim_name_same(const struct name *a, const struct name *b);
 uint16_t coil__sim_name_port(const struct name *name);
 
 /* stream.c. */
@@ -231,6 +232,7 @@ void coil__sim_listener_close(struct sim *sim, struct file *file);
 /* datagram.c. */
 ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct msghdr *hdr);
 ssize_t coil__sim_datagram_recv(struct sim *sim, struct file *file, struct msghdr *hdr, int flags);
+unsigned coil__sim_datagram_ready(struct sim *sim, struct file *file);
 void coil__sim_datagram_close(struct sim *sim, struct file *file);
 
 /* options.c. */

@@ -423,6 +423,311 @@ static void datagrams_keep_their_edges_and_their_sender(void **state)
     world_close(w);
 }
 
+/* A unix datagram socket with a name that the kernel chose. */
+static int named_unix(struct world *w, struct sockaddr_storage *name, socklen_t *n)
+{
+    int fd = w->calls->socket(w->b, AF_UNIX, SOCK_DGRAM, 0);
+    assert_true(fd >= 0);
+    struct sockaddr un = {.sa_family = AF_UNIX};
+    assert_int_equal(w->calls->bind(w->b, fd, &un, sizeof un.sa_family), 0);
+    *n = sizeof *name;
+    assert_int_equal(w->calls->getsockname(w->b, fd, (struct sockaddr *)name, n), 0);
+    return fd;
+}
+
+/* A datagram that stays the caller's; the one iovec is a static, for one use at a time. */
+static struct msghdr message(void *p, size_t n, struct sockaddr_storage *name, socklen_t name_n)
+{
+    static struct iovec v;
+    v = (struct iovec){p, n};
+    return (struct msghdr){.msg_iov = &v, .msg_iovlen = 1, .msg_name = name, .msg_namelen = name_n};
+}
+
+static void a_datagram_is_tried_before_it_is_waited_for(void **state)
+{
+    WORLD;
+    for (int owned = 0; owned <= 1; owned++) {
+        struct sockaddr_storage a_name, c_name, from;
+        socklen_t a_n, c_n;
+        char buf[16];
+        int a = named_unix(w, &a_name, &a_n), c = named_unix(w, &c_name, &c_n);
+        assert_false(w->calls->owns(w->b, a));
+        if (owned)
+            own(w, a);
+        assert_int_equal(w->calls->owns(w->b, a), owned);
+        for (int i = 0; i < 3; i++) {
+            struct msghdr in = message(buf, sizeof buf, &from, sizeof from);
+            assert_int_equal(w->calls->recvmsg(w->b, a, &in, 0), -EAGAIN);
+            struct test_op r = {
+                .op = {.done = on_done, .fd = a, .kind = OP_RECVMSG, .msg = {&in, MSG_TRUNC}}};
+            submit(w, &r);
+            char words[] = "seventeen letters";
+            struct iovec v = {words, 17};
+            struct msghdr out = {
+                .msg_iov = &v, .msg_iovlen = 1, .msg_name = &a_name, .msg_namelen = a_n};
+            assert_int_equal(w->calls->sendmsg(w->b, c, &out), 17);
+            run_until(w, &r, 1);
+            assert_int_equal(r.op.result, 17); /* and what was received of it is in the buffer */
+            assert_true(in.msg_flags & MSG_TRUNC);
+            assert_memory_equal(&from, &c_name, c_n);
+            assert_int_equal(w->calls->sendmsg(w->b, c, &out), 17);
+            in = message(buf, sizeof buf, NULL, 0);
+            assert_int_equal(w->calls->recvmsg(w->b, a, &in, 0), 16);
+        }
+        close_fd(w, a);
+        assert_false(w->calls->owns(w->b, a));
+        close_fd(w, c);
+    }
+    struct msghdr nothing = message(NULL, 0, NULL, 0);
+    assert_int_equal(w->calls->recvmsg(w->b, -1, &nothing, 0), -EBADF);
+    assert_int_equal(w->calls->sendmsg(w->b, -1, &nothing), -EBADF);
+    assert_false(w->calls->owns(w->b, -1));
+    world_close(w);
+}
+
+/* No edge tells of room in somebody else's queue, so an EAGAIN must not be remembered as one of ours. */
+static void a_unix_receiver_by_name_is_tried_each_time(void **state)
+{
+    WORLD;
+    struct sockaddr_storage to, from;
+    socklen_t to_n, from_n;
+    static char buf[4096];
+    int receiver = named_unix(w, &to, &to_n), sender = named_unix(w, &from, &from_n);
+    own(w, sender);
+    struct msghdr out = message(buf, sizeof buf, &to, to_n);
+    ssize_t rc;
+    while ((rc = w->calls->sendmsg(w->b, sender, &out)) > 0)
+        ;
+    assert_int_equal(rc, -EAGAIN);
+    while (w->calls->recv(w->b, receiver, buf, sizeof buf, 0) > 0)
+        ;
+    assert_int_equal(w->calls->sendmsg(w->b, sender, &out), sizeof buf);
+    close_fd(w, receiver);
+    close_fd(w, sender);
+    world_close(w);
+}
+
+/* Until its queue is full; how many. */
+static int fill(struct world *w, int fd, size_t size)
+{
+    static char data[4096];
+    int n = 0;
+    ssize_t rc;
+    while ((rc = w->calls->send(w->b, fd, data, size)) == (ssize_t)size)
+        n++;
+    assert_int_equal(rc, -EAGAIN);
+    return n;
+}
+
+#if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+static int send_calls;
+
+static ssize_t counted_send(int fd, const void *p, size_t n, int flags)
+{
+    send_calls++;
+    return coil__sys_real.send(fd, p, n, flags);
+}
+
+/* A failing send frees what it had made, and wakes whoever waits for room in its own socket. */
+static void a_send_that_finds_no_room_does_not_wake_itself(void **state)
+{
+    WORLD;
+    struct sockaddr_storage to, from;
+    socklen_t n, from_n;
+    char buf[64]; /* small: the receiver's queue is full before the sender's own room is used up */
+    int receiver = named_unix(w, &to, &n), sender = named_unix(w, &from, &from_n);
+    own(w, sender);
+    struct test_op c = connect_op(sender, &to, n);
+    submit(w, &c);
+    run_until(w, &c, 1);
+    fill(w, sender, sizeof buf);
+    struct test_op p = poll_op(sender, OP_OUT, 0), s = send_op(sender, buf, sizeof buf);
+    submit(w, &p);
+    assert_quiet(w);
+    for (int round = 0; round < 3; round++) {
+        while (w->calls->recv(w->b, receiver, buf, sizeof buf, 0) > 0)
+            ;
+        run_until(w, &p, round + 1);
+        fill(w, sender, sizeof buf);
+        submit(w, &p);
+        assert_quiet(w);
+        assert_int_equal(p.done, round + 1);
+    }
+    cancel(w, &p);
+    coil__sys.send = counted_send;
+    send_calls = 0;
+    submit(w, &s);
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(turn(w, NS_PER_MS / 4), 0);
+    assert_true(send_calls <= 2);
+    coil__sys.send = coil__sys_real.send;
+    cancel(w, &s);
+    close_fd(w, receiver);
+    close_fd(w, sender);
+    world_close(w);
+}
+#endif
+
+static void a_full_unix_receiver_makes_its_connected_sender_wait(void **state)
+{
+    WORLD;
+    for (int i = 0; i < 4; i++) {
+        bool owned = i & 1, polls = i & 2;
+        struct sockaddr_storage to, from;
+        socklen_t n, from_n;
+        char buf[4096];
+        int receiver = named_unix(w, &to, &n), sender = named_unix(w, &from, &from_n);
+        if (owned)
+            own(w, sender);
+        struct test_op c = connect_op(sender, &to, n);
+        submit(w, &c);
+        run_until(w, &c, 1);
+        assert_int_equal(c.op.result, 0);
+        assert_true(fill(w, sender, sizeof buf) >= 2);
+        struct test_op s = polls ? poll_op(sender, OP_OUT, 0) : send_op(sender, "more", 4);
+        submit(w, &s);
+        assert_quiet(w);
+        assert_int_equal(s.done, 0);
+        while (w->calls->recv(w->b, receiver, buf, sizeof buf, 0) > 0)
+            ;
+        run_until(w, &s, 1);
+        assert_int_equal(s.op.result, polls ? OP_OUT : 4);
+        /* And it learns when nobody is left to make room. */
+        fill(w, sender, sizeof buf);
+        s = send_op(sender, "more", 4);
+        submit(w, &s);
+        assert_quiet(w);
+        close_fd(w, receiver);
+        run_until(w, &s, 1);
+        assert_int_equal(s.op.result, -ECONNREFUSED);
+        close_fd(w, sender);
+    }
+    world_close(w);
+}
+
+static void a_connected_datagram_socket_hears_its_peer_alone(void **state)
+{
+    WORLD;
+    int a = w->calls->socket(w->b, AF_INET, SOCK_DGRAM, 0),
+        c = w->calls->socket(w->b, AF_INET, SOCK_DGRAM, 0),
+        stranger = w->calls->socket(w->b, AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_storage a_name, c_name;
+    socklen_t n = sizeof a_name;
+    char buf[16];
+    assert_int_equal(w->calls->bind(w->b, a, (struct sockaddr *)&in, sizeof in), 0);
+    assert_int_equal(w->calls->bind(w->b, c, (struct sockaddr *)&in, sizeof in), 0);
+    assert_int_equal(w->calls->getsockname(w->b, a, (struct sockaddr *)&a_name, &n), 0);
+    assert_int_equal(w->calls->getsockname(w->b, c, (struct sockaddr *)&c_name, &n), 0);
+    struct test_op x = connect_op(a, &c_name, n), y = connect_op(c, &a_name, n),
+                   z = connect_op(stranger, &a_name, n), r = recv_op(a, buf, sizeof buf),
+                   refused = recv_op(stranger, buf, sizeof buf);
+    submit(w, &x);
+    submit(w, &y);
+    submit(w, &z);
+    run_until(w, &x, 1);
+    assert_true(y.done && z.done);
+    assert_int_equal(w->calls->send(w->b, stranger, "spam", 4), 4);
+    submit(w, &refused);
+    run_until(w, &refused, 1);
+    assert_int_equal(refused.op.result, -ECONNREFUSED);
+    assert_int_equal(w->calls->send(w->b, c, "hello", 5), 5);
+    submit(w, &r);
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 5);
+    assert_memory_equal(buf, "hello", 5);
+    close_fd(w, a);
+    close_fd(w, c);
+    close_fd(w, stranger);
+    world_close(w);
+}
+
+/* ---- files ---- */
+
+static void a_file_is_sent_in_parts_until_there_is_no_room(void **state)
+{
+    WORLD;
+    enum { N = 1 << 20 };
+    static char data[N], got[N];
+    for (size_t i = 0; i < N; i++)
+        data[i] = (char)(i * 7 + i / 251);
+    int file = memfd_create("file", MFD_CLOEXEC);
+    assert_int_equal(write(file, data, N), N);
+    for (int owned = 0; owned < 2; owned++) {
+        int fd[2];
+        off_t at = 5;
+        make_pair(w, fd);
+        if (owned)
+            own(w, fd[0]);
+        if (is_sim(w)) {
+            assert_int_equal(w->calls->sendfile(w->b, fd[0], file, &at, N), -EINVAL);
+            assert_int_equal(at, 5);
+            close_fd(w, fd[0]);
+            close_fd(w, fd[1]);
+            continue;
+        }
+        size_t have = 5;
+        for (;;) {
+            ssize_t rc = w->calls->sendfile(w->b, fd[0], file, &at, N);
+            if (rc == 0)
+                break;
+            if (rc == -EAGAIN) {
+                struct test_op p = poll_op(fd[0], OP_OUT, 0);
+                submit(w, &p);
+                while ((rc = w->calls->recv(w->b, fd[1], got + have, N - have, 0)) > 0)
+                    have += (size_t)rc;
+                run_until(w, &p, 1);
+            }
+            assert_true(rc > 0 || rc == -EAGAIN);
+        }
+        assert_int_equal(at, N);
+        ssize_t rc;
+        while ((rc = w->calls->recv(w->b, fd[1], got + have, N - have, 0)) > 0)
+            have += (size_t)rc;
+        assert_int_equal(have, N);
+        assert_memory_equal(got + 5, data + 5, N - 5);
+        close_fd(w, fd[0]);
+        close_fd(w, fd[1]);
+    }
+    close(file);
+    off_t at = 0;
+    assert_int_equal(w->calls->sendfile(w->b, -1, file, &at, 1), -EBADF);
+    world_close(w);
+}
+
+/* Whose default would kill this test. */
+static void a_file_sent_to_nobody_raises_no_signal(void **state)
+{
+    WORLD;
+    int file = memfd_create("file", MFD_CLOEXEC), fd[2];
+    assert_int_equal(write(file, "x", 1), 1);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+    close(fd[1]);
+    sigset_t only, old, now;
+    sigemptyset(&only);
+    sigaddset(&only, SIGPIPE);
+    off_t at = 0;
+    assert_int_equal(w->calls->sendfile(w->b, fd[0], file, &at, 1), -EPIPE);
+    sigprocmask(SIG_SETMASK, NULL, &now);
+    assert_false(sigismember(&now, SIGPIPE));
+    /* One that waits to be taken stays, and none is added. */
+    sigprocmask(SIG_BLOCK, &only, &old);
+    assert_int_equal(w->calls->sendfile(w->b, fd[0], file, &at, 1), -EPIPE);
+    sigpending(&now);
+    assert_false(sigismember(&now, SIGPIPE));
+    raise(SIGPIPE);
+    assert_int_equal(w->calls->sendfile(w->b, fd[0], file, &at, 1), -EPIPE);
+    sigpending(&now);
+    assert_true(sigismember(&now, SIGPIPE));
+    sigprocmask(SIG_SETMASK, NULL, &now);
+    assert_true(sigismember(&now, SIGPIPE));
+    assert_int_equal(sigwaitinfo(&only, NULL), SIGPIPE);
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    close(fd[0]);
+    close(file);
+    world_close(w);
+}
+
 /* ---- connections ---- */
 
 static void connect_meets_accept(void **state)
@@ -1011,6 +1316,43 @@ static void a_number_closed_behind_our_back_ends_what_waited_on_it(void **state)
         assert_int_equal(w->calls->send(w->b, b[1], "x", 1), 1);
         run_until(w, &r, 2);
         assert_int_equal(r.op.result, 1);
+        close_fd(w, a[1]);
+        close_fd(w, b[0]);
+        close_fd(w, b[1]);
+    }
+    world_close(w);
+}
+
+/* Nobody can tell the first one; but it keeps nobody from being told. */
+static void a_number_reused_behind_the_back_of_a_waiter_wakes_the_next(void **state)
+{
+    WORLD;
+    if (is_sim(w)) { /* only calls->close closes there */
+        world_close(w);
+        return;
+    }
+    for (int copied = 0; copied < 2; copied++) {
+        int a[2], b[2];
+        char buf[4], more[4];
+        make_pair(w, a);
+        struct test_op stale = recv_op(a[0], buf, 4), r = recv_op(a[0], more, 4);
+        submit(w, &stale);
+        assert_quiet(w);
+        int copy = copied ? dup(a[0]) : -1; /* the old file lives on elsewhere */
+        close(a[0]);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, b), 0);
+        assert_int_equal(b[0], a[0]);
+        submit(w, &r);
+        assert_quiet(w);
+        if (copied)
+            assert_int_equal(write(a[1], "old", 3), 3);
+        assert_int_equal(write(b[1], "abcdef", 6), 6);
+        run_until(w, &r, 1);
+        assert_int_equal(stale.op.result + r.op.result, 6);
+        assert_memory_equal(buf, "abcd", 4);
+        assert_memory_equal(more, "ef", 2);
+        if (copied)
+            close(copy);
         close_fd(w, a[1]);
         close_fd(w, b[0]);
         close_fd(w, b[1]);
@@ -1667,6 +2009,15 @@ int main(void)
         cmocka_unit_test(a_recv_of_nothing_is_no_end_of_stream),
         cmocka_unit_test(pipes_read_and_write),
         cmocka_unit_test(datagrams_keep_their_edges_and_their_sender),
+        cmocka_unit_test(a_datagram_is_tried_before_it_is_waited_for),
+        cmocka_unit_test(a_unix_receiver_by_name_is_tried_each_time),
+#if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+        cmocka_unit_test(a_send_that_finds_no_room_does_not_wake_itself),
+#endif
+        cmocka_unit_test(a_full_unix_receiver_makes_its_connected_sender_wait),
+        cmocka_unit_test(a_connected_datagram_socket_hears_its_peer_alone),
+        cmocka_unit_test(a_file_is_sent_in_parts_until_there_is_no_room),
+        cmocka_unit_test(a_file_sent_to_nobody_raises_no_signal),
         cmocka_unit_test(connect_meets_accept),
         cmocka_unit_test(connect_is_refused_where_nobody_listens),
         cmocka_unit_test(unix_sockets_meet_by_an_abstract_name),
@@ -1688,6 +2039,7 @@ int main(void)
         cmocka_unit_test(owning_needs_an_idle_open_descriptor),
         cmocka_unit_test(a_bad_descriptor_is_the_ops_result),
         cmocka_unit_test(a_number_closed_behind_our_back_ends_what_waited_on_it),
+        cmocka_unit_test(a_number_reused_behind_the_back_of_a_waiter_wakes_the_next),
         cmocka_unit_test(forgetting_a_raw_descriptor_ends_what_waits_on_it),
         cmocka_unit_test(poll_tells_of_a_number_closed_behind_our_back),
         cmocka_unit_test(many_descriptors_come_and_go),

@@ -101,6 +101,14 @@ COIL_TEST(literal_addresses_ask_nobody)
         assert_null(list->next);
         coil_freeaddrinfo(list);
     }
+    /* And they say the protocol that a name would. */
+    static const int protocols[][2] = {{SOCK_STREAM, IPPROTO_TCP}, {SOCK_DGRAM, IPPROTO_UDP}};
+    for (size_t i = 0; i < 2; i++) {
+        coil_getaddrinfo_opts ask = {.size = sizeof ask, .type = protocols[i][0]};
+        must(coil_getaddrinfo("127.0.0.1", "80", &ask, &list));
+        assert_int_equal(list->protocol, protocols[i][1]);
+        coil_freeaddrinfo(list);
+    }
     assert_int_equal(asked, 0);
     coil_loop_stats_t stats;
     coil_loop_stats(NULL, &stats);
