@@ -27,6 +27,8 @@ MICRO = [
     ("call_soon", "call_soon", 2000000, ["uv"]),
     ("timer set and cancelled", "timer_cancel", 1000000, ["uv"]),
     ("timer set and fired, 300,000", "timer_expire", 300000, ["uv"]),
+    ("file, 4 KiB from memory", "file_read", 200000, ["uv"]),
+    ("file, stat on a thread", "file_stat", 100000, ["uv"]),
 ]
 ECHO_CONNECTIONS, ECHO_REQUESTS = 50, 60000
 NAMES = {"coil": "coil", "st": "State Threads", "go": "Go", "uv": "libuv", "epoll": "raw epoll"}

@@ -97,13 +97,32 @@ static void timer_expire(void)
     coil_ignore(coil_sleep((double)n * 1e-9));
 }
 
+/* 4 KiB that the kernel has in memory: this program's own first page. */
+static void file_read(void)
+{
+    static char page[4096];
+    coil_file *file;
+    if (coil_file_open("/proc/self/exe", O_RDONLY, 0, &file) < 0)
+        return;
+    for (long i = 0; i < n; i++)
+        coil_ignore(coil_file_pread(file, page, sizeof page, 0));
+    coil_ignore(coil_file_close(file));
+}
+
+static void file_stat(void)
+{
+    struct stat st;
+    for (long i = 0; i < n; i++)
+        coil_ignore(coil_stat("/", &st));
+}
+
 static const struct {
     const char *name;
     void (*fn)(void);
 } modes[] = {
-    {"switch2", switch2},          {"switch1000", switch1000}, {"spawn", spawn},
-    {"spawn_batch", spawn_batch},  {"call_soon", call_soon},   {"timer_cancel", timer_cancel},
-    {"timer_expire", timer_expire}};
+    {"switch2", switch2},           {"switch1000", switch1000}, {"spawn", spawn},
+    {"spawn_batch", spawn_batch},   {"call_soon", call_soon},   {"timer_cancel", timer_cancel},
+    {"timer_expire", timer_expire}, {"file_read", file_read},   {"file_stat", file_stat}};
 
 static coil_ret main_task(void *arg)
 {

@@ -61,6 +61,44 @@ static void timer_expire(uv_loop_t *loop)
     free(timers);
 }
 
+static uv_file page_file;
+static char page[4096];
+
+static void on_read(uv_fs_t *req)
+{
+    uv_buf_t buf = uv_buf_init(page, sizeof page);
+    uv_loop_t *loop = req->loop;
+    uv_fs_req_cleanup(req);
+    if (--left > 0)
+        uv_fs_read(loop, req, page_file, &buf, 1, 0, on_read);
+}
+
+static void file_read(uv_loop_t *loop)
+{
+    uv_fs_t req;
+    uv_buf_t buf = uv_buf_init(page, sizeof page);
+    page_file = uv_fs_open(loop, &req, "/proc/self/exe", UV_FS_O_RDONLY, 0, NULL);
+    left = n;
+    uv_fs_read(loop, &req, page_file, &buf, 1, 0, on_read);
+    uv_run(loop, UV_RUN_DEFAULT);
+}
+
+static void on_stat(uv_fs_t *req)
+{
+    uv_loop_t *loop = req->loop;
+    uv_fs_req_cleanup(req);
+    if (--left > 0)
+        uv_fs_stat(loop, req, "/", on_stat);
+}
+
+static void file_stat(uv_loop_t *loop)
+{
+    uv_fs_t req;
+    left = n;
+    uv_fs_stat(loop, &req, "/", on_stat);
+    uv_run(loop, UV_RUN_DEFAULT);
+}
+
 int main(int argc, char **argv)
 {
     uv_loop_t *loop = uv_default_loop();
@@ -73,6 +111,10 @@ int main(int argc, char **argv)
         timer_cancel(loop);
     else if (strcmp(argv[1], "timer_expire") == 0)
         timer_expire(loop);
+    else if (strcmp(argv[1], "file_read") == 0)
+        file_read(loop);
+    else if (strcmp(argv[1], "file_stat") == 0)
+        file_stat(loop);
     else
         return 2;
     printf("%.2f\n", (cpu_s() - before) / (double)n * 1e9);

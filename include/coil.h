@@ -9,6 +9,7 @@
 #include <coil/coroutine.h>
 #include <coil/datagram.h>
 #include <coil/error.h>
+#include <coil/file.h>
 #include <coil/future.h>
 #include <coil/generator.h>
 #include <coil/group.h>

@@ -25,6 +25,8 @@ DOORS = re.compile(
     r"socket|socketpair|bind|listen|accept4?|connect|shutdown|[gs]etsockopt|get(sock|peer)name"
     r"|recv(from|msg|mmsg)?|send(to|msg|mmsg|file)?"
     r"|p?(read|write)v?(2|64|v2)?|open(at)?(64)?|close|dup[23]?|pipe2?|fcntl(64)?|ioctl"
+    r"|[fl]?stat(at|x)?(64)?|f(data)?sync|f?truncate(64)?|lseek(64)?|getdents(64)?"
+    r"|(mkdir|unlink|rename|link|symlink|readlink|chmod|chown)(at2?)?|rmdir"
     r"|epoll_\w+|p?poll|p?select|eventfd|timerfd_\w+|signalfd|syscall"
     r"|clock_(gettime|nanosleep)|gettimeofday|time|nanosleep|u?sleep"
     r"|malloc|calloc|realloc(array)?|free|aligned_alloc|posix_memalign|v?asprintf|strn?dup"

@@ -10,11 +10,13 @@
 #ifndef COIL_BASE_SYS_H
 #define COIL_BASE_SYS_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h> /* renameat */
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -66,6 +68,16 @@
     X(int, unlink, (const char *path), (path))                                                    \
     X(int, chmod, (const char *path, mode_t mode), (path, mode))                                  \
     X(int, fchmod, (int fd, mode_t mode), (fd, mode))                                             \
+    X(int, fstatat, (int dir, const char *path, struct stat *st, int flags),                      \
+      (dir, path, st, flags))                                                                     \
+    X(int, statx, (int dir, const char *path, int flags, unsigned mask, struct statx *sx),        \
+      (dir, path, flags, mask, sx))                                                               \
+    X(int, ftruncate, (int fd, off_t n), (fd, n))                                                 \
+    X(ssize_t, getdents64, (int fd, void *b, size_t n), (fd, b, n))                               \
+    X(int, mkdirat, (int dir, const char *path, mode_t mode), (dir, path, mode))                  \
+    X(int, unlinkat, (int dir, const char *path, int flags), (dir, path, flags))                  \
+    X(int, renameat, (int dir, const char *path, int to_dir, const char *to),                     \
+      (dir, path, to_dir, to))                                                                    \
     X(int, eventfd, (unsigned value, int flags), (value, flags))                                  \
     X(int, epoll_create1, (int flags), (flags))                                                   \
     X(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *ev), (ep, op, fd, ev))         \

@@ -56,8 +56,9 @@ enum op_kind {
     OP_FSYNC,   /* flag OP_DATASYNC: fdatasync; result: 0 */
     OP_OPENAT,  /* result: a new descriptor, close-on-exec */
     OP_CLOSE,   /* result: 0 or what close(2) says; the descriptor is gone in any case */
+
+    OP_KIND_FILE = OP_PREAD, /* the first of the ops on files; they are the last kinds */
 };
-enum { OP_KIND_FILE = OP_PREAD }; /* the first of the ops on files; they are the last kinds */
 
 enum op_state { OP_IDLE, OP_PENDING, OP_FINISHED };
 

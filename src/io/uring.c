@@ -69,7 +69,7 @@ struct uring {
     bool no_accept;
     bool wake_armed;
     bool short_of_buffers; /* the kernel found none left, since the last wait */
-    size_t file_ops; /* under way: the ring cannot change threads */
+    size_t file_ops;       /* under way: the ring cannot change threads */
 };
 
 static struct uring *uring_of(struct readiness *r)
