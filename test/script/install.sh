@@ -119,6 +119,33 @@ command_runs() {
     [ "$(env PATH="$prefix/bin:$PATH" coil run "$top/test/install/program.c" 2>&1)" = "answer: hello" ]
 }
 
+# The project that `coil new` makes: builds without a warning, and its tests pass, in each way its Makefile knows.
+new_project() {
+    export PKG_CONFIG_PATH="$prefix/$lib/pkgconfig"
+    unset CFLAGS MAKEFLAGS MAKELEVEL
+    "$prefix/bin/coil" new hello >told && grep -q "PKG_CONFIG_PATH=$PKG_CONFIG_PATH" told && cd hello || return 1
+    for static in "" STATIC=1; do
+        make $static test >out 2>&1 && grep -q '3 test(s) run' out && make $static && readelf -d build/hello >dynamic &&
+            if [ -z "$static" ]; then grep -q 'NEEDED.*libcoil' dynamic; else ! grep -q 'NEEDED.*libcoil' dynamic; fi &&
+            COIL_BACKEND=epoll make $static test && echo_comes_back && make clean && [ ! -e build ] || { cat out; return 1; }
+    done
+    # A test that cannot fail would be no example.
+    sed -i 's/echo->lines++/echo->lines += 2/' echo.c && ! make test >out 2>&1 && grep -q 'lines_come_back' out &&
+        PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR='' make 2>&1 | grep -q 'does not find coil: install it, or set PKG_CONFIG_PATH'
+}
+echo_comes_back() {
+    python3 -c '
+import socket, subprocess
+with subprocess.Popen(["build/hello", "0"], stdout=subprocess.PIPE, text=True) as program:
+    try:
+        port = int(program.stdout.readline().rsplit(":")[1])
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+            client.sendall(b"hello\n")
+            assert client.recv(100) == b"hello\n"
+    finally:
+        program.kill()'
+}
+
 # Packagers install into a folder that stands for the root.
 destdir() {
     (cd "$top" && DESTDIR=$room/root BUILD=$build ./dev install /opt/coil) && [ -x "$room/root/opt/coil/bin/coil" ] &&
@@ -141,6 +168,7 @@ holds "pkg_config_shared" pkg_config_shared
 holds "pkg_config_static" pkg_config_static
 holds "archive_in_a_shared_world" archive_in_a_shared_world
 holds "command_runs_programs" command_runs
+without make new_project || holds "new_project" new_project
 without $cxx cxx_program || holds "cxx_program" cxx_program
 without cmake cmake_package || holds "cmake_package" cmake_package
 without cmake cmake_versions || holds "cmake_versions" cmake_versions
