@@ -27,7 +27,7 @@ static const char *setting(const char *name, const char *otherwise)
     return value && *value ? value : otherwise;
 }
 
-static const char *include_folder(void)
+const char *compiler_include_folder(void)
 {
     return setting("COIL_INCLUDEDIR", COIL_INCLUDEDIR);
 }
@@ -53,7 +53,7 @@ void compiler_command(struct words *out_words, const char *source, const char *p
     words_split(out_words, "-std=gnu11 -g -O1 -Wall " COIL_SANITIZE);
     words_split(out_words, getenv("CPPFLAGS"));
     words_split(out_words, getenv("CFLAGS"));
-    add_option(out_words, "-I", include_folder());
+    add_option(out_words, "-I", compiler_include_folder());
     words_split(out_words, "-MD -MT program -MF");
     words_add(out_words, deps);
     words_split(out_words, "-x c");
@@ -103,7 +103,8 @@ void compiler_identity(struct digest *d, const char *source)
     static const char *const variables[] = {
         "CPPFLAGS",       "CFLAGS",       "LDFLAGS",       "LDLIBS",          "CPATH",
         "C_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX", "SOURCE_DATE_EPOCH"};
-    bool somewhere = *source != '/' || *include_folder() != '/' || *compiler_lib_folder() != '/';
+    bool somewhere = *source != '/' || *compiler_include_folder() != '/' ||
+                     *compiler_lib_folder() != '/';
     struct words words = {0};
     compiler_command(&words, source, "program", "deps");
     for (size_t i = 0; i < words.n; i++)
