@@ -25,6 +25,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef __GLIBC__
+/* musl has these since 1.2.5 only: sys.c asks the kernel itself. */
+#define preadv2  coil__preadv2
+#define pwritev2 coil__pwritev2
+ssize_t preadv2(int fd, const struct iovec *v, int n, off_t at, int flags);
+ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t at, int flags);
+#endif
+
 /* X(type, name, parameters, arguments) */
 #define SYS_CALLS(X)                                                                              \
     X(ssize_t, read, (int fd, void *b, size_t n), (fd, b, n))                                     \
