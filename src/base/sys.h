@@ -196,12 +196,13 @@ int coil__sys_real_io_uring_register(int fd, unsigned what, void *arg, unsigned 
 static inline int sys_io_uring_register(int fd, unsigned what, void *arg, unsigned n)
 {
     return coil__sys_real_io_uring_register(fd, what, arg, n);
-    /* -ENODEV: no such network interface. */
-    int coil__sys_real_if_nametoindex(const char *name);
-    static inline int sys_if_nametoindex(const char *name)
-    {
-        return coil__sys_real_if_nametoindex(name);
-    }
+}
+/* -ENODEV: no such network interface. */
+int coil__sys_real_if_nametoindex(const char *name);
+static inline int sys_if_nametoindex(const char *name)
+{
+    return coil__sys_real_if_nametoindex(name);
+}
 
 #endif
 
