@@ -4,8 +4,8 @@
 #include "loop/loop.h"
 
 #include "../loop/stage.h"
-#include "test.h"
 #include "base/thread.h"
+#include "test.h"
 
 #include <math.h>
 #include <signal.h>
