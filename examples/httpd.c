@@ -347,9 +347,11 @@ static coil_ret read_chunk(void *arg)
 
 static coil_ret read_somehow(struct reading *r)
 {
+#ifdef RWF_NOWAIT /* some C libraries have no preadv2 */
     struct iovec into = {r->into, r->n};
     if (preadv2(r->fd, &into, 1, r->at, RWF_NOWAIT) == (ssize_t)r->n)
         return (coil_ret)r->n;
+#endif
     return coil_to_thread(read_chunk, r);
 }
 

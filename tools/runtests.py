@@ -10,7 +10,8 @@ and passes when it exits 0. Beyond that:
   - one that prints TAP counts as many tests as it has lines `ok` and `not ok`;
   - one with COIL_TEST_EXPECTED in its environment must print exactly what that file holds;
   - one that exits 77 was skipped; its last line says why;
-  - one that outlasts the time limit is killed and has failed.
+  - one that outlasts the time limit, or its own `timeout` in meson.build if that is longer, is killed and
+    has failed.
 
 The last line is `N passed, N failed`, and `, N skipped` where some were.
 """
@@ -31,6 +32,7 @@ import threading
 import time
 
 SKIP_STATUS = 77
+MESONS_TIMEOUT = 30  # of a test that says nothing of its own
 TAP_LINE = re.compile(r"^(ok|not ok)\b\s*(\d*)\s*-?\s*(.*)$")
 TAP_PLAN = re.compile(r"^1\.\.(\d+)\s*$", re.MULTILINE)
 
@@ -64,6 +66,9 @@ class Job:
             self.failures.append(f"could not be started: {e}")
             return
         late = False
+        own = self.test.get("timeout", 0)
+        if own > MESONS_TIMEOUT:
+            timeout = max(timeout, own)
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:

@@ -2,10 +2,12 @@
 """What readers of this tree lean on, checked.
 
     tools/tidy.py [--root FOLDER] [--build FOLDER]
+    tools/tidy.py [--root FOLDER] --shared libcoil.so
 
 Prints `file:line: sentence` for each thing found and exits 1 if there was any. Each check below is
 a function that yields findings; the sentence says what is wrong and, where it helps, what to do.
-With --build (a build folder with -Dsys_table=true) it also reads the symbols of libcoil.a.
+With --build (a build folder with -Dsys_table=true) it also reads the symbols of libcoil.a; with --shared
+it compares what a libcoil.so shows with what the headers promise, and does nothing else.
 """
 
 import argparse
@@ -152,12 +154,16 @@ def declarations(text):
             pending = ""
 
 
+def declared_name(declaration):
+    found = re.search(r"(\w+)\s*\(", re.sub(r"__attribute__\s*\(\(.*?\)\)", "", declaration))
+    return found.group(1) if found else declaration
+
+
 def check_labels(root):
     """Public functions say what they do; those that wait say what a cancel does to them."""
     for path in sources(root, ["include"]):
         for line, declaration, comment in declarations(path.read_text()):
-            found = re.search(r"(\w+)\s*\(", re.sub(r"__attribute__\s*\(\(.*?\)\)", "", declaration))
-            name = found.group(1) if found else declaration
+            name = declared_name(declaration)
             if not comment:
                 yield Finding(path, line, f"{name} has no comment")
             elif re.search(r"\bCOIL_ASYNC\b", declaration) and "cancel" not in comment.lower():
@@ -188,6 +194,28 @@ def check_doors(library):
             yield Finding(member, 0, f"{symbol} is called outside the seams; go through src/base/")
 
 
+def check_exports(root, shared):
+    """libcoil.so shows what the headers promise, under a version, and nothing else."""
+    promised = {}
+    for path in sources(root, ["include"]):
+        for line, declaration, _ in declarations(path.read_text()):
+            if not declaration.startswith("static inline"):
+                promised[declared_name(declaration)] = (path, line)
+    shown = set()
+    for _, symbol in symbols(shared, "-D", "--defined-only"):
+        name, _, version = symbol.partition("@@")
+        if re.fullmatch(r"COIL_[0-9.]+", symbol):
+            continue  # the version itself
+        shown.add(name)
+        if not re.fullmatch(r"COIL_[0-9.]+", version):
+            yield Finding(shared, 0, f"{name} is shown without a version: tools/install/coil.map")
+        if name not in promised:
+            yield Finding(shared, 0, f"{name} is shown, but no header promises it")
+    for name, (path, line) in promised.items():
+        if name not in shown:
+            yield Finding(path, line, f"{name} is promised, but {shared.name} does not show it")
+
+
 SOURCE_CHECKS = [check_arrows, check_openings, check_leftovers, check_labels]
 OBJECT_CHECKS = [check_names, check_doors]
 
@@ -196,8 +224,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path(__file__).parent.parent)
     parser.add_argument("--build", type=Path, help="also read this build folder's libcoil.a")
+    parser.add_argument("--shared", type=Path, help="compare this libcoil.so with the headers")
     args = parser.parse_args()
 
+    if args.shared:
+        findings = list(check_exports(args.root, args.shared))
+        print(*findings, sep="\n", end="\n" if findings else "")
+        return 1 if findings else 0
     findings = [finding for check in SOURCE_CHECKS for finding in check(args.root)]
     if args.build:
         findings += [f for check in OBJECT_CHECKS for f in check(args.build / "libcoil.a")]

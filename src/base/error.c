@@ -54,8 +54,13 @@ const char *coil_strerror(coil_ret code)
             return own_codes[i].words;
     if (code <= COIL_EUSER && code >= -4000)
         return "an error of the program";
-    const char *words = strerrordesc_np((int)-code);
-    return words ? words : "unknown error";
+    if (!coil__errno_name((int)-code))
+        return "unknown error";
+#ifdef __GLIBC__
+    return strerrordesc_np((int)-code); /* its strerror translates */
+#else
+    return strerror((int)-code);
+#endif
 }
 
 const char *coil_errname(coil_ret code)
@@ -67,7 +72,7 @@ const char *coil_errname(coil_ret code)
             return own_codes[i].name;
     if (code <= COIL_EUSER && code >= -4000)
         return "COIL_EUSER";
-    const char *name = strerrorname_np((int)-code);
+    const char *name = coil__errno_name((int)-code);
     return name ? name : "UNKNOWN";
 }
 

@@ -36,6 +36,9 @@ struct error_record {
 extern _Thread_local struct error_record *coil__error_slot_ptr;
 struct error_record *coil__error_slot(void);
 
+/* "ENOENT"; NULL for what is no number of the kernel's. */
+const char *coil__errno_name(int number);
+
 static inline void error_switch(struct error_record *slot_or_null)
 {
     coil__error_slot_ptr = slot_or_null;

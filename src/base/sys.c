@@ -15,6 +15,19 @@ int coil__sys_real_io_uring_enter(int fd, unsigned submit, unsigned want, unsign
 int coil__sys_real_io_uring_register(int fd, unsigned what, void *arg, unsigned n);
 int coil__sys_real_if_nametoindex(const char *name);
 
+#ifndef __GLIBC__
+/* The kernel takes the place in two halves; on 64 bits the first holds all of it. */
+ssize_t preadv2(int fd, const struct iovec *v, int n, off_t at, int flags)
+{
+    return syscall(SYS_preadv2, fd, v, (long)n, (long)at, (long)((int64_t)at >> 32), (long)flags);
+}
+
+ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t at, int flags)
+{
+    return syscall(SYS_pwritev2, fd, v, (long)n, (long)at, (long)((int64_t)at >> 32), (long)flags);
+}
+#endif
+
 /* A pointer has no room for -errno, so the address goes through `out`. */
 int coil__sys_real_mmap(size_t n, int prot, int flags, void **out)
 {

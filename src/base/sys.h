@@ -28,6 +28,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef __GLIBC__
+/* musl has these since 1.2.5 only: sys.c asks the kernel itself. */
+#define preadv2  coil__preadv2
+#define pwritev2 coil__pwritev2
+ssize_t preadv2(int fd, const struct iovec *v, int n, off_t at, int flags);
+ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t at, int flags);
+#endif
+
 /* X(type, name, parameters, arguments) */
 #define SYS_CALLS(X)                                                                              \
     X(ssize_t, read, (int fd, void *b, size_t n), (fd, b, n))                                     \
@@ -207,12 +215,13 @@ int coil__sys_real_io_uring_register(int fd, unsigned what, void *arg, unsigned 
 static inline int sys_io_uring_register(int fd, unsigned what, void *arg, unsigned n)
 {
     return coil__sys_real_io_uring_register(fd, what, arg, n);
-    /* -ENODEV: no such network interface. */
-    int coil__sys_real_if_nametoindex(const char *name);
-    static inline int sys_if_nametoindex(const char *name)
-    {
-        return coil__sys_real_if_nametoindex(name);
-    }
+}
+/* -ENODEV: no such network interface. */
+int coil__sys_real_if_nametoindex(const char *name);
+static inline int sys_if_nametoindex(const char *name)
+{
+    return coil__sys_real_if_nametoindex(name);
+}
 
 #endif
 

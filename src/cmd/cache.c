@@ -92,7 +92,7 @@ static int write_deps(const char *folder, const char *path, const struct words *
         memcpy(text + n, paths->list[i], more);
         n += more;
     }
-    int err = write_file(temporary, text, n);
+    int err = write_file(temporary, text, n, 0600);
     if (!err && rename(temporary, path) < 0)
         err = -errno;
     free(temporary);

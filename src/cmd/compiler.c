@@ -27,12 +27,12 @@ static const char *setting(const char *name, const char *otherwise)
     return value && *value ? value : otherwise;
 }
 
-static const char *include_folder(void)
+const char *compiler_include_folder(void)
 {
     return setting("COIL_INCLUDEDIR", COIL_INCLUDEDIR);
 }
 
-static const char *lib_folder(void)
+const char *compiler_lib_folder(void)
 {
     return setting("COIL_LIBDIR", COIL_LIBDIR);
 }
@@ -53,7 +53,7 @@ void compiler_command(struct words *out_words, const char *source, const char *p
     words_split(out_words, "-std=gnu11 -g -O1 -Wall " COIL_SANITIZE);
     words_split(out_words, getenv("CPPFLAGS"));
     words_split(out_words, getenv("CFLAGS"));
-    add_option(out_words, "-I", include_folder());
+    add_option(out_words, "-I", compiler_include_folder());
     words_split(out_words, "-MD -MT program -MF");
     words_add(out_words, deps);
     words_split(out_words, "-x c");
@@ -61,9 +61,9 @@ void compiler_command(struct words *out_words, const char *source, const char *p
     words_split(out_words, "-x none -o");
     words_add(out_words, program);
     words_split(out_words, getenv("LDFLAGS"));
-    add_option(out_words, "-L", lib_folder());
+    add_option(out_words, "-L", compiler_lib_folder());
     words_split(out_words, "-Xlinker -rpath -Xlinker");
-    words_add(out_words, lib_folder());
+    words_add(out_words, compiler_lib_folder());
     words_split(out_words, "-lcoil -pthread -lm");
     words_split(out_words, getenv("LDLIBS"));
 }
@@ -103,7 +103,8 @@ void compiler_identity(struct digest *d, const char *source)
     static const char *const variables[] = {
         "CPPFLAGS",       "CFLAGS",       "LDFLAGS",       "LDLIBS",          "CPATH",
         "C_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX", "SOURCE_DATE_EPOCH"};
-    bool somewhere = *source != '/' || *include_folder() != '/' || *lib_folder() != '/';
+    bool somewhere = *source != '/' || *compiler_include_folder() != '/' ||
+                     *compiler_lib_folder() != '/';
     struct words words = {0};
     compiler_command(&words, source, "program", "deps");
     for (size_t i = 0; i < words.n; i++)
@@ -121,7 +122,7 @@ void compiler_identity(struct digest *d, const char *source)
 
     static const char *const libraries[] = {"libcoil.so", "libcoil.a"};
     for (size_t i = 0; i < 2; i++) {
-        char *path = text_of("%s/%s", lib_folder(), libraries[i]);
+        char *path = text_of("%s/%s", compiler_lib_folder(), libraries[i]);
         add_file(d, path);
         free(path);
     }

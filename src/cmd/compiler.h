@@ -13,6 +13,10 @@
 #include "cmd/digest.h"
 #include "cmd/files.h"
 
+/* Where <coil.h> is, and where libcoil is. */
+const char *compiler_include_folder(void);
+const char *compiler_lib_folder(void);
+
 /* The command that makes `program` of `source` and tells in the file `deps`, as a rule for make, what
  * was included. */
 void compiler_command(struct words *out_words, const char *source, const char *program,

@@ -104,9 +104,9 @@ int read_file(const char *path, char **out_text, size_t *out_n)
     return err;
 }
 
-int write_file(const char *path, const char *text, size_t n)
+int write_file(const char *path, const char *text, size_t n, mode_t mode)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), err = 0;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode), err = 0;
     if (fd < 0)
         return -errno;
     while (n > 0 && !err) {

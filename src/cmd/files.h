@@ -6,6 +6,7 @@
 #define COIL_CMD_FILES_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 /* Formatted text of its own; free it. Never NULL. */
 char *text_of(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -26,7 +27,7 @@ void words_free(struct words *words);
 /* The whole file with a NUL behind it, to be freed. 0 or -errno. */
 int read_file(const char *path, char **out_text, size_t *out_n);
 /* A new file with this text. 0 or -errno. */
-int write_file(const char *path, const char *text, size_t n);
+int write_file(const char *path, const char *text, size_t n, mode_t mode);
 
 /* Make the folder and those above it, for the user only. 0 or -errno. */
 int make_folders(const char *path);

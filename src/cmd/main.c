@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-const struct verb *const all_verbs[] = {&verb_run, &verb_help, &verb_version, NULL};
+const struct verb *const all_verbs[] = {&verb_run,  &verb_new,     &verb_doctor,
+                                        &verb_help, &verb_version, NULL};
 
 static const char *current_verb = "";
 

@@ -271,7 +271,7 @@ static ssize_t try_recvmsg(struct readiness *r, struct watch *w, struct msghdr *
     if (!handed_over(r, w))
         return coil__direct_recvmsg(w->fd, hdr, flags);
     ssize_t total = 0;
-    for (size_t i = 0; i < hdr->msg_iovlen; i++) {
+    for (size_t i = 0; i < (size_t)hdr->msg_iovlen; i++) {
         const struct iovec *v = &hdr->msg_iov[i];
         ssize_t got = try_recv(r, w, v->iov_base, v->iov_len, flags);
         if (got < 0)

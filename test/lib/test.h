@@ -6,6 +6,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,6 +20,10 @@
  * What fn makes of the failures is its own business: it must give back what it took. Returns how many
  * allocations were failed; 0 where the library does not count them. */
 int sweep_allocations(void (*fn)(void *arg), void *arg);
+
+/* Emulators (and TSan) keep a thread of their own in the process, where no deadlock is ever certain: what expects one
+ * is skipped if this, which says why, is false. */
+bool process_began_alone(void);
 
 /* The code of the last error, for assertions. */
 #define last_code() (coil_last_error() ? coil_last_error()->code : 0)

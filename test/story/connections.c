@@ -407,7 +407,7 @@ static ssize_t one_sendmsg(int fd, const struct msghdr *hdr, int flags)
 {
     struct iovec first = {0};
     struct msghdr short_hdr = *hdr;
-    for (size_t i = 0; i < hdr->msg_iovlen && first.iov_len == 0; i++)
+    for (size_t i = 0; i < (size_t)hdr->msg_iovlen && first.iov_len == 0; i++)
         if (hdr->msg_iov[i].iov_len > 0)
             first = (struct iovec){hdr->msg_iov[i].iov_base, 1};
     short_hdr.msg_iov = &first;

@@ -475,7 +475,7 @@ TASK(property_10_errors_of_the_kernel_are_its_own_numbers)
 #endif
     /* None of coil's own numbers is one of the kernel's. */
     for (coil_ret code = COIL_EGROUP; code <= COIL_EINVALIDSTATE; code++)
-        FACT(strerrorname_np((int)-code) == NULL);
+        FACT(coil__errno_name((int)-code) == NULL);
     return 0;
 }
 

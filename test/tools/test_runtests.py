@@ -9,9 +9,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 import runtests  # noqa: E402
 
 
-def run(script, timeout=20, backend=None, env=None):
+def run(script, timeout=20, backend=None, env=None, own_timeout=30):
     """The job that ran this shell script as a test program."""
-    job = runtests.Job({"name": "t", "cmd": ["sh", "-c", script], "env": env or {}, "workdir": None},
+    job = runtests.Job({"name": "t", "cmd": ["sh", "-c", script], "env": env or {}, "workdir": None,
+                        "timeout": own_timeout},
                        backend)
     job.run([], timeout)
     return job
@@ -54,6 +55,10 @@ class Counting(unittest.TestCase):
 
     def test_late_program_and_its_children_are_killed(self):
         self.counts(run("sleep 100 & sleep 100", timeout=0.3), 0, 1)
+
+    def test_a_program_may_ask_for_more_time(self):
+        self.counts(run("sleep 0.5", timeout=0.1, own_timeout=31), 1, 0)
+        self.counts(run("sleep 0.5", timeout=0.1, own_timeout=30), 0, 1)
 
     def test_expected_output_is_compared(self):
         with tempfile.NamedTemporaryFile("w", suffix=".expected") as file:

@@ -112,6 +112,37 @@ class Objects(Tree):
         (self.root / "libcoil.a").unlink()
         self.assertEqual(self.found(tidy.check_doors, self.library(code, "src_base_sys.c.o")), [])
 
+    def shared(self, code, *options):
+        self.write("a.c", code)
+        self.write("a.map", "COIL_0.1 { global: coil_*; local: *; };")
+        target = self.root / "libcoil.so"
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(target), "a.c", *options], check=True, cwd=self.root)
+        return target
+
+    def exports_found(self, library):
+        return [finding.sentence for finding in tidy.check_exports(self.root, library)]
+
+    def test_exports_that_are_the_promised_names_pass(self):
+        self.write("include/coil/a.h", "/* One. */\nCOIL_API int coil_a(void);\n"
+                                       "/* Two. */\nstatic inline COIL_API int coil_b(void) { return 0; }\n")
+        code = "int coil_a(void) { return 0; }\nint other(void) { return 0; }\n"
+        self.assertEqual(self.exports_found(self.shared(code, "-Wl,--version-script,a.map")), [])
+
+    def test_promised_name_that_is_not_shown_is_found_with_its_line(self):
+        self.write("include/coil/a.h", "/* One. */\nCOIL_API int coil_a(void);\n")
+        finding, = tidy.check_exports(self.root, self.shared("int x;", "-Wl,--version-script,a.map"))
+        self.assertEqual((finding.line, finding.path.name), (2, "a.h"))
+        self.assertIn("does not show", finding.sentence)
+
+    def test_name_that_nobody_promised_is_found(self):
+        library = self.shared("int coil__a(void) { return 0; }\n", "-Wl,--version-script,a.map")
+        self.assertIn("no header promises it", self.exports_found(library)[0])
+
+    def test_name_without_a_version_is_found(self):
+        self.write("include/coil/a.h", "/* One. */\nCOIL_API int coil_a(void);\n")
+        library = self.shared("int coil_a(void) { return 0; }\n")
+        self.assertIn("without a version", self.exports_found(library)[0])
+
 
 if __name__ == "__main__":
     unittest.main()

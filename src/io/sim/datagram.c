@@ -112,7 +112,7 @@ ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct
     if (file->shut_out)
         return -EPIPE;
     size_t n = 0;
-    for (size_t i = 0; i < hdr->msg_iovlen; i++)
+    for (size_t i = 0; i < (size_t)hdr->msg_iovlen; i++)
         n += hdr->msg_iov[i].iov_len;
     if (n > PACKET_MAX)
         return -EMSGSIZE;
@@ -148,7 +148,7 @@ ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct
     packet->from_fd = file->fd;
     packet->n = n;
     uint8_t *at = packet->data;
-    for (size_t i = 0; i < hdr->msg_iovlen; i++) {
+    for (size_t i = 0; i < (size_t)hdr->msg_iovlen; i++) {
         if (hdr->msg_iov[i].iov_len)
             memcpy(at, hdr->msg_iov[i].iov_base, hdr->msg_iov[i].iov_len);
         at += hdr->msg_iov[i].iov_len;
@@ -172,7 +172,7 @@ ssize_t coil__sim_datagram_recv(struct sim *sim, struct file *file, struct msghd
     }
     struct packet *packet = container_of(first, struct packet, link);
     size_t done = 0;
-    for (size_t i = 0; i < hdr->msg_iovlen && done < packet->n; i++) {
+    for (size_t i = 0; i < (size_t)hdr->msg_iovlen && done < packet->n; i++) {
         size_t n = hdr->msg_iov[i].iov_len;
         if (n > packet->n - done)
             n = packet->n - done;

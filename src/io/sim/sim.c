@@ -119,7 +119,7 @@ static ssize_t receive(struct sim *sim, struct file *file, struct msghdr *hdr, i
     if (file->kind == FILE_DATAGRAM)
         return coil__sim_datagram_recv(sim, file, hdr, flags);
     ssize_t total = 0;
-    for (size_t i = 0; i < hdr->msg_iovlen; i++) {
+    for (size_t i = 0; i < (size_t)hdr->msg_iovlen; i++) {
         struct iovec *v = &hdr->msg_iov[i];
         ssize_t n = coil__sim_stream_recv(sim, file, v->iov_base, v->iov_len, flags);
         if (n < 0)
@@ -143,7 +143,7 @@ static ssize_t transmit(struct sim *sim, struct file *file, const struct msghdr 
     if (file->kind == FILE_DATAGRAM)
         return coil__sim_datagram_send(sim, file, hdr);
     ssize_t total = 0;
-    for (size_t i = 0; i < hdr->msg_iovlen; i++) {
+    for (size_t i = 0; i < (size_t)hdr->msg_iovlen; i++) {
         const struct iovec *v = &hdr->msg_iov[i];
         ssize_t n = coil__sim_stream_send(sim, file, v->iov_base, v->iov_len);
         if (n < 0)

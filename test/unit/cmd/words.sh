@@ -12,7 +12,7 @@ unknown_verb() {
 }
 
 help_lists() {
-    "$coil" help >out && [ ! -s stderr ] && for verb in run help version; do
+    "$coil" help >out && [ ! -s stderr ] && for verb in run new doctor help version; do
         grep -q "^  $verb " out || return 1
     done
 }

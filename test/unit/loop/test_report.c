@@ -88,7 +88,9 @@ LOOP(handler_missing_prints_message_and_error)
     FACT_TEXT(caught(), "coil: trouble\n  COIL_EUSER: words (x.c:7, Task-1)\n");
     catch_stderr();
     report("trouble", -EIO, NULL);
-    FACT_TEXT(caught(), "coil: trouble\n  EIO: Input/output error\n");
+    char wanted[80];
+    snprintf(wanted, sizeof wanted, "coil: trouble\n  EIO: %s\n", coil_strerror(-EIO));
+    FACT_TEXT(caught(), wanted);
     catch_stderr();
     report("only words", 0, NULL);
     FACT_TEXT(caught(), "coil: only words\n");

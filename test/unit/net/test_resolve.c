@@ -155,9 +155,10 @@ COIL_TEST(errors_have_the_resolvers_words)
     use_fake();
     coil_addrinfo *list;
     assert_int_equal(coil_getaddrinfo("nobody", "1", NULL, &list), COIL_EGAI);
-    assert_string_equal(coil_last_error()->message, "nobody: Name or service not known");
+    assert_non_null(strstr(coil_last_error()->message, "nobody: "));
+    assert_non_null(strstr(coil_last_error()->message, gai_strerror(EAI_NONAME)));
     assert_int_equal(coil_getaddrinfo("broken", "1", NULL, &list), COIL_EGAI);
-    assert_non_null(strstr(coil_last_error()->message, "Input/output error"));
+    assert_non_null(strstr(coil_last_error()->message, coil_strerror(-EIO)));
     assert_int_equal(coil_getaddrinfo("hungry", "1", NULL, &list), -ENOMEM);
     assert_int_equal(given_back, 0);
 }

@@ -382,7 +382,7 @@ LOOP(result_is_what_the_function_returned)
     FACT_INT(run(start(give, NULL)), 0);
     FACT_INT(run(start(give, (void *)-5000)), -5000); /* no error: out of their range */
     FACT_INT(run(start(give, (void *)(intptr_t)-EIO)), -EIO);
-    FACT_ERROR(-EIO, "Input/output error");
+    FACT_ERROR(-EIO, coil_strerror(-EIO));
 }
 
 static coil_ret fail_with_words(void *arg)
