@@ -123,7 +123,7 @@ static int choose(const char *name, struct backend_choice *choice)
     ask_for_uring(choice);
     choice->cls = choice->uring == URING_WORKS ? &coil__backend_uring : &coil__backend_epoll;
     choice->reason = choice->uring == URING_WORKS
-                         ? "auto: the fastest one"
+                         ? "auto: io_uring can be used here"
                          : "auto: io_uring cannot be used here, and epoll comes next";
     return 0;
 }

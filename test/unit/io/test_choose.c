@@ -135,7 +135,7 @@ static void io_uring_is_taken_where_it_may_be_tried(void **state)
 {
     struct backend_choice choice = explained("auto", FREE, "0\n", -EFAULT);
     assert_ptr_equal(choice.cls, &coil__backend_uring);
-    assert_string_equal(choice.reason, "auto: the fastest one");
+    assert_string_equal(choice.reason, "auto: io_uring can be used here");
     /* The kernel may have second thoughts (old, or short of locked memory): epoll, unless it was named. */
     assert_ptr_equal(coil__backend_after("auto", choice.cls), &coil__backend_epoll);
     assert_null(coil__backend_after("uring", choice.cls));
