@@ -22,6 +22,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/opts.h"
 #include "net/stream.h"
 
 #include <netdb.h>
@@ -462,9 +463,8 @@ static int make_server(coil_client_fn fn, void *arg, const coil_addrinfo *list,
 coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const char *host, const char *port,
                                 const coil_server_opts *opts, coil_server **out_server)
 {
-    static const coil_server_opts defaults;
-    if (!opts)
-        opts = &defaults;
+    coil_server_opts own;
+    opts = OPTS_READ(opts, own);
     coil_getaddrinfo_opts ask = {.size = sizeof ask,
                                  .family = opts->family,
                                  .flags = opts->flags ? opts->flags : AI_PASSIVE};

@@ -25,6 +25,7 @@
 #include "task/task.h"
 
 #include "base/mem.h"
+#include "base/opts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -531,7 +532,8 @@ coil_task *coil_create_task_at(const char *file, int line, coil_fn fn, const voi
                                const coil_task_opts *opts)
 {
     static const coil_task_opts defaults;
-    return create(file, line, fn, arg, copy, opts ? opts : &defaults);
+    coil_task_opts own;
+    return create(file, line, fn, arg, copy, opts ? OPTS_READ(opts, own) : &defaults);
 }
 
 coil_task *coil_loop_create_task_at(const char *file, int line, coil_loop *loop, coil_fn fn,
