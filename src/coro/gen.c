@@ -157,6 +157,10 @@ coil_gen *coil_gen_new_at(const char *file, int line, const char *name, coil_gen
         coil__fail(-EINVAL, "a generator needs a function");
         return &bad_options;
     }
+    if (copy && !arg) {
+        coil__fail(-EINVAL, "there are no arguments to copy (NULL)");
+        return &bad_options;
+    }
     if (!thread_pool && make_pool() < 0)
         return &no_memory;
     int err = coil__stack_get(thread_pool, opts->stack_size, &stack);

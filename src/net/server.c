@@ -304,7 +304,7 @@ static void stop_listener(struct listener *l)
 
 void coil_server_close(coil_server *server)
 {
-    if (server->closed)
+    if (!server || server->closed)
         return;
     server->closed = true;
     server->serving = false;

@@ -451,6 +451,8 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
         return coil__future_failed(coil_last_error()->code);
     if (!fn)
         return coil__future_failed(coil__fail(-EINVAL, "a task needs a function"));
+    if (copy && !arg)
+        return coil__future_failed(coil__fail(-EINVAL, "there are no arguments to copy (NULL)"));
     if (loop->closing)
         return coil__future_failed(
             coil__fail(COIL_ECLOSED, "the event loop is closing; no task can start"));
