@@ -3,7 +3,7 @@
  * test_backend.c: the contract of backend.h, the same on every backend. */
 #include "world.h"
 
-#include "limits.h"
+#include "scarcity.h"
 
 #include "base/thread.h"
 #include "io/sim/sim.h"

@@ -3,7 +3,7 @@
  * test_server.c: servers: a task for each client, running out of descriptors, closing in every order. */
 #include "wire.h"
 
-#include "limits.h"
+#include "scarcity.h"
 
 #include "base/sys_names.h"
 #include "io/sim/sim.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * limits.h: the process runs out of something that the real kernel counts, and has it again. */
-#ifndef TEST_LIB_LIMITS_H
-#define TEST_LIB_LIMITS_H
+ * scarcity.h: the process runs out of something that the real kernel counts, and has it again. */
+#ifndef TEST_LIB_SCARCITY_H
+#define TEST_LIB_SCARCITY_H
 
 #include <sys/resource.h>
 #include <unistd.h>
