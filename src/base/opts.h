@@ -9,7 +9,7 @@
  *     more than ours   a newer program: read as far as we know it
  *
  * Always true: a field is added behind the last one, and never into the padding at the end, which an older
- * program counts into its size and leaves unset (docs/decisions/0011). */
+ * program counts into its size and leaves unset (docs/decisions/0012). */
 #ifndef COIL_BASE_OPTS_H
 #define COIL_BASE_OPTS_H
 

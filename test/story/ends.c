@@ -214,6 +214,7 @@ static coil_ret stream_write(void *arg)
 static void end_of_a_stream(const struct row *row)
 {
     struct us us = {.read_end = 1, .write_end = 1};
+    coil_ret error = 0; /* of the connection, once a write met it */
     coil_task *reader = NULL, *writer = NULL;
     coil_sock *peer = wire_stream(0, &us.reader, &us.writer);
     if (row->queued)
@@ -244,9 +245,12 @@ static void end_of_a_stream(const struct row *row)
         coil_sock_unref(peer);
     } else if (writer) {
         must(coil_join(writer));
-        assert_int_equal(us.write_end, resets(row) ? -ECONNRESET : -EPIPE);
-        assert_int_equal(coil_writer_write(us.writer, piece, 1), us.write_end);
-        assert_int_equal(coil_writer_drain(us.writer), us.write_end);
+        error = resets(row) ? -ECONNRESET : -EPIPE;
+        /* With a reader beside it the reset may be the reader's, and the writer be told first of what is left. */
+        if (us.write_end != -EPIPE || !reader)
+            assert_int_equal(us.write_end, error);
+        assert_int_equal(coil_writer_write(us.writer, piece, 1), error);
+        assert_int_equal(coil_writer_drain(us.writer), error);
     }
     if (!reader)
         assert_int_equal(stream_read(&us), 0);
@@ -256,8 +260,7 @@ static void end_of_a_stream(const struct row *row)
     assert_int_equal(us.read_end, resets(row) ? -ECONNRESET : 0);
     assert_int_equal(coil_reader_at_eof(us.reader), !resets(row));
     expect_quiet();
-    assert_int_equal(coil_writer_finish(us.writer),
-                     us.write_end < 0 && us.write_end != -ECANCELED ? us.write_end : us.read_end);
+    assert_int_equal(coil_writer_finish(us.writer), error ? error : us.read_end);
 }
 
 COIL_TEST(ends_of_streams)

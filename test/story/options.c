@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * options.c: programs that were built against other headers: every structure of options is read as far as the
- * program knew it, and as far as this library does. docs/decisions/0011. */
+ * program knew it, and as far as this library does. docs/decisions/0012. */
 #include "refuse.h"
 
 /* What an older program has behind its own fields is its next variable. */
