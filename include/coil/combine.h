@@ -17,7 +17,9 @@ extern "C" {
 
 enum {
     COIL_RETURN_EXCEPTIONS = 1u << 0, /* errors are results like others */
-    COIL_UNREF = 1u << 1 /* take the caller's references, one for each argument, whatever happens */
+    /* Take the caller's references, one for each argument, whatever happens; but none when there are more
+     * of them than memory can hold. */
+    COIL_UNREF = 1u << 1
 };
 
 /* Wait for all of them; results in the order of the arguments. `out_results` may be NULL.

@@ -61,7 +61,8 @@ COIL_API void coil_context_unref(coil_context *context);
 
 /* Run fn(arg) in this context; what it sets stays in the context. Inside a task fn may wait.
  *
- *   Errors: COIL_ERUNNING if the context is entered already; else what fn returns.
+ *   Errors: COIL_ERUNNING if the context is entered already; -EINVAL without a context or a function; else
+ *           what fn returns.
  *   asyncio: Context.run */
 COIL_API coil_ret coil_context_run(coil_context *context, coil_fn fn, void *arg);
 

@@ -71,7 +71,7 @@ typedef struct {
  *           arguments to the top of the generator's own stack, and fn gets a pointer to the copy.
  *   Where:  anywhere, with or without a loop.
  *   Errors: at each step: -ENOMEM, or -EINVAL for fn NULL, an absurd stack size, or arguments
- *           larger than the stack.
+ *           that are NULL or larger than the stack.
  *   asyncio: calling a generator function */
 #define coil_gen_new(fn, arg) coil_gen_new_at(__FILE__, __LINE__, #fn, (fn), (arg), 0, NULL)
 #define coil_gen_new_with(fn, args, n) \

@@ -240,11 +240,11 @@ COIL_ASYNC coil_ret coil_writer_drain(coil_writer *writer);
 COIL_API int coil_writer_write_eof(coil_writer *writer);
 COIL_API bool coil_writer_can_write_eof(const coil_writer *writer);
 
-/* Close: what was written is still sent, by itself; reads find the end of the stream. Twice is fine.
- * asyncio: StreamWriter.close */
+/* Close: what was written is still sent, by itself; reads find the end of the stream. Twice, and
+ * NULL, are fine. asyncio: StreamWriter.close */
 COIL_API void coil_writer_close(coil_writer *writer);
 
-/* Close now; what was not sent yet is dropped. asyncio: WriteTransport.abort */
+/* Close now; what was not sent yet is dropped. Twice, and NULL, are fine. asyncio: WriteTransport.abort */
 COIL_API void coil_writer_abort(coil_writer *writer);
 
 /* Is it closed or closing, or the connection lost? asyncio: StreamWriter.is_closing */
@@ -372,7 +372,7 @@ COIL_API int coil_server_start_serving(coil_server *server);
  *   asyncio:  Server.serve_forever */
 COIL_ASYNC coil_ret coil_server_serve_forever(coil_server *server);
 
-/* Stop listening; connections go on. Twice is fine. asyncio: Server.close */
+/* Stop listening; connections go on. Twice, and NULL, are fine. asyncio: Server.close */
 COIL_API void coil_server_close(coil_server *server);
 
 /* Wait until the server is closed, no connection of it is left and every client function has returned, whichever

@@ -133,7 +133,7 @@ COIL_ASYNC coil_ret coil_condition_wait(coil_condition *condition);
  *   Suspends: unless it holds at once. The predicate is called with the lock held.
  *   Cancel:   as coil_condition_wait.
  *   Where:    inside a task of the condition's own loop.
- *   Errors:   as coil_condition_wait, but only if it has to wait.
+ *   Errors:   as coil_condition_wait, but only if it has to wait; -EINVAL without a predicate.
  *   asyncio:  Condition.wait_for */
 COIL_ASYNC coil_ret coil_condition_wait_for(coil_condition *condition, coil_fn predicate,
                                             void *arg);

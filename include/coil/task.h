@@ -30,7 +30,8 @@ typedef struct {
  *
  *   Owns:   `arg` stays yours and must outlive the task; with `copy` > 0 that many bytes are copied to the
  *           top of the task's own stack, and the function gets a pointer to the copy.
- *   Errors: at the await: -ENOMEM, COIL_ENOLOOP, COIL_ECLOSED, -EINVAL.
+ *   Errors: at the await: -ENOMEM, COIL_ENOLOOP, COIL_ECLOSED; -EINVAL without a function, for an absurd stack
+ *           size, for `copy` bytes that are NULL or more than the stack holds.
  *   asyncio: create_task, loop.create_task */
 COIL_API coil_task *coil_create_task_at(const char *file, int line, coil_fn fn, const void *arg,
                                         size_t copy, const coil_task_opts *opts);

@@ -51,7 +51,7 @@ enum coil_thread_future_state {
  *             result is returned and the cancel waits for the next waiting call.
  *   Owns:     nothing, and allocates nothing; `arg` may live in the caller's frame.
  *   Errors:   COIL_ESHUTDOWN after coil_loop_shutdown_default_executor; -EAGAIN when no thread can be had;
- *             -ENOMEM; COIL_ENOTASK.
+ *             -EINVAL without fn; -ENOMEM; COIL_ENOTASK.
  *   asyncio:  to_thread */
 COIL_ASYNC coil_ret coil_to_thread(coil_fn fn, void *arg);
 
@@ -59,7 +59,7 @@ COIL_ASYNC coil_ret coil_to_thread(coil_fn fn, void *arg);
  *
  *   Suspends: until fn has returned.
  *   Cancel:   returns -ECANCELED at once; a running job is abandoned.
- *   Errors:   as coil_to_thread. */
+ *   Errors:   as coil_to_thread; -EINVAL if n > 0 and args is NULL. */
 COIL_ASYNC coil_ret coil_to_thread_copy(coil_fn fn, const void *args, size_t n);
 
 /* ---- on a loop ---- */
@@ -73,7 +73,8 @@ COIL_ASYNC coil_ret coil_to_thread_copy(coil_fn fn, const void *args, size_t n);
  *   Owns:     with `copy` > 0 a copy of that many bytes at `args`; else `args` must outlive the job,
  *             which waiting for the future ensures.
  *   Where:    the loop's thread. fn has no context variables of its caller.
- *   Errors:   at the await: what fn returns, COIL_ESHUTDOWN, -EAGAIN (no thread can be had), -ENOMEM.
+ *   Errors:   at the await: what fn returns, COIL_ESHUTDOWN, -EAGAIN (no thread can be had), -ENOMEM;
+ *             -EINVAL without fn, or for `copy` bytes that are NULL.
  *   asyncio:  loop.run_in_executor */
 #define coil_loop_run_in_executor(loop, executor, fn, args, copy) \
     coil_run_in_executor_at(__FILE__, __LINE__, (loop), (executor), (fn), (args), (copy))
@@ -112,13 +113,14 @@ COIL_API void coil_executor_unref(coil_executor *executor);
  *
  *   Owns:   with `copy` > 0 a copy of that many bytes at `args`; else `args` must outlive the job.
  *   Where:  any thread.
- *   Errors: in the future: COIL_ESHUTDOWN, -EAGAIN when not one thread can be had, -ENOMEM, -EINVAL.
+ *   Errors: in the future: COIL_ESHUTDOWN, -EAGAIN when not one thread can be had, -ENOMEM; -EINVAL without an
+ *           executor or fn, or for `copy` bytes that are NULL.
  *   asyncio: Executor.submit */
 COIL_API coil_thread_future *coil_executor_submit(coil_executor *executor, coil_fn fn,
                                                   const void *args, size_t copy);
 
 /* Take no more jobs; with `cancel_futures` cancel what is queued, else it still runs; with `wait` block until
- * the threads have ended. Twice is fine.
+ * the threads have ended. Twice, and NULL, are fine.
  *
  *   Where:  any thread; in a task it stops the loop while it waits.
  *   Errors: COIL_EDEADLOCK: a thread of the pool cannot wait for itself (the rest is done all the same).
@@ -177,7 +179,7 @@ COIL_API bool coil_thread_future_cancel(coil_thread_future *future);
 /* Call fn(future, arg) once it is done: on the thread that finishes it, or at once here if it is
  * done already.
  *
- *   Errors: -ENOMEM.
+ *   Errors: -ENOMEM; -EINVAL without fn.
  *   asyncio: concurrent.futures.Future.add_done_callback */
 typedef void (*coil_thread_done_fn)(coil_thread_future *future, void *arg);
 COIL_API int coil_thread_future_add_done_callback(coil_thread_future *future,
@@ -211,7 +213,7 @@ COIL_API void coil_thread_future_set_free_result(coil_thread_future *future,
  *           for it; _with copies n bytes to the task's own stack.
  *   Where:  any thread; `loop` must not be freed meanwhile.
  *   Errors: in the future: the coroutine's own; COIL_ECLOSED if the loop is closed before it could end;
- *           whatever kept the task from being made.
+ *           whatever kept the task from being made; -EINVAL without fn, or for n bytes that are NULL.
  *   asyncio: run_coroutine_threadsafe */
 #define coil_run_coroutine_threadsafe(loop, fn, arg) \
     coil_run_coroutine_threadsafe_at(__FILE__, __LINE__, (loop), (fn), (arg), 0)
@@ -226,7 +228,7 @@ COIL_API coil_thread_future *coil_run_coroutine_threadsafe_at(const char *file, 
  * `thread_future`.
  *
  *   Where:    the loop's thread.
- *   Errors:   at the await: as the thread future; -ENOMEM, COIL_ENOLOOP, COIL_ECLOSED.
+ *   Errors:   at the await: as the thread future; -EINVAL for NULL; -ENOMEM, COIL_ENOLOOP, COIL_ECLOSED.
  *   asyncio:  wrap_future */
 #define coil_wrap_future(thread_future, loop) \
     coil_wrap_future_at(__FILE__, __LINE__, (thread_future), (loop))

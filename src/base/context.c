@@ -205,6 +205,8 @@ void coil_context_unref(coil_context *context)
 coil_ret coil_context_run(coil_context *context, coil_fn fn, void *arg)
 {
     struct coil_context *before = coil__context_ptr;
+    if (!context)
+        return coil__fail(-EINVAL, "there is no context (NULL)");
     if (context->entered || context == before)
         return coil__fail(COIL_ERUNNING, "the context is already entered");
     if (!fn)

@@ -6,10 +6,11 @@
 #include "base/mem.h"
 
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
-static _Atomic int64_t live, tried, fail_at;
+static _Atomic int64_t live, tried, fail_at, bytes, peak;
 static _Atomic int fail_all;
 
 /* Counts one attempt; true if it is to fail. */
@@ -28,10 +29,20 @@ static bool must_fail(void)
     return true;
 }
 
+static void add_bytes(size_t n)
+{
+    int64_t now = atomic_fetch_add_explicit(&bytes, (int64_t)n, memory_order_relaxed) + (int64_t)n,
+            most = atomic_load_explicit(&peak, memory_order_relaxed);
+    while (now > most && !atomic_compare_exchange_weak(&peak, &most, now))
+        ;
+}
+
 static void *counted(void *p)
 {
-    if (p)
+    if (p) {
         atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
+        add_bytes(malloc_usable_size(p));
+    }
     return p;
 }
 
@@ -49,13 +60,23 @@ void *coil__realloc(void *p, size_t n)
 {
     if (must_fail())
         return NULL;
-    return p ? realloc(p, n) : counted(malloc(n));
+    if (!p)
+        return counted(malloc(n));
+    size_t before = malloc_usable_size(p);
+    p = realloc(p, n);
+    if (p) {
+        add_bytes(malloc_usable_size(p));
+        atomic_fetch_sub_explicit(&bytes, (int64_t)before, memory_order_relaxed);
+    }
+    return p;
 }
 
 void coil__free(void *p)
 {
-    if (p)
+    if (p) {
         atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&bytes, (int64_t)malloc_usable_size(p), memory_order_relaxed);
+    }
     free(p);
 }
 
@@ -67,6 +88,21 @@ int64_t coil__mem_live(void)
 int64_t coil__mem_tried(void)
 {
     return atomic_load_explicit(&tried, memory_order_relaxed);
+}
+
+int64_t coil__mem_bytes(void)
+{
+    return atomic_load_explicit(&bytes, memory_order_relaxed);
+}
+
+int64_t coil__mem_peak(void)
+{
+    return atomic_load_explicit(&peak, memory_order_relaxed);
+}
+
+void coil__mem_restart_peak(void)
+{
+    atomic_store(&peak, coil__mem_bytes());
 }
 
 void coil__mem_fail_at(int64_t n, int all)

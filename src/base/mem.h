@@ -21,6 +21,10 @@ void coil__free(void *p);
 /* What a test asks: blocks alive now, allocations tried so far. */
 int64_t coil__mem_live(void);
 int64_t coil__mem_tried(void);
+/* Bytes alive now, as the allocator rounds them; and the most there were since the last restart. */
+int64_t coil__mem_bytes(void);
+int64_t coil__mem_peak(void);
+void coil__mem_restart_peak(void);
 /* Fail the n-th allocation from now on (1 = the next); with `all`, every one from there. 0 stops. */
 void coil__mem_fail_at(int64_t n, int all);
 #else

@@ -5,6 +5,7 @@
 #ifndef COIL_BASE_MEMCHECK_H
 #define COIL_BASE_MEMCHECK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #if defined(__has_feature)
@@ -30,6 +31,15 @@ static inline void mem_is_defined(const void *p, size_t n)
     (void)VALGRIND_MAKE_MEM_DEFINED(p, n);
 #endif
     (void)p, (void)n;
+}
+
+static inline bool memcheck_watches(void)
+{
+#ifdef COIL_MEMCHECK
+    return RUNNING_ON_VALGRIND;
+#else
+    return false;
+#endif
 }
 
 #endif

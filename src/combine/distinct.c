@@ -59,6 +59,10 @@ size_t coil__distinct_first(struct distinct *d, size_t i)
 
 int coil__check_members(coil_future *const *futures, size_t n, coil_loop **loop)
 {
+    if (n > DISTINCT_MAX)
+        return (int)coil__fail(-ENOMEM, "%zu futures are more than one call takes", n);
+    if (n && !futures)
+        return (int)coil__fail(-EINVAL, "there are no futures (NULL)");
     for (size_t i = 0; i < n; i++) {
         const coil_future *f = futures[i];
         if (!f)

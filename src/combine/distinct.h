@@ -27,7 +27,7 @@ void coil__distinct_fini(struct distinct *d);
 size_t coil__distinct_first(struct distinct *d, size_t i);
 
 /* Are they futures, all of one loop? `*loop` may come in as NULL: then it becomes the first one's, or
- * stays NULL if none of them has a loop. 0, -EINVAL or COIL_EWRONGLOOP, recorded. */
+ * stays NULL if none of them has a loop. 0, -EINVAL, COIL_EWRONGLOOP, or -ENOMEM for too many, recorded. */
 int coil__check_members(coil_future *const *futures, size_t n, coil_loop **loop);
 
 #endif

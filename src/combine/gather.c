@@ -199,9 +199,11 @@ static int gather_new(const char *file, int line, coil_future *const *futures, s
     return 0;
 }
 
-/* COIL_UNREF, which holds whatever happens. */
+/* COIL_UNREF, which holds whatever happens. A number of futures that cannot be true names no futures. */
 static void drop_arguments(coil_future *const *futures, size_t n)
 {
+    if (!futures || n > DISTINCT_MAX)
+        return;
     for (size_t i = 0; i < n; i++)
         coil_unref(futures[i]);
 }

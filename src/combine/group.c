@@ -22,6 +22,7 @@
  * Runs on the loop's thread. Elsewhere: the way through the ring (follow.c). */
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/opts.h"
 #include "combine/follow.h"
 
 #include <coil/group.h>
@@ -174,8 +175,16 @@ struct recipe {
     const coil_task_opts *opts;
 };
 
-static coil_task *make(const struct recipe *r)
+/* Refused before it is made: what another loop has been given would still have its first turn there. */
+static coil_task *make(const struct recipe *r, const coil_loop *loop)
 {
+    coil_task_opts own;
+    const coil_loop *asked = r->opts ? OPTS_READ(r->opts, own)->loop : NULL;
+    if (asked && asked != loop) {
+        coil_coro_close(r->coro);
+        return coil__future_failed(
+            coil__fail(COIL_EWRONGLOOP, "a group's children live on its own loop"));
+    }
     return r->coro ? coil_create_task_coro_at(r->file, r->line, r->coro, r->opts)
                    : coil_create_task_at(r->file, r->line, r->fn, r->arg, r->copy, r->opts);
 }
@@ -198,7 +207,7 @@ static coil_task *create(struct group *g, const struct recipe *r)
     }
     list_init(&c->link);
     c->group = g;
-    coil_task *task = make(r);
+    coil_task *task = make(r, loop);
     if (task->immortal || task->loop != loop) {
         err = task->immortal
                   ? task->result

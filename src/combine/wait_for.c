@@ -111,6 +111,8 @@ coil_ret coil_wait_for_call(coil_fn fn, void *arg, double timeout)
     coil_ret rc = coil__can_wait();
     if (rc)
         return rc;
+    if (!fn)
+        return coil__fail(-EINVAL, "there is no function to call (NULL)");
     if (timeout == COIL_FOREVER)
         return fn(arg);
     if (timeout > 0) {

@@ -25,6 +25,7 @@
 #include "base/error.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "base/opts.h"
 #include "base/thread.h"
 #include "coro/coro.h"
 #include "coro/gen.h"
@@ -150,16 +151,19 @@ coil_gen *coil_gen_new_at(const char *file, int line, const char *name, coil_gen
                           const void *arg, size_t copy, const coil_gen_opts *opts)
 {
     struct stack *stack;
-    size_t stack_size = 0;
-    if (opts && opts->size >= offsetof(coil_gen_opts, stack_size) + sizeof opts->stack_size)
-        stack_size = opts->stack_size;
+    coil_gen_opts own;
+    opts = OPTS_READ(opts, own);
     if (!fn) {
         coil__fail(-EINVAL, "a generator needs a function");
         return &bad_options;
     }
+    if (copy && !arg) {
+        coil__fail(-EINVAL, "there are no arguments to copy (NULL)");
+        return &bad_options;
+    }
     if (!thread_pool && make_pool() < 0)
         return &no_memory;
-    int err = coil__stack_get(thread_pool, stack_size, &stack);
+    int err = coil__stack_get(thread_pool, opts->stack_size, &stack);
     if (err)
         return err == -EINVAL ? &bad_options : &no_memory;
     coil_gen *gen = copy < SIZE_MAX / 2 ? coil__stack_reserve(stack, sizeof *gen + copy) : NULL;
@@ -184,7 +188,7 @@ coil_gen *coil_gen_new_at(const char *file, int line, const char *name, coil_gen
     gen->state = COIL_GEN_CREATED;
     gen->failure = 0;
     gen->abandoned = false;
-    if (opts && opts->size >= offsetof(coil_gen_opts, name) + sizeof opts->name && opts->name) {
+    if (opts->name) {
         snprintf(gen->own_name, sizeof gen->own_name, "%s", opts->name);
         gen->name = gen->own_name;
     }

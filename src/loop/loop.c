@@ -11,6 +11,7 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/opts.h"
 #include "base/sys.h"
 #include "base/thread.h"
 
@@ -137,9 +138,8 @@ struct coil_loop *coil__loop_find_current(struct coil_loop *loop)
 
 coil_loop *coil_new_event_loop(const coil_run_opts *opts)
 {
-    static const coil_run_opts defaults;
-    if (!opts)
-        opts = &defaults;
+    coil_run_opts own;
+    opts = OPTS_READ(opts, own);
     const struct backend_class *cls;
     int err = coil__backend_choose(opts->backend, &cls);
     if (err)

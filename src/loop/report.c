@@ -4,6 +4,7 @@
  *
  * Runs on the loop's thread. */
 #include "base/error.h"
+#include "base/opts.h"
 #include "loop/loop.h"
 
 #include <stdio.h>
@@ -25,9 +26,24 @@ coil_exception_handler_fn coil_loop_get_exception_handler(coil_loop *loop, void 
     return loop->on_exception;
 }
 
+/* A handler is told of every field, whatever the one that reports knew. */
+static const coil_exception_context *read_context(const coil_exception_context *given,
+                                                  coil_exception_context *own)
+{
+    const coil_exception_context *context = OPTS_READ(given, *own);
+    if (context == own) {
+        own->size = sizeof *own;
+        if (!given || given->size < offsetof(coil_exception_context, fd) + sizeof own->fd)
+            own->fd = -1;
+    }
+    return context;
+}
+
 void coil_loop_default_exception_handler(coil_loop *loop, const coil_exception_context *context)
 {
     (void)loop;
+    coil_exception_context own;
+    context = read_context(context, &own);
     char text[1024];
     int n = snprintf(text, sizeof text, "coil: %s\n",
                      context->message ? context->message : "Unhandled exception in event loop");
@@ -49,6 +65,8 @@ void coil_loop_call_exception_handler(coil_loop *loop, const coil_exception_cont
 {
     if (!loop && !(loop = coil_get_event_loop()))
         return;
+    coil_exception_context own;
+    context = read_context(context, &own);
     if (!loop->on_exception) {
         coil_loop_default_exception_handler(loop, context);
         return;

@@ -133,15 +133,17 @@ int coil_address_port(const coil_address *address)
         return ntohs(((const struct sockaddr_in *)&address->storage)->sin_port);
     if (address->storage.ss_family == AF_INET6)
         return ntohs(((const struct sockaddr_in6 *)&address->storage)->sin6_port);
-    return -EAFNOSUPPORT;
+    return (int)coil__fail(-EAFNOSUPPORT, "an address of family %d has no port",
+                           address->storage.ss_family);
 }
 
 static int format_unix(const coil_address *a, char *out, size_t n)
 {
     const struct sockaddr_un *un = (const struct sockaddr_un *)&a->storage;
-    int path_n = (int)a->len - (int)offsetof(struct sockaddr_un, sun_path);
-    if (path_n <= 0)
+    if (a->len <= offsetof(struct sockaddr_un, sun_path))
         return snprintf(out, n, "unix");
+    socklen_t len = a->len < sizeof *un ? a->len : sizeof *un;
+    int path_n = (int)(len - offsetof(struct sockaddr_un, sun_path));
     if (un->sun_path[0])
         return snprintf(out, n, "%.*s", path_n, un->sun_path);
     char name[sizeof un->sun_path + 1]; /* abstract: it may hold further NULs */

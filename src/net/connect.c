@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/opts.h"
 #include "net/socket.h"
 
 #include <stdio.h>
@@ -242,9 +243,8 @@ coil_ret coil_open_connection_with(const char *host, const char *port,
                                    const coil_connect_opts *opts, coil_reader **out_reader,
                                    coil_writer **out_writer)
 {
-    static const coil_connect_opts defaults;
-    if (!opts)
-        opts = &defaults;
+    coil_connect_opts own;
+    opts = OPTS_READ(opts, own);
     coil_sock *sock;
     coil_ret rc = coil__connect(host, port, opts, &sock);
     if (rc < 0)

@@ -176,7 +176,9 @@ void coil__connection_lost(struct connection *conn, coil_ret error, bool sending
 {
     if (conn->closed)
         return;
-    if (!conn->error)
+    /* A reset is told once. When a receive was told of it and a send found the pipe broken, the send's word comes
+     * here first, since the receiving task has its turn later; but it is no word of an end. */
+    if (!conn->error || (!sending && conn->error == -EPIPE))
         conn->error = error;
     conn->mute = true;
     coil__writer_drop(&conn->writer);

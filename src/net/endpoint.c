@@ -9,6 +9,7 @@
  *
  * Runs on the loop's thread. Elsewhere: names (resolve.c), the endpoint's life (datagram.c). */
 #include "base/error.h"
+#include "base/opts.h"
 #include "net/datagram.h"
 #include "net/socket.h"
 
@@ -241,9 +242,8 @@ coil_ret coil_loop_create_datagram_endpoint(coil_loop *loop, const coil_datagram
                                             void *arg, const coil_datagram_opts *opts,
                                             coil_datagram_transport **out_transport)
 {
-    static const coil_datagram_opts defaults;
-    if (!opts)
-        opts = &defaults;
+    coil_datagram_opts own;
+    opts = OPTS_READ(opts, own);
     coil_sock *sock = opts->sock;
     coil_address remote = {.len = 0};
     coil_ret rc = coil__can_wait();

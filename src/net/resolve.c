@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/inbox.h"
 #include "base/mem.h"
+#include "base/opts.h"
 #include "base/sys_names.h"
 #include "net/address.h"
 #include "net/net.h"
@@ -326,9 +327,8 @@ static coil_ret ask_for_name(struct net_part *part, const char *host, const char
 coil_ret coil_getaddrinfo(const char *host, const char *port, const coil_getaddrinfo_opts *opts,
                           coil_addrinfo **out_list)
 {
-    static const coil_getaddrinfo_opts defaults;
-    if (!opts)
-        opts = &defaults;
+    coil_getaddrinfo_opts own;
+    opts = OPTS_READ(opts, own);
     int err = coil__can_wait();
     if (err < 0)
         return err;

@@ -23,6 +23,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/opts.h"
 #include "net/listen.h"
 #include "net/stream.h"
 #include "net/unix.h"
@@ -307,7 +308,7 @@ static void stop_listener(struct listener *l)
 
 void coil_server_close(coil_server *server)
 {
-    if (server->closed)
+    if (!server || server->closed)
         return;
     server->closed = true;
     server->serving = false;
@@ -405,8 +406,6 @@ int coil__server_new(const struct service *service, struct bound_list *bound,
     return 0;
 }
 
-static const coil_server_opts defaults;
-
 static int serves_nobody(const struct service *service)
 {
     return service->fn ? 0 : (int)coil__fail(-EINVAL, "a server needs a function for its clients");
@@ -415,8 +414,8 @@ static int serves_nobody(const struct service *service)
 coil_ret coil__server_hosts(const struct service *service, const char *host, const char *port,
                             const coil_server_opts *opts, coil_server **out)
 {
-    if (!opts)
-        opts = &defaults;
+    coil_server_opts own;
+    opts = OPTS_READ(opts, own);
     coil_ret rc = serves_nobody(service);
     if (rc < 0)
         return rc;
@@ -435,8 +434,8 @@ coil_ret coil__server_hosts(const struct service *service, const char *host, con
 int coil__server_unix(const struct service *service, const char *path, const coil_server_opts *opts,
                       coil_server **out)
 {
-    if (!opts)
-        opts = &defaults;
+    coil_server_opts own;
+    opts = OPTS_READ(opts, own);
     int err = serves_nobody(service);
     if (err < 0)
         return err;
@@ -473,7 +472,8 @@ int coil__server_sock(const struct service *service, coil_sock *sock, const coil
     struct bound one = {.sock = sock};
     struct bound_list bound = {&one, 1};
     sock->lent = true;
-    err = coil__server_new(service, &bound, opts ? opts : &defaults, out);
+    coil_server_opts own;
+    err = coil__server_new(service, &bound, OPTS_READ(opts, own), out);
     if (err < 0)
         sock->lent = false;
     return err;

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/opts.h"
 #include "base/sys.h"
 #include "net/socket.h"
 
@@ -62,11 +63,13 @@ coil_ret coil__unix_connect(const char *path, coil_sock **out)
 coil_ret coil_open_unix_connection(const char *path, const coil_connect_opts *opts,
                                    coil_reader **out_reader, coil_writer **out_writer)
 {
+    coil_connect_opts own;
+    size_t limit = OPTS_READ(opts, own)->limit;
     coil_sock *sock;
     coil_ret rc = coil__unix_connect(path, &sock);
     if (rc < 0)
         return rc;
-    rc = coil_open_connection_sock(sock, opts ? opts->limit : 0, out_reader, out_writer);
+    rc = coil_open_connection_sock(sock, limit, out_reader, out_writer);
     if (rc < 0)
         coil_sock_unref(sock);
     return rc;

@@ -499,12 +499,14 @@ bool coil_writer_can_write_eof(const coil_writer *writer)
 
 void coil_writer_close(coil_writer *writer)
 {
-    coil__connection_close(connection_of_writer(writer));
+    if (writer)
+        coil__connection_close(connection_of_writer(writer));
 }
 
 void coil_writer_abort(coil_writer *writer)
 {
-    coil__connection_abort(connection_of_writer(writer));
+    if (writer)
+        coil__connection_abort(connection_of_writer(writer));
 }
 
 bool coil_writer_is_closing(const coil_writer *writer)

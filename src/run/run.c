@@ -13,6 +13,7 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/opts.h"
 #include "coro/overflow.h"
 #include "loop/loop.h"
 #include "work/work.h"
@@ -113,13 +114,12 @@ coil_ret coil__run(coil_fn fn, void *arg, const coil_run_opts *opts, const struc
     if (coil__running_loop)
         return coil__fail(COIL_ERUNNING, "coil_run() cannot be called from a running event loop");
 
-    coil_run_opts own = {.size = sizeof own};
-    if (opts) /* a program built against an older header knows fewer fields */
-        memcpy(&own, opts, opts->size > 0 && opts->size < sizeof own ? opts->size : sizeof own);
-    coil_loop *loop = coil_new_event_loop(&own);
+    coil_run_opts own;
+    opts = OPTS_READ(opts, own);
+    coil_loop *loop = coil_new_event_loop(opts);
     if (!loop)
         return coil_last_error()->code;
-    bool tells_overflow = !own.no_signals && coil__overflow_install() == 0;
+    bool tells_overflow = !opts->no_signals && coil__overflow_install() == 0;
     coil_set_event_loop(loop);
 
     coil_task_opts task_opts = {.size = sizeof task_opts, .loop = loop};

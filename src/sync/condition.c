@@ -100,6 +100,8 @@ COIL_ASYNC coil_ret coil_condition_wait_for(coil_condition *condition, coil_fn p
     int err = coil__can_wait();
     if (err < 0)
         return err;
+    if (!predicate)
+        return coil__fail(-EINVAL, "there is no predicate to wait for (NULL)");
     for (;;) {
         coil_ret value = predicate(arg);
         if (value != 0)

@@ -25,6 +25,7 @@
 #include "task/task.h"
 
 #include "base/mem.h"
+#include "base/opts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -450,6 +451,8 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
         return coil__future_failed(coil_last_error()->code);
     if (!fn)
         return coil__future_failed(coil__fail(-EINVAL, "a task needs a function"));
+    if (copy && !arg)
+        return coil__future_failed(coil__fail(-EINVAL, "there are no arguments to copy (NULL)"));
     if (loop->closing)
         return coil__future_failed(
             coil__fail(COIL_ECLOSED, "the event loop is closing; no task can start"));
@@ -531,7 +534,8 @@ coil_task *coil_create_task_at(const char *file, int line, coil_fn fn, const voi
                                const coil_task_opts *opts)
 {
     static const coil_task_opts defaults;
-    return create(file, line, fn, arg, copy, opts ? opts : &defaults);
+    coil_task_opts own;
+    return create(file, line, fn, arg, copy, opts ? OPTS_READ(opts, own) : &defaults);
 }
 
 coil_task *coil_loop_create_task_at(const char *file, int line, coil_loop *loop, coil_fn fn,

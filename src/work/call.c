@@ -230,14 +230,11 @@ static struct call *new_call(coil_loop *loop, coil_fn fn, const void *arg, size_
 coil_thread_future *coil_run_coroutine_threadsafe_at(const char *file, int line, coil_loop *loop,
                                                      coil_fn fn, const void *arg, size_t copy)
 {
-    if (!fn || (!loop && !(loop = coil_get_event_loop()))) {
-        coil_ret err = fn ? COIL_ENOLOOP : -EINVAL;
-        coil_thread_future *failed = coil_thread_future_new();
-        coil__fail(err,
-                   fn ? "there is no event loop to run the coroutine" : "a function is needed");
-        (void)coil__thread_future_finish(failed, err, coil__error_capture(err));
-        return failed;
-    }
+    int err = coil__work_check(fn, arg, copy);
+    if (err == 0 && !loop && !(loop = coil_get_event_loop()))
+        err = (int)coil__fail(COIL_ENOLOOP, "there is no event loop to run the coroutine");
+    if (err < 0)
+        return coil__thread_future_failed(err);
     struct call *c = new_call(loop, fn, arg, copy);
     if (!c)
         return coil__thread_future_no_memory();

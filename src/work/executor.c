@@ -19,6 +19,15 @@
 
 /* ---- works ---- */
 
+int coil__work_check(coil_fn fn, const void *args, size_t copy)
+{
+    if (!fn)
+        return (int)coil__fail(-EINVAL, "there is no function to call (NULL)");
+    if (copy > 0 && !args)
+        return (int)coil__fail(-EINVAL, "there are no arguments to copy (NULL)");
+    return 0;
+}
+
 /* Which executor's work this thread is running, the innermost. */
 static _Thread_local const coil_executor *running;
 
@@ -182,6 +191,8 @@ static int join_until(coil_executor *executor, int64_t deadline_ns)
 
 int coil_executor_shutdown(coil_executor *executor, bool wait, bool cancel_futures)
 {
+    if (!executor)
+        return 0;
     executor->cls->shutdown(executor, cancel_futures);
     return wait ? join_until(executor, CLOCK_FOREVER) : 0;
 }
@@ -190,6 +201,8 @@ int coil_executor_shutdown_within(coil_executor *executor, double timeout, bool 
 {
     if (timeout != timeout)
         return (int)coil__fail(-EINVAL, "a timeout must be a number");
+    if (!executor)
+        return 0;
     int64_t deadline = coil__clock_real_ns();
     if (timeout > 0)
         deadline = clock_add(deadline, coil__clock_from_seconds(timeout));
@@ -319,12 +332,10 @@ void coil__submission_start(coil_thread_future *future)
 coil_thread_future *coil_executor_submit(coil_executor *executor, coil_fn fn, const void *args,
                                          size_t copy)
 {
-    if (!executor || !fn) {
-        coil_thread_future *failed = coil_thread_future_new();
-        coil__fail(-EINVAL, "an executor and a function are needed");
-        (void)coil__thread_future_finish(failed, -EINVAL, coil__error_capture(-EINVAL));
-        return failed;
-    }
+    int err = executor ? coil__work_check(fn, args, copy)
+                       : (int)coil__fail(-EINVAL, "there is no executor (NULL)");
+    if (err < 0)
+        return coil__thread_future_failed(err);
     coil_thread_future *future = coil__submission_new(executor, fn, args, copy, NULL);
     if (!future)
         return coil__thread_future_no_memory();

@@ -173,6 +173,8 @@ coil_future *coil_wrap_future_at(const char *file, int line, coil_thread_future 
 {
     if (!(loop = coil__loop_use_current(loop)))
         return coil__future_failed(coil_last_error()->code);
+    if (!thread_future)
+        return coil__future_failed(coil__fail(-EINVAL, "there is no thread future (NULL)"));
     return coil__link_new(file, line, loop, thread_future);
 }
 
@@ -204,14 +206,17 @@ coil_future *coil_run_in_executor_at(const char *file, int line, coil_loop *loop
 {
     if (!(loop = coil__loop_use_current(loop)))
         return coil__future_failed(coil_last_error()->code);
-    if (!fn)
-        return coil__future_failed(coil__fail(-EINVAL, "a function is needed"));
+    int err = coil__work_check(fn, args, copy);
+    if (err < 0)
+        return coil__future_failed(err);
     return run_in_executor(file, line, loop, executor, fn, args, copy, NULL);
 }
 
 coil_ret coil_to_thread_copy(coil_fn fn, const void *args, size_t n)
 {
     int err = coil__can_wait();
+    if (err == 0)
+        err = coil__work_check(fn, args, n);
     if (err)
         return err;
     struct context_map *map, *now = context_capture();

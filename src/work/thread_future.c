@@ -63,6 +63,18 @@ coil_thread_future *coil_thread_future_new(void)
     return future;
 }
 
+coil_thread_future *coil__thread_future_failed(coil_ret error)
+{
+    struct error_record *why = coil__error_capture(error);
+    coil_thread_future *future = coil_thread_future_new();
+    if (future->cls == &nobodys_class)
+        coil__error_unref(why);
+    else
+        (void)coil__thread_future_finish(future, error, why);
+    coil__error_restore(future->error, future->result);
+    return future;
+}
+
 coil_thread_future *coil_thread_future_ref(coil_thread_future *future)
 {
     if (future->cls != &nobodys_class)
@@ -268,6 +280,8 @@ bool coil__thread_future_unwatch(coil_thread_future *future, struct thread_callb
 int coil_thread_future_add_done_callback(coil_thread_future *future, coil_thread_done_fn fn,
                                          void *arg)
 {
+    if (!fn)
+        return (int)coil__fail(-EINVAL, "there is no function to call back (NULL)");
     if (coil_thread_future_done(future)) {
         fn(future, arg);
         return 0;

@@ -40,6 +40,9 @@ struct work {
     void (*dropped)(struct work *work); /* taken out by a shutdown, on the thread that shuts down */
 };
 
+/* May it be: a function, and arguments if they are to be copied? 0 or -EINVAL, recorded. */
+int coil__work_check(coil_fn fn, const void *args, size_t copy);
+
 /* Does it use memory of somebody who waits for it? */
 static inline bool work_lent(const struct work *work)
 {
@@ -108,6 +111,8 @@ struct coil_thread_future {
 void coil__thread_future_init(coil_thread_future *future, const struct thread_future_class *cls,
                               unsigned refs);
 void coil__thread_future_fini(coil_thread_future *future);
+/* A new one that has failed with the last error, which was `error`. */
+coil_thread_future *coil__thread_future_failed(coil_ret error);
 /* The one that stands in when there is no memory for another. */
 coil_thread_future *coil__thread_future_no_memory(void);
 

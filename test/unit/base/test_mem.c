@@ -21,6 +21,23 @@ PLAIN(mem_counts_what_lives)
     FACT_INT(coil__mem_live() - live, 0);
 }
 
+PLAIN(mem_counts_bytes_and_the_most_there_were)
+{
+    int64_t before = coil__mem_bytes();
+    void *a = coil__alloc(1000), *b = coil__realloc(NULL, 1000);
+    FACT(coil__mem_bytes() - before >= 2000);
+    b = coil__realloc(b, 9000);
+    FACT(coil__mem_bytes() - before >= 10000);
+    coil__free(b);
+    FACT(coil__mem_bytes() - before < 9000);
+    FACT(coil__mem_peak() - before >= 10000);
+    coil__mem_restart_peak();
+    FACT(coil__mem_peak() == coil__mem_bytes());
+    coil__free(a);
+    FACT_INT(coil__mem_bytes() - before, 0);
+    FACT(coil__mem_peak() - before >= 1000);
+}
+
 PLAIN(mem_zalloc_is_zeroed)
 {
     static const char zeroes[4096];
@@ -64,6 +81,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #if STAGE_TABLE
         cmocka_unit_test(mem_counts_what_lives),
+        cmocka_unit_test(mem_counts_bytes_and_the_most_there_were),
         cmocka_unit_test(mem_zalloc_is_zeroed),
         cmocka_unit_test(mem_fail_at_fails_exactly_the_nth),
         cmocka_unit_test(mem_fail_at_with_all_fails_every_one_from_there),

@@ -3,7 +3,7 @@
  * test_backend.c: the contract of backend.h, the same on every backend. */
 #include "world.h"
 
-#include "limits.h"
+#include "scarcity.h"
 
 #include "base/thread.h"
 #include "io/sim/sim.h"
@@ -888,6 +888,10 @@ static void a_storm_of_connections_is_accepted_whole(void **state)
 static void accept_tells_when_descriptors_run_out(void **state)
 {
     WORLD;
+    if (!descriptors_can_run_out(w->cls->name)) {
+        world_close(w);
+        skip();
+    }
     struct sockaddr_storage addr;
     socklen_t len;
     int listener = make_listener(w, &addr, &len, 8);
@@ -900,7 +904,7 @@ static void accept_tells_when_descriptors_run_out(void **state)
     if (is_sim(w))
         coil__sim_limit_files(w->b, 2);
     else
-        assert_int_equal(descriptors_run_out(), 0);
+        assert_true(descriptors_run_out());
     submit(w, &a);
     run_until(w, &a, 1);
     assert_int_equal(a.op.result, -EMFILE);
@@ -909,7 +913,7 @@ static void accept_tells_when_descriptors_run_out(void **state)
     if (is_sim(w))
         coil__sim_limit_files(w->b, 100);
     else
-        assert_int_equal(descriptors_are_back(), 0);
+        assert_true(descriptors_are_back());
     submit(w, &a);
     run_until(w, &a, 2);
     assert_true(a.op.result >= 0);

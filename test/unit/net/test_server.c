@@ -3,7 +3,7 @@
  * test_server.c: servers: a task for each client, running out of descriptors, closing in every order. */
 #include "wire.h"
 
-#include "limits.h"
+#include "scarcity.h"
 
 #include "base/sys_names.h"
 #include "io/sim/sim.h"
@@ -582,7 +582,7 @@ static void run_out(void)
     if (wire_is_imaginary())
         coil__sim_limit_files(b, sim_of(b)->files_n);
     else
-        assert_int_equal(descriptors_run_out(), 0);
+        assert_true(descriptors_run_out());
 }
 
 static void have_some_again(void)
@@ -591,7 +591,7 @@ static void have_some_again(void)
     if (wire_is_imaginary())
         coil__sim_limit_files(b, 1000);
     else
-        assert_int_equal(descriptors_are_back(), 0);
+        assert_true(descriptors_are_back());
 }
 
 static coil_sock *socket_for(coil_server *server, coil_address *at)
@@ -604,6 +604,8 @@ static coil_sock *socket_for(coil_server *server, coil_address *at)
 
 COIL_TEST(accept_rests_when_descriptors_run_out)
 {
+    if (!descriptors_can_run_out(coil_loop_backend(NULL)))
+        return;
     struct wire_reports reports;
     wire_listen_to_reports(&reports);
     coil_server *server = serve(echo, NULL);
@@ -636,6 +638,8 @@ COIL_TEST(accept_rests_when_descriptors_run_out)
 
 COIL_TEST(close_while_accepting_rests)
 {
+    if (!descriptors_can_run_out(coil_loop_backend(NULL)))
+        return;
     struct wire_reports reports;
     wire_listen_to_reports(&reports);
     coil_server *server = serve(echo, NULL);
@@ -658,6 +662,8 @@ static void close_server(coil_loop *loop, const coil_exception_context *context,
 
 COIL_TEST(close_from_the_report_of_a_failed_accept)
 {
+    if (!descriptors_can_run_out(coil_loop_backend(NULL)))
+        return;
     coil_server *server = serve(echo, NULL);
     coil_loop_set_exception_handler(NULL, close_server, &server);
     coil_address at;
