@@ -56,6 +56,8 @@ struct client {
 /* ---- lines ---- */
 
 static struct line *line_new(const char *format, va_list args)
+    __attribute__((format(printf, 1, 0)));
+static struct line *line_new(const char *format, va_list args)
 {
     char text[LINE_MAX_BYTES + NAME_MAX_BYTES + 64];
     int n = vsnprintf(text, sizeof text - 1, format, args);
@@ -364,7 +366,7 @@ int main(int argc, char **argv)
     }
     raise_descriptor_limit();
     if (catch_stop_signals() < 0) {
-        perror("chat: pipe");
+        perror("chat: signalfd");
         return 1;
     }
     return coil_report(coil_run(main_task, &args));

@@ -15,6 +15,7 @@
 #include "program.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <linux/openat2.h>
 #include <llhttp.h>
 #include <stdlib.h>
@@ -567,7 +568,7 @@ int main(int argc, char **argv)
     args.directory = argv[2];
     raise_descriptor_limit();
     if (catch_stop_signals() < 0) {
-        perror("httpd: pipe");
+        perror("httpd: signalfd");
         return 1;
     }
     return coil_report(coil_run(main_task, &args));

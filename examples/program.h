@@ -3,18 +3,18 @@
  * program.h: what every server program in this folder begins with: an address on its command line, signals
  * that end it, and room for descriptors.
  *
- * Signals arrive as bytes in a pipe, so a task waits for one as for anything else:
- * coil_wait_fd(stop_pipe[0], COIL_READ). Included by one file of each program. */
+ * Signals are read from a descriptor (signalfd), so a task waits for one as for anything else, and no handler
+ * runs between any two instructions. Included by one file of each program. */
 #ifndef EXAMPLES_PROGRAM_H
 #define EXAMPLES_PROGRAM_H
 
 #include <coil.h>
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 /* Cut "ADDRESS:PORT" or "[ADDRESS]:PORT" into its two parts, in place. False if it is neither. */
@@ -33,34 +33,28 @@ static inline bool split_address(char *text, char **out_host, char **out_port)
     return true;
 }
 
-static int stop_pipe[2];
+static int stop_fd;
 
-static void on_stop_signal(int signo)
-{
-    int saved = errno;
-    char byte = (char)signo;
-    (void)!write(stop_pipe[1], &byte, 1); /* when it is full, enough signals wait there already */
-    errno = saved;
-}
-
-/* From now on SIGTERM and SIGINT write a byte into stop_pipe. 0, or -errno. */
+/* From now on SIGTERM and SIGINT do nothing but make stop_fd readable. Call it before any thread is started, which
+ * then has them blocked as well. 0, or -errno. */
 static inline int catch_stop_signals(void)
 {
-    if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
-        return -errno;
-    struct sigaction act = {.sa_handler = on_stop_signal, .sa_flags = SA_RESTART};
-    sigaction(SIGTERM, &act, NULL);
-    sigaction(SIGINT, &act, NULL);
-    return 0;
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    stop_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    return stop_fd < 0 ? -errno : 0;
 }
 
 /* Wait for one signal and take it out. Suspends until then; cancelled, none is taken. */
 static inline coil_ret wait_for_stop_signal(void)
 {
-    coil_ret rc = coil_wait_fd(stop_pipe[0], COIL_READ);
-    char byte;
+    coil_ret rc = coil_wait_fd(stop_fd, COIL_READ);
+    struct signalfd_siginfo info;
     if (!coil_iserr(rc))
-        (void)!read(stop_pipe[0], &byte, 1);
+        (void)!read(stop_fd, &info, sizeof info);
     return rc;
 }
 

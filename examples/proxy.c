@@ -19,7 +19,7 @@
 
 enum {
     CHUNK = 32768,      /* read at once */
-    SPARE_FDS = 12,     /* standard ones, the loop's, the pipe, the listener */
+    SPARE_FDS = 12,     /* standard ones, the loop's, the signals', the listener */
     CLIENTS_MAX = 10000 /* 20,000 stacks: as many as a process may have mapped, guards included */
 };
 static const double CONNECT_S = 5, DRAIN_S = 60;
@@ -203,9 +203,9 @@ static void second_signal(void *deadline)
 static coil_ret drain(coil_group *clients, coil_ret rc)
 {
     coil_timeout(deadline, DRAIN_S);
-    coil_loop_add_reader(NULL, stop_pipe[0], second_signal, &deadline);
+    coil_loop_add_reader(NULL, stop_fd, second_signal, &deadline);
     rc = coil_group_exit(clients, rc);
-    coil_loop_remove_reader(NULL, stop_pipe[0]);
+    coil_loop_remove_reader(NULL, stop_fd);
     return coil_timeout_exit(&deadline, rc);
 }
 
@@ -265,7 +265,7 @@ int main(int argc, char **argv)
     size_t pairs = fds > SPARE_FDS + 2 ? (fds - SPARE_FDS) / 2 : 1;
     args.clients_max = pairs < CLIENTS_MAX ? pairs : CLIENTS_MAX;
     if (catch_stop_signals() < 0) {
-        perror("proxy: pipe");
+        perror("proxy: signalfd");
         return 1;
     }
     return coil_report(coil_run(main_task, &args));
