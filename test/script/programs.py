@@ -14,7 +14,10 @@ import tempfile
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BACKENDS = ("epoll", "poll")
+sys.path.insert(0, f"{TOP}/tools")
+from runtests import uring_refused  # noqa: E402
+
+BACKENDS = ("epoll", "poll") if uring_refused() else ("epoll", "poll", "uring")
 
 
 class Skip(Exception):
