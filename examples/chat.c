@@ -253,10 +253,19 @@ static void leave_room(struct client *c, coil_ret rc)
         say(c->room, NULL, "* %s has left (%s)", c->name, why);
 }
 
+/* As many names to a line as fit: a full room must not fill the queue of who asks. */
 static void who(struct client *c)
 {
-    for (const struct client *other = c->room->clients; other; other = other->next)
-        tell(c, "* %s%s", other->name, other == c ? " (you)" : "");
+    char names[LINE_MAX_BYTES] = "";
+    size_t n = 0;
+    for (const struct client *other = c->room->clients; other; other = other->next) {
+        if (n + NAME_MAX_BYTES + 2 > sizeof names) {
+            tell(c, "* here:%s", names);
+            n = 0;
+        }
+        n += (size_t)sprintf(names + n, " %s", other->name);
+    }
+    tell(c, "* here:%s", names);
 }
 
 /* Until it leaves: 0, or the error that ended it. */
