@@ -18,8 +18,8 @@
 #include <stdlib.h>
 
 enum {
-    CHUNK = 32768,      /* read at once */
-    SPARE_FDS = 12,     /* standard ones, the loop's, the signals', the listener */
+    CHUNK = 32768,  /* read at once */
+    SPARE_FDS = 24, /* standard ones, the loop's, the listener, and what looking up names takes */
     CLIENTS_MAX = 10000 /* 20,000 stacks: as many as a process may have mapped, guards included */
 };
 static const double CONNECT_S = 5, DRAIN_S = 60;
