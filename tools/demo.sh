@@ -12,7 +12,8 @@ server=
 
 finish() {
     status=$?
-    if [ -n "$server" ] && kill -TERM "$server" 2>/dev/null; then wait "$server" || true; fi
+    # By KILL: a TERM that meets the shell's child before it has become the server would be lost.
+    if [ -n "$server" ] && kill -KILL "$server" 2>/dev/null; then wait "$server" || true; fi
     rm -rf "$work"
     exit $status
 }
@@ -35,10 +36,11 @@ if [ "$limit" != unlimited ] && [ "$limit" -lt $((clients + 100)) ]; then
     [ "$clients" -gt 0 ] || exit 1
 fi
 busy=$((clients < 1000 ? clients : 1000))
-"$build/examples/httpd" 127.0.0.1:0 "$docs" >"$work/httpd.out" &
+: >"$work/httpd.out" # it may be read before the server is there
+"$build/examples/httpd" 127.0.0.1:0 "$docs" >>"$work/httpd.out" &
 server=$!
 address=
-for _ in 1 2 3 4 5 6 7 8 9 10; do
+for _ in $(seq 50); do
     address=$(sed -n 's/^httpd: serving .* on \([0-9.:]*\) .*/\1/p' "$work/httpd.out")
     [ -z "$address" ] || break
     kill -0 "$server" 2>/dev/null || { echo "demo: the server did not start" >&2; exit 1; }
