@@ -6,27 +6,23 @@
  *   - deadlines are scopes around whatever waits inside (read_request, send_file);
  *   - what the kernel has in memory is opened and read at once; only what may wait for a disk goes to
  *     a thread (coil_to_thread), so a slow disk stalls one client;
- *   - SIGTERM stops accepting, wakes idle connections, lets busy ones finish their answer, and
- *     aborts what is left after DRAIN_S seconds (main_task);
+ *   - SIGTERM stops accepting, gives idle connections GRACE_S seconds (a request may be under way), lets
+ *     busy ones finish their answer, and aborts what is left after DRAIN_S seconds (main_task);
  *   - every buffer has a size: a client costs a stack page or three, and CHUNK bytes while it downloads.
  *
  * Parsing is llhttp's. Files are opened beneath the directory by the kernel (openat2), so neither ".." nor a
  * symbolic link leads out. */
-#include <coil.h>
+#include "program.h"
 
 #include <ctype.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <llhttp.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
-#include <unistd.h>
 
 enum {
     IN_BYTES = 4096,      /* read at once; also all that is held of a pipeline */
@@ -35,19 +31,19 @@ enum {
     BODY_BYTES = 1 << 20, /* of a request's body, which is thrown away: more is 413 */
     CHUNK = 65536,        /* of a file, held while it is sent */
 };
-static const double IDLE_S = 15, HEAD_S = 10, SEND_S = 30, DRAIN_S = 10;
+static const double IDLE_S = 15, HEAD_S = 10, SEND_S = 30, GRACE_S = 0.25, DRAIN_S = 10;
 
 struct site {
     int root; /* the directory, open */
     bool draining;
-    struct client *clients; /* all connections, a list */
+    struct client *clients;                       /* all connections, a list */
+    unsigned long connections, responses, broken; /* so far; broken ones were not sent whole */
 };
 
 struct client {
     struct client *next, **back;
     struct site *site;
-    coil_task *task; /* serves it; borrowed, it is us */
-    bool idle;       /* between two requests: may be cancelled at once */
+    coil_timeout_scope *idle; /* while it waits for a request: until when; else NULL */
     coil_reader *reader;
     coil_writer *writer;
 
@@ -176,13 +172,13 @@ static coil_ret read_request(struct client *c)
     c->refuse = 0;
 
     coil_ret rc = 0;
-    coil_timeout(deadline, IDLE_S);
+    coil_timeout(deadline, c->site->draining ? GRACE_S : IDLE_S);
     bool begun = c->in_n > 0;
     while (c->in_n == 0 || !parse(c)) {
-        c->idle = !begun;
+        c->idle = begun ? NULL : &deadline;
         c->in_at = 0;
         rc = coil_reader_read(c->reader, c->in, sizeof c->in);
-        c->idle = false;
+        c->idle = NULL;
         if (rc <= 0)
             break;
         c->in_n = (size_t)rc;
@@ -477,8 +473,11 @@ static coil_ret serve_requests(struct client *c)
             coil_timeout(deadline, SEND_S);
             rc = coil_timeout_exit(&deadline, coil_writer_drain(c->writer));
         }
-        if (coil_iserr(rc))
+        if (coil_iserr(rc)) {
+            c->site->broken++;
             return rc;
+        }
+        c->site->responses++;
     }
     /* Let the client read the last answer: take what it still sends for a moment, then close. */
     coil_ignore(coil_writer_write_eof(c->writer));
@@ -492,8 +491,8 @@ static coil_ret serve_requests(struct client *c)
 static coil_ret serve(coil_reader *reader, coil_writer *writer, void *arg)
 {
     struct site *site = arg;
-    struct client c = {
-        .site = site, .reader = reader, .writer = writer, .task = coil_current_task()};
+    struct client c = {.site = site, .reader = reader, .writer = writer};
+    site->connections++;
     c.next = site->clients;
     c.back = &site->clients;
     if (c.next)
@@ -511,16 +510,6 @@ static coil_ret serve(coil_reader *reader, coil_writer *writer, void *arg)
     /* A client that leaves or dawdles is no trouble of ours. */
     bool theirs = rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT || rc == COIL_EEXIT;
     return theirs ? 0 : rc;
-}
-
-static int stop_pipe[2];
-
-static void on_signal(int signo)
-{
-    int saved = errno;
-    char byte = (char)signo;
-    (void)!write(stop_pipe[1], &byte, 1);
-    errno = saved;
 }
 
 struct args {
@@ -545,13 +534,13 @@ static coil_ret main_task(void *arg)
            coil_server_port(server), coil_loop_backend(NULL));
     fflush(stdout);
 
-    coil_ret why = coil_wait_fd(stop_pipe[0], COIL_READ);
+    coil_ret why = wait_for_stop_signal();
     /* Stopped by a signal or cancelled: either way the clients use `site`, so they end before we do. */
     site.draining = true;
     coil_server_close(server);
     for (struct client *c = site.clients; c; c = c->next)
         if (c->idle)
-            coil_task_cancel(c->task, "the server is stopping");
+            coil_timeout_reschedule(c->idle, coil_loop_time(NULL) + GRACE_S);
     coil_timeout(deadline, DRAIN_S);
     rc = coil_timeout_exit(&deadline, coil_server_wait_closed(server));
     if (coil_iserr(rc)) {
@@ -562,31 +551,25 @@ static coil_ret main_task(void *arg)
         rc = why;
     coil_server_free(server);
     close(site.root);
+    printf("httpd: %lu connections, %lu responses, %lu broken off\n", site.connections,
+           site.responses, site.broken);
     return rc;
 }
 
 int main(int argc, char **argv)
 {
-    char *colon = argc == 3 ? strrchr(argv[1], ':') : NULL;
-    if (!colon) {
+    struct args args;
+    if (argc != 3 || !split_address(argv[1], &args.host, &args.port)) {
         fprintf(stderr,
                 "usage: httpd ADDRESS:PORT DIRECTORY\n"
                 "serves the files beneath DIRECTORY; [::1]:8000 for IPv6, port 0 for a free one\n");
         return 2;
     }
-    *colon = 0;
-    struct args args = {.host = argv[1], .port = colon + 1, .directory = argv[2]};
-    size_t n = strlen(args.host);
-    if (n > 1 && args.host[0] == '[' && args.host[n - 1] == ']') {
-        args.host[n - 1] = 0;
-        args.host++;
-    }
-    if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
-        perror("httpd: pipe");
+    args.directory = argv[2];
+    raise_descriptor_limit();
+    if (catch_stop_signals() < 0) {
+        perror("httpd: signalfd");
         return 1;
     }
-    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigaction(SIGTERM, &act, NULL);
-    sigaction(SIGINT, &act, NULL);
     return coil_report(coil_run(main_task, &args));
 }

@@ -1,27 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * load.c: many clients at once: load ADDRESS:PORT PATH CONNECTIONS SECONDS [SERVER_PID]
+ * load.c: many clients at once: load [-s SERVER_PID] [-w SECONDS] ADDRESS:PORT PATH CONNECTIONS SECONDS
  *
- * Each client is a task that asks for PATH over one kept-alive connection, again and again, and checks
- * that what comes is whole. A ticker shows how it goes; at the end there is a table. Exit status 1 if
- * anything went wrong. Use it on your own machine only. */
-#include <coil.h>
+ * Each client is a task with one connection. First all of them connect, CONNECTING at a time, and wait at
+ * a gate until the last one stands there; then each asks for PATH, again and again (with -w once in so many
+ * seconds, the clients spread over them), and checks that what comes is whole. A ticker shows how it goes;
+ * at the end there is a table. Exit status 1 if anything went wrong. Use it on your own machine only. */
+#include "program.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
-enum { CLIENTS_MAX = 20000, SLOTS = 64 * 32 };
+enum {
+    CLIENTS_MAX = 20000,
+    CONNECTING =
+        500, /* at a time: more than a server's backlog would be lost, and tried again after a second */
+    SLOTS = 64 * 32
+};
 
 struct load {
     char *host, *port, *path;
     int clients, server_pid;
-    double seconds, begin, end;
+    double seconds, pause;
+    coil_semaphore connecting;
+    coil_event gate; /* open once every client has connected, or failed to */
+    int arrived;     /* of them */
+    double begin, end;
     long requests, errors, connected;
     long long bytes;
-    long rss_before_kb, rss_peak_kb;
+    long rss_before_kb, rss_held_kb, rss_peak_kb;
     coil_ret first_error;
     char first_words[160];
     long histogram[SLOTS]; /* latencies: 32 steps for each doubling of a microsecond */
@@ -107,24 +113,59 @@ static coil_ret ask(struct load *load, coil_reader *reader, coil_writer *writer)
     return (coil_ret)length;
 }
 
+static coil_ret connect_and_wait(struct load *load, coil_reader **reader, coil_writer **writer)
+{
+    coil_ret rc;
+    coil_with_semaphore(rc, &load->connecting)
+    {
+        rc = coil_open_connection(load->host, load->port, reader, writer);
+    }
+    load->connected += !coil_iserr(rc);
+    if (++load->arrived == load->clients) {
+        load->rss_held_kb = rss_kb(load->server_pid);
+        load->begin = coil_loop_time(NULL);
+        load->end = load->begin + load->seconds;
+        coil_event_set(&load->gate);
+    }
+    return coil_iserr(rc) ? rc : coil_event_wait(&load->gate);
+}
+
+static coil_ret ask_again_and_again(struct load *load, int number, coil_reader *reader,
+                                    coil_writer *writer)
+{
+    double next = load->begin + load->pause * number / load->clients;
+    for (; next < load->end; next += load->pause) {
+        double now = coil_loop_time(NULL);
+        if (now >= load->end)
+            break;
+        coil_ret rc = load->pause > 0 ? coil_sleep(next - now) : 0;
+        if (coil_iserr(rc))
+            return rc;
+        double asked = coil_loop_time(NULL);
+        rc = ask(load, reader, writer);
+        if (coil_iserr(rc))
+            return rc;
+        load->histogram[slot_of(coil_loop_time(NULL) - asked)]++;
+        load->requests++;
+        load->bytes += rc;
+    }
+    return 0;
+}
+
+struct client {
+    struct load *load;
+    int number;
+};
+
 static coil_ret client(void *arg)
 {
-    struct load *load = arg;
+    const struct client *c = arg;
+    struct load *load = c->load;
     coil_reader *reader;
     coil_writer *writer = NULL;
-    coil_ret rc = coil_open_connection(load->host, load->port, &reader, &writer);
-    if (!coil_iserr(rc)) {
-        load->connected++;
-        while (coil_loop_time(NULL) < load->end) {
-            double asked = coil_loop_time(NULL);
-            rc = ask(load, reader, writer);
-            if (coil_iserr(rc))
-                break;
-            load->histogram[slot_of(coil_loop_time(NULL) - asked)]++;
-            load->requests++;
-            load->bytes += rc;
-        }
-    }
+    coil_ret rc = connect_and_wait(load, &reader, &writer);
+    if (!coil_iserr(rc))
+        rc = ask_again_and_again(load, c->number, reader, writer);
     if (coil_iserr(rc) && rc != -ECANCELED && load->errors++ == 0) {
         load->first_error = rc;
         snprintf(load->first_words, sizeof load->first_words, "%s", coil_last_error()->message);
@@ -144,26 +185,49 @@ static coil_ret show(void *arg)
         long kb = rss_kb(load->server_pid);
         if (kb > load->rss_peak_kb)
             load->rss_peak_kb = kb;
-        double gone = coil_loop_time(NULL) - load->begin;
+        double gone = load->begin > 0 ? coil_loop_time(NULL) - load->begin : 0;
         if (tty)
             fprintf(stderr, "\r  %5.1f of %.0f s   %6ld connected   %9ld requests   %ld errors ",
                     gone, load->seconds, load->connected, load->requests, load->errors);
     }
 }
 
+/* What one more connection costs the server, in KB. */
+static double each_kb(const struct load *load, long kb)
+{
+    return (double)(kb - load->rss_before_kb) / (double)load->connected;
+}
+
+static void print_table(const struct load *load, double took)
+{
+    printf("  backend            %s\n", coil_loop_backend(NULL));
+    printf("  held at once       %ld of %d connections\n", load->connected, load->clients);
+    printf("  requests           %ld (%.0f each second)\n", load->requests,
+           (double)load->requests / took);
+    printf("  bytes received     %.1f MB\n", (double)load->bytes / 1e6);
+    printf("  errors             %ld\n", load->errors);
+    printf("  latency            p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms\n",
+           percentile(load, 0.50) * 1e3, percentile(load, 0.99) * 1e3,
+           percentile(load, 0.999) * 1e3);
+    if (load->rss_held_kb > 0 && load->connected > 0)
+        printf("  server memory      %.1f KB a connection held, %.1f KB a connection under load "
+               "(%ld, %ld, %ld KB)\n",
+               each_kb(load, load->rss_held_kb), each_kb(load, load->rss_peak_kb),
+               load->rss_before_kb, load->rss_held_kb, load->rss_peak_kb);
+}
+
 static coil_ret main_task(void *arg)
 {
     struct load *load = arg;
     load->rss_before_kb = rss_kb(load->server_pid);
-    load->begin = coil_loop_time(NULL);
-    load->end = load->begin + load->seconds;
     coil_task *ticker = coil_create_task(show, load);
     coil_task **clients = calloc((size_t)load->clients, sizeof *clients);
     if (!clients)
         return -ENOMEM;
-    coil_task_opts opts = {.size = sizeof opts, .stack_size = 65536};
-    for (int i = 0; i < load->clients; i++)
-        clients[i] = coil_create_task_opts(client, load, &opts);
+    for (int i = 0; i < load->clients; i++) {
+        struct client c = {load, i};
+        clients[i] = coil_create_task_with(client, &c, sizeof c);
+    }
     coil_ret rc = coil_gather(clients, (size_t)load->clients, NULL,
                               COIL_RETURN_EXCEPTIONS | COIL_UNREF);
     free(clients);
@@ -174,20 +238,7 @@ static coil_ret main_task(void *arg)
     if (coil_iserr(rc))
         return rc;
 
-    double took = coil_loop_time(NULL) - load->begin;
-    printf("  backend            %s\n", coil_loop_backend(NULL));
-    printf("  connections        %ld of %d\n", load->connected, load->clients);
-    printf("  requests           %ld (%.0f each second)\n", load->requests,
-           (double)load->requests / took);
-    printf("  bytes received     %.1f MB\n", (double)load->bytes / 1e6);
-    printf("  errors             %ld\n", load->errors);
-    printf("  latency p50        %.2f ms\n", percentile(load, 0.50) * 1e3);
-    printf("  latency p99        %.2f ms\n", percentile(load, 0.99) * 1e3);
-    if (load->rss_peak_kb > 0 && load->connected > 0)
-        printf("  server memory      %.1f KB for each connection (%ld KB before, %ld KB at its "
-               "peak)\n",
-               (double)(load->rss_peak_kb - load->rss_before_kb) / (double)load->connected,
-               load->rss_before_kb, load->rss_peak_kb);
+    print_table(load, coil_loop_time(NULL) - load->begin);
     if (load->errors)
         return coil_fail(load->first_error, "%ld errors; the first one: %s", load->errors,
                          load->first_words);
@@ -196,23 +247,31 @@ static coil_ret main_task(void *arg)
 
 int main(int argc, char **argv)
 {
-    static struct load load;
-    char *colon = argc == 5 || argc == 6 ? strrchr(argv[1], ':') : NULL;
-    load.clients = colon ? atoi(argv[3]) : 0;
-    load.seconds = colon ? atof(argv[4]) : 0;
-    if (!colon || load.clients < 1 || load.clients > CLIENTS_MAX || !(load.seconds > 0)) {
-        fprintf(stderr, "usage: load ADDRESS:PORT PATH CONNECTIONS SECONDS [SERVER_PID]\n");
+    static struct load load = {.connecting = COIL_SEMAPHORE(CONNECTING)};
+    int option;
+    bool good = true;
+    while ((option = getopt(argc, argv, "s:w:")) != -1) {
+        if (option == 's')
+            load.server_pid = atoi(optarg);
+        else if (option == 'w')
+            load.pause = atof(optarg);
+        else
+            good = false;
+    }
+    char **words = argv + optind;
+    if (good && argc - optind == 4 && split_address(words[0], &load.host, &load.port)) {
+        load.path = words[1];
+        load.clients = atoi(words[2]);
+        load.seconds = atof(words[3]);
+    }
+    if (load.clients < 1 || load.clients > CLIENTS_MAX || !(load.seconds > 0) ||
+        !(load.pause >= 0)) {
+        fprintf(stderr,
+                "usage: load [-s SERVER_PID] [-w SECONDS] ADDRESS:PORT PATH CONNECTIONS SECONDS\n"
+                "-w: each client asks once in so many seconds, not as fast as it can\n");
         return 2;
     }
-    *colon = 0;
-    load.host = argv[1];
-    load.port = colon + 1;
-    load.path = argv[2];
-    load.server_pid = argc == 6 ? atoi(argv[5]) : 0;
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-    return coil_report(coil_run(main_task, &load));
+    raise_descriptor_limit();
+    coil_run_opts opts = {.size = sizeof opts, .stack_size = 65536};
+    return coil_report(coil_run_with(main_task, &load, &opts));
 }

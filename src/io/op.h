@@ -67,6 +67,7 @@ enum {
     OP_OUT = 1u << 1,      /* writable or error */
     OP_LEVEL = 1u << 2,    /* flag: OP_POLL stays armed (add_reader) */
     OP_DATASYNC = 1u << 3, /* flag: OP_FSYNC leaves out what reading back does not need */
+    OP_AHEAD = 1u << 4,    /* flag: OP_ACCEPT may take connections that nobody asked for yet */
 };
 
 struct op {
@@ -75,7 +76,7 @@ struct op {
     int64_t result; /* valid in done(): >= 0 or -errno */
     int fd;
     uint8_t kind, state;
-    uint8_t flags;  /* OP_LEVEL, OP_DATASYNC */
+    uint8_t flags;  /* OP_LEVEL, OP_DATASYNC, OP_AHEAD */
     uint8_t events; /* OP_POLL: OP_IN | OP_OUT */
     union {
         struct {

@@ -3,10 +3,10 @@
  * uring.c: io_uring.
  *
  * It stands on readiness.c as epoll.c does, and adds what only io_uring can: of owned stream sockets the kernel
- * receives by itself into buffers of ours, of owned listeners it accepts by itself.
+ * receives by itself into buffers of ours, of owned listeners it accepts by itself, if they say so.
  *
  *     owned stream   RECV: one request brings many buffers --> held --> taken by recv
- *     owned listener ACCEPT: one request brings many connections --> accepted --> taken by accept
+ *     owned listener ACCEPT, OP_AHEAD: one request brings many connections --> accepted --> taken by accept
  *     owned others, and writing: POLL that reports every change, then the plain call
  *     raw            POLL that reports once, for each direction that an op wants
  *
@@ -370,8 +370,8 @@ static enum in best_in(struct uring *u, struct watch *w)
         const struct op *op = container_of(l, struct op, link);
         if (!(op_directions(op) & OP_IN))
             continue;
-        if (op->kind == OP_ACCEPT && !u->no_accept)
-            return IN_ACCEPT;
+        if (op->kind == OP_ACCEPT)
+            return (op->flags & OP_AHEAD) && !u->no_accept ? IN_ACCEPT : IN_POLL;
         if (op->kind != OP_RECV || op->buf.flags || u->no_recv || w->bulk)
             return IN_POLL;
         if (w->exact == EXACT_UNKNOWN) /* asked once; EXACT_YES: a stream */

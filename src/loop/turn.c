@@ -42,10 +42,16 @@ static int64_t until_timer(const struct coil_loop *loop, int64_t now_ns)
     return left > WAIT_MAX_NS ? WAIT_MAX_NS : left;
 }
 
+/* Also without asking the kernel: who closes a socket finishes what waits on it. */
+static bool something_came(struct coil_loop *loop)
+{
+    return !list_empty(&loop->backend->finished) || !inbox_empty(loop->inbox);
+}
+
 static bool deadlock_is_certain(struct coil_loop *loop)
 {
-    if (!loop->until_future || loop->backend->pending || loop->jobs || loop->wakers ||
-        !inbox_empty(loop->inbox) || coil__thread_busy())
+    if (!loop->until_future || loop->backend->pending || something_came(loop) || loop->jobs ||
+        loop->wakers || coil__thread_busy())
         return false;
     return coil__thread_in_process() == 1 + coil__thread_count();
 }
@@ -71,11 +77,6 @@ static int wait_real(struct coil_loop *loop, bool busy, int64_t limit_ns)
     if (timeout < 0 || (limit_ns < timeout))
         timeout = limit_ns == CLOCK_FOREVER ? -1 : limit_ns;
     return wait_asleep(loop, timeout);
-}
-
-static bool something_came(struct coil_loop *loop)
-{
-    return !list_empty(&loop->backend->finished) || !inbox_empty(loop->inbox);
 }
 
 /* Did nothing come but callbacks of descriptors that are ready all the time? */

@@ -188,6 +188,7 @@ static void wait_for_client(struct listener *l)
     l->state = LISTENER_WAITING;
     l->brought = -EAGAIN;
     l->op.kind = OP_ACCEPT;
+    l->op.flags = OP_AHEAD; /* a server takes whoever comes */
     l->op.fd = l->sock->fd;
     l->op.done = accept_done;
     l->op.to.addr = &l->peer.storage;

@@ -1,25 +1,20 @@
-"""What examples/httpd.c promises, from the outside: httpd_test.py PATH_OF_HTTPD. Prints TAP."""
+"""What examples/httpd.c promises, from the outside: httpd_test.py BUILD [WORD]. Prints TAP."""
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
+import threading
 import time
 
-HTTPD = sys.argv[1]
-with open(HTTPD, "rb") as program:
-    code = program.read()
-# A sanitizer keeps what was freed and notes of its own, so memory then says nothing; and it is slow.
-SANITIZED = b"__asan_init" in code or b"__tsan_init" in code
+from programs import Program, main, tool
 
 
-class Server:
+class Server(Program):
     """A server on a free port over a folder that is thrown away."""
 
-    def __init__(self):
+    def __init__(self, build, backend, **more):
         self.base = tempfile.mkdtemp()
         self.root = os.path.join(self.base, "root")
         os.mkdir(self.root)
@@ -31,26 +26,23 @@ class Server:
         os.symlink("../secret", os.path.join(self.root, "way_out"))
         os.symlink("/etc/passwd", os.path.join(self.root, "far_out"))
         os.symlink("a.txt", os.path.join(self.root, "inside"))
-        self.process = subprocess.Popen([HTTPD, "127.0.0.1:0", self.root], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True)
-        self.port = int(re.search(r":(\d+) \(", self.process.stdout.readline()).group(1))
+        super().__init__(build, backend, "httpd", "127.0.0.1:0", self.root, **more)
 
     def write(self, name, data):
         with open(os.path.join(self.base, name), "wb") as f:
             f.write(data)
 
-    def connect(self):
-        s = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+    def open(self):
+        s = self.connect()
         return s, s.makefile("rb")
 
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            out, err = self.process.communicate(timeout=120 if SANITIZED else 30)
-        finally:
-            self.process.kill()
-            shutil.rmtree(self.base)
-        return self.process.returncode, err
+    def numbers(self):
+        """Connections, responses, responses broken off: what it says at its end."""
+        return tuple(map(int, re.findall(r"(\d+) (?:connections|responses|broken)", self.output())))
+
+    def __exit__(self, *why):
+        super().__exit__(*why)
+        shutil.rmtree(self.base)
 
 
 def answer(f, head=False):
@@ -70,7 +62,7 @@ def answer(f, head=False):
 
 
 def ask(server, request, head=False):
-    s, f = server.connect()
+    s, f = server.open()
     with s, f:
         s.sendall(request)
         return answer(f, head)
@@ -93,7 +85,7 @@ def test_a_file_is_served_whole(v):
 
 
 def test_head_has_the_headers_and_no_body(v):
-    s, f = v.connect()
+    s, f = v.open()
     with s, f:
         s.sendall(get("/a.txt", method="HEAD") + get("/a.txt"))
         status, headers, _ = answer(f, head=True)
@@ -102,7 +94,7 @@ def test_head_has_the_headers_and_no_body(v):
 
 
 def test_requests_may_be_pipelined_and_cut_anywhere(v):
-    s, f = v.connect()
+    s, f = v.open()
     with s, f:
         s.sendall(get("/a.txt") * 20)
         for _ in range(20):
@@ -113,7 +105,7 @@ def test_requests_may_be_pipelined_and_cut_anywhere(v):
 
 
 def test_a_post_body_is_passed_over(v):
-    s, f = v.connect()
+    s, f = v.open()
     with s, f:
         s.sendall(get("/a.txt", "Content-Length: 5\r\n", "POST") + b"12345" + get("/a.txt"))
         status, headers, _ = answer(f)
@@ -159,7 +151,7 @@ def test_bad_requests_are_named(v):
 
 def test_close_is_honoured(v):
     for request in [get("/a.txt", "Connection: close\r\n"), b"GET /a.txt HTTP/1.0\r\n\r\n"]:
-        s, f = v.connect()
+        s, f = v.open()
         with s, f:
             s.sendall(request)
             status, headers, _ = answer(f)
@@ -170,7 +162,7 @@ def test_close_is_honoured(v):
 
 def test_clients_that_vanish_do_no_harm(v):
     for _ in range(50):
-        s, f = v.connect()
+        s, f = v.open()
         s.sendall(get("/big"))
         f.read(1000)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -179,20 +171,15 @@ def test_clients_that_vanish_do_no_harm(v):
     assert ask(v, get("/a.txt"))[0] == 200
 
 
-def rss_kb(v):
-    with open(f"/proc/{v.process.pid}/status") as f:
-        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
-
-
 def test_slow_clients_cost_little_memory(v):
-    before = rss_kb(v)
-    slow = [v.connect() for _ in range(10 if SANITIZED else 100)]
+    before = v.rss_kb()
+    slow = [v.open() for _ in range(10 if v.sanitized else 100)]
     for s, f in slow:
         s.sendall(get("/big"))  # and nobody reads: 8 MB each, if the server were to hold it
     assert ask(v, get("/a.txt"))[0] == 200
     time.sleep(0.5)
-    grown = rss_kb(v) - before
-    assert SANITIZED or grown < len(slow) * 512, f"{grown} KB for {len(slow)} clients"
+    grown = v.rss_kb() - before
+    assert v.sanitized or grown < len(slow) * 512, f"{grown} KB for {len(slow)} clients"
     for s, f in slow:
         f.close()
         s.close()
@@ -200,14 +187,14 @@ def test_slow_clients_cost_little_memory(v):
 
 
 def test_sigterm_lets_busy_clients_finish(v):
-    idle, idle_f = v.connect()
+    idle, idle_f = v.open()
     idle.sendall(get("/a.txt"))
     assert answer(idle_f)[0] == 200
-    busy, busy_f = v.connect()
+    busy, busy_f = v.open()
     busy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     busy.sendall(get("/big"))
     assert busy_f.readline().startswith(b"HTTP/1.1 200")
-    v.process.send_signal(signal.SIGTERM)
+    v.signal()
     assert idle_f.read() == b"", "an idle connection is closed at once"
     rest = busy_f.read()
     assert rest.endswith((bytes(range(256)) * 4096 * 8)[-1000:]), "the answer was cut"
@@ -215,25 +202,71 @@ def test_sigterm_lets_busy_clients_finish(v):
     busy.close()
 
 
-def main():
-    tests = [(name[5:], fn) for name, fn in globals().items() if name.startswith("test_")]
-    print(f"1..{len(tests)}")
-    failed = 0
-    for i, (name, fn) in enumerate(tests, 1):
-        server = Server()
-        why = ""
-        try:
-            fn(server)
-        except Exception as e:  # noqa: BLE001: whatever it is, it is the test's failure
-            why = f"{type(e).__name__}: {e}"
-        status, err = server.stop()
-        if not why and (status != 0 or err):
-            why = f"the server ended with {status}: {err}"
-        failed += bool(why)
-        print(f"{'not ok' if why else 'ok'} {i} - httpd_{name}")
-        if why:
-            print(f"# {why}")
-    sys.exit(1 if failed else 0)
+def test_sigterm_answers_every_request_that_was_sent(v):
+    """Clients that ask without pause; one of their requests is always under way."""
+    answered, cut = [], []
+
+    def ask_without_end():
+        s, f = v.open()
+        with s, f:
+            while True:
+                s.sendall(get("/a.txt"))
+                try:
+                    status, headers, body = answer(f)
+                except (AssertionError, OSError) as e:
+                    cut.append(repr(e))
+                    return
+                assert (status, body) == (200, b"hello, world\n")
+                answered.append(1)
+                if headers["connection"] == "close":
+                    return
+
+    clients = [threading.Thread(target=ask_without_end) for _ in range(20)]
+    for client in clients:
+        client.start()
+    time.sleep(0.3)
+    v.signal()
+    for client in clients:
+        client.join()
+    assert v.end() == 0
+    assert not cut, f"{len(cut)} were cut: {cut[0]}"
+    assert v.numbers() == (20, len(answered), 0), (v.numbers(), len(answered))
 
 
-main()
+def test_wrk_and_the_server_count_the_same(v):
+    wrk = tool("wrk")
+    done = subprocess.run([wrk, "-t2", "-c50", "-d1s", f"http://127.0.0.1:{v.port}/a.txt"], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    assert "Socket errors" not in done.stdout and "Non-2xx" not in done.stdout, done.stdout
+    requests = int(re.search(r"(\d+) requests in", done.stdout).group(1))
+    v.stop()
+    connections, responses, broken = v.numbers()
+    # It tries the server with a connection of its own; at its end it hangs up, a request on every other one.
+    assert connections in (50, 51) and requests <= responses + broken <= requests + 50, (v.numbers(), requests)
+
+
+def test_ab_and_the_server_count_the_same(v):
+    ab = tool("ab")
+    n = 2000 if v.sanitized else 10000
+    for keep in ([], ["-k"]):
+        done = subprocess.run([ab, "-q", *keep, "-n", str(n), "-c", "50", f"http://127.0.0.1:{v.port}/a.txt"], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, done.stdout
+        for what, number in [("Complete requests", n), ("Failed requests", 0), ("HTML transferred", 13 * n)]:
+            assert re.search(rf"{what}: +{number}\b", done.stdout), done.stdout
+    v.stop()
+    assert v.numbers()[1:] == (2 * n, 0), v.numbers()
+
+
+def on_a_server(fn):
+    def run(build, backend):
+        with Server(build, backend) as v:
+            fn(v)
+            if v.process.poll() is None:
+                v.stop()
+            assert v.errors() == "", v.errors()
+    return run
+
+
+main("httpd", {name: on_a_server(fn) for name, fn in globals().items() if name.startswith("test_")})

@@ -377,6 +377,7 @@ static void connections_nobody_took_close_with_their_listener(void **state)
     int listener = make_listener(w, &addr, &len, 8), client[3];
     own(w, listener);
     struct test_op a = accept_op(listener), c[3];
+    a.op.flags = OP_AHEAD;
     submit(w, &a);
     look_once(w);
     for (int i = 0; i < 3; i++) {

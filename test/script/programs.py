@@ -1,0 +1,167 @@
+"""What the tests of examples/ share: programs started and stopped, peers unpacked, tests run on each backend.
+
+A test is a function test_<fact>(build, backend) of its script; main() runs them and prints TAP. Nothing here
+names a port, needs the outside world (but for apt, by tools/peers.sh), or leaves a process behind.
+"""
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, f"{TOP}/tools")
+from runtests import uring_refused  # noqa: E402
+
+BACKENDS = ("epoll", "poll") if uring_refused() else ("epoll", "poll", "uring")
+
+
+class Skip(Exception):
+    """This machine lacks something; its text says what."""
+
+
+class Program:
+    """One of examples/, listening; its first line of output names its port."""
+
+    def __init__(self, build, backend, name, *arguments, limit_fds=None, env=None):
+        self.path = os.path.join(build, "examples", name)
+        if not os.path.exists(self.path):
+            raise Skip(f"examples/{name} is not built here")
+        with open(self.path, "rb") as f:
+            code = f.read()
+        # A sanitizer keeps what was freed and notes of its own, so memory says nothing; and it is slow.
+        self.sanitized = b"__asan_init" in code or b"__tsan_init" in code
+        command = [self.path, *map(str, arguments)]
+        if limit_fds:
+            command = ["sh", "-c", f'ulimit -n {limit_fds} && exec "$@"', "sh", *command]
+        # In files, so that nobody has to read while the program runs.
+        self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(command, stdout=self.out, stderr=self.err,
+                                        env={**os.environ, "COIL_BACKEND": backend, **(env or {})})
+        self.port = int(self.wait_for(self.output, r":(\d+)[ )]").group(1))
+
+    def _read(self, file):
+        file.flush()
+        file.seek(0)
+        return file.read()
+
+    def output(self):
+        return self._read(self.out)
+
+    def errors(self):
+        return self._read(self.err)
+
+    def wait_for(self, read, pattern, seconds=20):
+        """Until what it printed has the pattern in it."""
+        end = time.monotonic() + seconds
+        while True:
+            found = re.search(pattern, read())
+            if found:
+                return found
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"no {pattern!r} in {read()!r}, {self.errors()!r}")
+            time.sleep(0.01)
+
+    def connect(self, timeout=20):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+    def _status(self, name):
+        with open(f"/proc/{self.process.pid}/status") as f:
+            return int(re.search(name + r":\s+(\d+)", f.read()).group(1))
+
+    def rss_kb(self):
+        return self._status("VmRSS")
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.process.pid}/stat") as f:
+            fields = f.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def signal(self, signo=signal.SIGTERM):
+        self.process.send_signal(signo)
+
+    def end(self, seconds=30):
+        """Its exit status, once it has ended by itself."""
+        try:
+            return self.process.wait(120 if self.sanitized else seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("it does not end") from None
+
+    def stop(self, status=0):
+        self.signal()
+        got = self.end()
+        assert got == status, f"it ended with {got}: {self.errors()}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.out.close()
+        self.err.close()
+
+
+def peers(build, *packages):
+    """The folder that these Debian packages are unpacked in."""
+    done = subprocess.run(["sh", f"{TOP}/tools/peers.sh", os.path.join(os.path.dirname(build), "peers"), *packages],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode == 77:
+        raise Skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def peer_env(root):
+    """Where a program that was only unpacked finds its libraries."""
+    folders = [f"{root}/{lib}/{entry}" for lib in ("lib", "usr/lib") if os.path.isdir(f"{root}/{lib}")
+               for entry in os.listdir(f"{root}/{lib}") if entry.endswith("-linux-gnu")]
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join(folders), "LC_ALL": "C"}
+
+
+def free_port():
+    """For programs that cannot be told to take any."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def tool(name):
+    path = shutil.which(name)
+    if not path:
+        raise Skip(f"there is no {name} here")
+    return path
+
+
+def until(what, condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s for: {what}"
+        time.sleep(0.01)
+
+
+def main(subject, tests, backends=BACKENDS):
+    """Run test_* of `tests` on each backend; sys.argv[1] is the build folder, sys.argv[2] a word to choose by."""
+    word = sys.argv[2] if len(sys.argv) > 2 else ""
+    chosen = [(name[5:], fn) for name, fn in tests.items() if name.startswith("test_") and word in name]
+    print(f"1..{len(chosen) * len(backends)}")
+    number = failed = 0
+    for name, fn in chosen:
+        for backend in backends:
+            number += 1
+            why = skip = ""
+            began = time.monotonic()
+            try:
+                fn(sys.argv[1], backend)
+            except Skip as e:
+                skip = f" # SKIP {e}"
+            except Exception as e:  # noqa: BLE001: whatever it is, it is the test's failure
+                why = f"{type(e).__name__}: {e}, line {e.__traceback__.tb_next.tb_lineno}"
+            failed += bool(why)
+            print(f"{'not ok' if why else 'ok'} {number} - {subject}_{name}_{backend}{skip}")
+            print(f"# {why or f'{time.monotonic() - began:.2f} s'}", flush=True)
+    sys.exit(1 if failed else 0)
