@@ -85,7 +85,7 @@ coil_ret coil_dir_open(const char *path, coil_dir **out_dir)
 {
     static const struct wait_class cls = FILE_JOB_CLASS("open");
     struct file_part *part;
-    int err = coil__file_part(&part);
+    int err = coil__file_part(path, &part);
     if (err < 0)
         return err;
     size_t n = strlen(path) + 1;

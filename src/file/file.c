@@ -161,7 +161,7 @@ static coil_file *file_new(struct file_part *part, const char *path)
 coil_ret coil_file_open(const char *path, int flags, mode_t mode, coil_file **out_file)
 {
     struct file_part *part;
-    int err = coil__file_part(&part);
+    int err = coil__file_part(path, &part);
     if (err < 0)
         return err;
     coil_file *file = file_new(part, path);

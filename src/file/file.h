@@ -36,9 +36,9 @@ struct file_part {
     uint32_t burst;          /* how many of these in a row, big ones counting more */
 };
 
-/* The running loop's, for a call that waits; made on first use. 0, COIL_ENOTASK, COIL_EEXIT, -ENOMEM,
- * COIL_ECLOSED while the loop is closing; recorded. */
-int coil__file_part(struct file_part **out);
+/* The running loop's, for a call that waits and has this path; made on first use. 0, COIL_ENOTASK, COIL_EEXIT, -EINVAL
+ * for no path, -ENOMEM, COIL_ECLOSED while the loop is closing; recorded. */
+int coil__file_part(const char *path, struct file_part **out);
 
 /* The pool, made if need be. 0 or -ENOMEM. */
 int coil__file_pool(struct file_part *part, struct pool **out);

@@ -49,11 +49,13 @@ static int make_part(coil_loop *loop, struct file_part **out)
     return 0;
 }
 
-int coil__file_part(struct file_part **out)
+int coil__file_part(const char *path, struct file_part **out)
 {
     int err = coil__can_wait();
     if (err < 0)
         return err;
+    if (!path)
+        return (int)coil__fail(-EINVAL, "a path is needed");
     coil_loop *loop = coil__running_loop;
     if (coil_unlikely(loop->closing))
         return (int)coil__fail_plain(COIL_ECLOSED);

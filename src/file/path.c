@@ -19,7 +19,7 @@ static coil_ret on_path(struct path_job *p, const char *path, void (*call)(struc
                         const struct wait_class *cls)
 {
     struct file_part *part;
-    int err = coil__file_part(&part);
+    int err = coil__file_part(path, &part);
     if (err < 0)
         return err;
     p->job.call = call;
@@ -95,6 +95,8 @@ static void rename_on_thread(struct file_job *job)
 
 coil_ret coil_rename(const char *from, const char *to)
 {
+    if (!to)
+        from = NULL; /* both are needed */
     static const struct wait_class cls = FILE_JOB_CLASS("rename");
     struct path_job p = {.to = to};
     return on_path(&p, from, rename_on_thread, &cls);

@@ -124,7 +124,7 @@ coil_ret coil_read_file(const char *path, size_t max, char **out_data)
 {
     static const struct wait_class cls = FILE_JOB_CLASS("read");
     struct file_part *part;
-    int err = coil__file_part(&part);
+    int err = coil__file_part(path, &part);
     if (err < 0)
         return err;
     struct read_job r = {.job = {.call = read_on_thread, .path = path}, .max = max};
@@ -244,7 +244,7 @@ coil_ret coil_write_file(const char *path, const void *data, size_t n, mode_t mo
 {
     static const struct wait_class cls = FILE_JOB_CLASS("write");
     struct file_part *part;
-    int err = coil__file_part(&part);
+    int err = coil__file_part(path, &part);
     if (err < 0)
         return err;
     struct write_job w = {.job = {.call = write_on_thread, .path = path},

@@ -82,6 +82,21 @@ KERNEL_TEST(open_of_a_leased_file_waits_for_the_lease)
     assert_in_range(leased, 1, 2);
 }
 
+DISK_TEST(file_without_a_path_is_refused)
+{
+    coil_file *file;
+    coil_dir *dir;
+    struct stat st;
+    char *data;
+    assert_int_equal(coil_file_open(NULL, O_RDONLY, 0, &file), -EINVAL);
+    assert_string_equal(coil_last_error()->message, "a path is needed");
+    assert_int_equal(coil_dir_open(NULL, &dir), -EINVAL);
+    assert_int_equal(coil_stat(NULL, &st), -EINVAL);
+    assert_int_equal(coil_rename(disk("there"), NULL), -EINVAL);
+    assert_int_equal(coil_read_file(NULL, 0, &data), -EINVAL);
+    assert_int_equal(coil_write_file(NULL, "", 0, 0600), -EINVAL);
+}
+
 /* ---- cancelled while opening ---- */
 
 static _Atomic int opened;

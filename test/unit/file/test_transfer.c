@@ -473,6 +473,41 @@ COIL_TEST(ops_of_a_long_read_cancelled_keep_the_first_bytes)
     disk_remove();
 }
 
+/* ---- seen from outside ---- */
+
+static void tells_path(coil_task *task, const char *path)
+{
+    char text[128];
+    const struct wait *wait = as_task(task)->waiting;
+    assert_int_equal(wait->cls->describe(wait, text, sizeof text), strlen(path));
+    assert_string_equal(text, path);
+}
+
+COIL_TEST(task_that_waits_for_a_file_tells_which)
+{
+    disk_make();
+    use_threads();
+    coil_file *file = open_file(disk_file("there", 100), O_RDONLY);
+    char buf[8];
+    struct reading r = {.file = file, .p = buf, .n = 8};
+    disk_hold(0);
+    coil_task *task = coil_create_task(read_then_sleep, &r);
+    assert_int_equal(coil_sleep(0), 0);
+    tells_path(task, disk("there"));
+    gate_open(&disk_gate);
+    assert_int_equal(coil_join(task), 0);
+
+    use_ops();
+    ops_hold = true;
+    task = coil_create_task(read_then_sleep, &r);
+    assert_int_equal(coil_sleep(0), 0);
+    tells_path(task, disk("there"));
+    ops_let_go();
+    assert_int_equal(coil_join(task), 0);
+    close_file(file);
+    disk_remove();
+}
+
 /* ---- errors ---- */
 
 static _Atomic int calls;
