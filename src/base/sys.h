@@ -34,6 +34,17 @@
 #define pwritev2 coil__pwritev2
 ssize_t preadv2(int fd, const struct iovec *v, int n, off_t at, int flags);
 ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t at, int flags);
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 8
+#endif
+#ifndef STATX_BASIC_STATS /* since 1.2.5, too */
+#include <linux/stat.h>
+#include <sys/syscall.h>
+static inline int statx(int dir, const char *path, int flags, unsigned mask, struct statx *sx)
+{
+    return (int)syscall(SYS_statx, dir, path, flags, mask, sx);
+}
+#endif
 #endif
 
 /* X(type, name, parameters, arguments) */

@@ -202,8 +202,23 @@ static coil_ret name_of_backend(void *arg)
     return rc;
 }
 
+/* A named backend is opened whatever stands in the way; a filter may then end the process. */
+static bool may_be_killed(const struct backend_choice *choice)
+{
+    return strncmp(choice->cls->name, "uring", 5) == 0 &&
+           (choice->uring == URING_FILTERED || choice->uring == URING_UNSURE);
+}
+
 static void look_at_loop(struct finding *f)
 {
+    struct backend_choice choice;
+    bool chosen = coil__backend_explain(NULL, &choice) == 0;
+    if (chosen && may_be_killed(&choice)) {
+        f->state = FINDING_NOTE;
+        f->text = text_of("not run: a seccomp filter may kill who asks for %s", choice.cls->name);
+        f->advice = text_of("do without COIL_BACKEND, and auto keeps out of its way");
+        return;
+    }
     coil_ret rc = coil_run(name_of_backend, &f->value);
     if (coil_iserr(rc)) {
         f->state = FINDING_PROBLEM;
@@ -213,8 +228,7 @@ static void look_at_loop(struct finding *f)
         return;
     }
     f->text = text_of("a task ran on %s", f->value);
-    struct backend_choice choice;
-    if (coil__backend_explain(NULL, &choice) == 0 && strcmp(choice.cls->name, f->value) != 0) {
+    if (chosen && strcmp(choice.cls->name, f->value) != 0) {
         f->state = FINDING_NOTE;
         f->advice = text_of(
             "%s could not be set up, so auto went on to the next: see the limits below",

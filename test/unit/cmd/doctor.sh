@@ -105,7 +105,8 @@ under_a_filter() {
     status=$?
     [ $status != 77 ] || { echo "# no filter can be set here"; return 0; }
     [ $status = 0 ] && says io_uring note "not tried, a seccomp filter" && says backend ok "^*epoll (auto: " &&
-        line io_uring | grep -q -- "-> "
+        line io_uring | grep -q -- "-> " && COIL_BACKEND=uring filtered kill "$coil" doctor >out &&
+        says io_uring note "not tried, a seccomp filter" && says loop note "not run: a seccomp filter may kill"
 }
 
 guards_by_mprotect() {

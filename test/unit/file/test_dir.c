@@ -166,7 +166,7 @@ DISK_TEST(directory_that_breaks_says_so)
     while ((rc = coil_dir_next(dir, &entry)) == 1)
         n++;
     assert_int_equal(rc, -EIO);
-    said("readdir", disk_dir, "Input/output error");
+    said("readdir", disk_dir, coil_strerror(-EIO));
     while ((rc = coil_dir_next(dir, &entry)) == 1)
         n++;
     assert_int_equal(rc, 0);

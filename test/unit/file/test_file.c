@@ -305,7 +305,7 @@ KERNEL_TEST(close_returns_what_the_kernel_says)
     coil_ret rc = coil_file_close(file);
     coil__sys = coil__sys_real;
     assert_int_equal(rc, -EIO);
-    said("close", disk("there"), "Input/output error");
+    said("close", disk("there"), coil_strerror(-EIO));
     file = open_file(disk("there"), O_RDWR);
     coil__sys.close = close_says_eintr;
     rc = coil_file_close(file);
@@ -525,7 +525,7 @@ KERNEL_TEST(file_is_synced)
     assert_int_equal(coil_file_fsync(file), 0);
     assert_int_equal(syncs, 1);
     assert_int_equal(coil_file_fdatasync(file), -EIO);
-    said("fsync", disk("there"), "Input/output error");
+    said("fsync", disk("there"), coil_strerror(-EIO));
     assert_int_equal(datasyncs, 1);
     close_file(file);
 }

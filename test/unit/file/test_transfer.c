@@ -557,7 +557,7 @@ KERNEL_TEST(read_that_fails_names_the_file)
     coil_file *file = open_file(disk_file("there", 1000), O_RDONLY);
     break_at(1, EIO);
     assert_int_equal(coil_file_read(file, buf, 10), -EIO);
-    said("read", disk("there"), "Input/output error");
+    said("read", disk("there"), coil_strerror(-EIO));
     assert_int_equal(coil_file_read(file, buf, 10), 10);
     assert_true(disk_bytes_are(buf, 10, 0));
     close_file(file);
