@@ -502,6 +502,37 @@ COIL_TEST(endpoint_on_unix_sockets)
     finish(&s, a);
 }
 
+/* What an earlier one left is removed, a file of another kind is not. */
+COIL_TEST(endpoint_on_a_path_removes_what_another_left_there)
+{
+    char folder[] = "/tmp/coil-datagram-XXXXXX", path[64];
+    struct backend *b = coil_get_running_loop()->backend;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/socket", folder);
+    coil_address at;
+    must(coil_address_parse(path, NULL, &at));
+    for (int i = 0; i < 2; i++) {
+        struct notes s = {0}, c = {0};
+        coil_datagram_transport *a = endpoint(&s, (coil_datagram_opts){.local_address = &at});
+        coil_datagram_transport *d = endpoint(&c, (coil_datagram_opts){.remote_address = &at});
+        assert_string_equal(coil_datagram_transport_get_extra_info(a, "sockname"), path);
+        say_to(d, "hello", NULL);
+        wait_for(&s.received, 1);
+        finish(&c, d);
+        finish(&s, a);
+    }
+    must(b->cls->calls.unlink(b, path));
+    if (!wire_is_imaginary()) {
+        coil_datagram_transport *t;
+        coil_datagram_opts opts = {.size = sizeof opts, .local_address = &at};
+        close((int)must(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)));
+        assert_int_equal(coil_loop_create_datagram_endpoint(NULL, &noting, NULL, &opts, &t),
+                         -EADDRINUSE);
+        must(unlink(path));
+    }
+    must(rmdir(folder));
+}
+
 /* ---- a socket that is there already ---- */
 
 COIL_TEST(endpoint_on_a_socket_takes_it)
