@@ -284,6 +284,24 @@ COIL_TEST(endpoint_says_what_it_is)
     coil_datagram_transport_unref(NULL);
 }
 
+COIL_TEST(endpoint_costs_no_task_and_no_stack)
+{
+    struct notes n[20] = {0};
+    coil_datagram_transport *t[20];
+    coil_loop_stats_t before, after;
+    t[0] = server(&n[0]);
+    coil_loop_stats(NULL, &before);
+    int64_t live = coil__mem_live();
+    for (int i = 1; i < 20; i++)
+        t[i] = server(&n[i]);
+    assert_true(coil__mem_live() - live <= 19 * (wire_is_imaginary() ? 3 : 2));
+    coil_loop_stats(NULL, &after);
+    assert_int_equal(after.tasks, before.tasks);
+    assert_int_equal(after.stacks, before.stacks);
+    for (int i = 0; i < 20; i++)
+        finish(&n[i], t[i]);
+}
+
 COIL_TEST(endpoint_may_change_its_protocol)
 {
     struct notes s = {0}, other = {0}, c = {0};
