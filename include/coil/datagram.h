@@ -75,7 +75,8 @@ typedef struct {
     size_t size;
     /* Names or addresses as text, looked up; NULL: not this one of the two. */
     const char *local_host, *local_port, *remote_host, *remote_port;
-    /* Instead of the above: of any family, AF_UNIX too, and nothing is looked up. */
+    /* Instead of the above: of any family, and nothing is looked up. A unix socket's file that stands at the local
+     * address is removed first; the endpoint's own stays when it ends, as in asyncio. */
     const coil_address *local_address, *remote_address;
     int family, protocol, flags; /* of what is looked up; as in coil_getaddrinfo_opts */
     bool reuse_port;             /* SO_REUSEPORT: others may be bound to the same port */

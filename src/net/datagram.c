@@ -86,31 +86,19 @@ static struct backend *backend_of(const struct coil_datagram_transport *t)
 
 /* ---- life ---- */
 
-/* One buffer a loop, as long as there is an endpoint. */
-static int hold_buffer(struct net_part *part)
+/* One buffer a loop, from the first endpoint to the loop's end: those that live for one question would else ask the system
+ * for memory each time. What was never received into it costs none. */
+static int need_buffer(struct net_part *part)
 {
-    if (!part->datagram) {
+    if (!part->datagram)
         part->datagram = coil__alloc(COIL_DATAGRAM_MAX);
-        if (!part->datagram)
-            return -ENOMEM;
-    }
-    part->datagram_users++;
-    return 0;
-}
-
-static void release_buffer(struct net_part *part)
-{
-    if (--part->datagram_users > 0)
-        return;
-    coil__free(part->datagram);
-    part->datagram = NULL;
+    return part->datagram ? 0 : -ENOMEM;
 }
 
 /* What the loop knows of it. */
 static void forget_loop(struct coil_datagram_transport *t)
 {
     list_remove(&t->link);
-    release_buffer(t->part);
     loop_release(t->loop, 1);
     t->loop = NULL;
 }
@@ -570,21 +558,17 @@ int coil__datagram_open(coil_sock *sock, const coil_address *remote,
     struct coil_datagram_transport *t = coil__zalloc(sizeof *t);
     if (!t)
         return (int)coil__fail_plain(-ENOMEM);
-    err = coil__loop_hold(sock->loop, 1);
-    if (err < 0)
-        goto undo_alloc;
-    err = hold_buffer(sock->part);
-    if (err < 0)
-        goto undo_hold;
+    err = need_buffer(sock->part);
+    if (err == 0)
+        err = coil__loop_hold(sock->loop, 1);
+    if (err < 0) {
+        coil__free(t);
+        return (int)coil__fail_plain(err);
+    }
     set_up(t, sock, remote, protocol, arg);
     kick(t);
     *out = t;
     return 0;
-undo_hold:
-    loop_release(sock->loop, 1);
-undo_alloc:
-    coil__free(t);
-    return (int)coil__fail_plain(err);
 }
 
 int coil_datagram_transport_open(coil_sock *sock, const coil_datagram_protocol *protocol, void *arg,
@@ -742,4 +726,6 @@ void coil__net_close_endpoints(struct net_part *part)
 {
     while (!list_empty(&part->endpoints))
         take_down(container_of(list_first(&part->endpoints), struct coil_datagram_transport, link));
+    coil__free(part->datagram);
+    part->datagram = NULL;
 }

@@ -12,8 +12,10 @@
 #include "base/opts.h"
 #include "net/datagram.h"
 #include "net/socket.h"
+#include "net/unix.h"
 
 #include <string.h>
+#include <sys/un.h>
 
 /* One try: what to make a socket of. */
 struct pair {
@@ -29,8 +31,22 @@ static int set_option(coil_sock *sock, int name)
     return coil_sock_setsockopt(sock, SOL_SOCKET, name, &yes, sizeof yes);
 }
 
+/* What an earlier socket left at this path; an abstract name is in no directory. */
+static void remove_stale(coil_sock *sock, const coil_address *address)
+{
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
+    size_t head = offsetof(struct sockaddr_un, sun_path);
+    char path[sizeof un->sun_path + 1] = {0};
+    if (address->storage.ss_family != AF_UNIX || address->len <= head || !un->sun_path[0])
+        return;
+    size_t n = address->len - head;
+    memcpy(path, un->sun_path, n < sizeof un->sun_path ? n : sizeof un->sun_path);
+    coil__unix_remove_stale(sock_backend(sock), path);
+}
+
 static int bind_to(coil_sock *sock, const coil_address *address)
 {
+    remove_stale(sock, address);
     int err = coil_sock_bind(sock, address);
     if (err == 0)
         return 0;

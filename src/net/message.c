@@ -25,11 +25,9 @@ static coil_ret receive(struct coil_sock *sock, struct msghdr *hdr)
 {
     /* The size it had, not what was left of it. A stream takes the flag for an order to throw bytes away. */
     int flags = sock->type == SOCK_STREAM ? 0 : MSG_TRUNC;
-    coil_ret rc = net_breathe(sock->part, coil__current());
+    coil_ret rc = sock_breathe(sock);
     if (coil_unlikely(rc < 0))
         return rc;
-    if (coil_unlikely(sock->fd < 0))
-        return -EBADF;
     rc = sock_calls(sock)->recvmsg(sock_backend(sock), sock->fd, hdr, flags);
     if (rc != -EAGAIN) {
         net_effort(sock->part, rc > 0 ? (size_t)rc : 0);
@@ -99,7 +97,7 @@ static coil_ret send_at_intervals(struct coil_sock *sock, const struct msghdr *h
 
 static coil_ret transmit(struct coil_sock *sock, struct msghdr *hdr, size_t n)
 {
-    coil_ret rc = net_breathe(sock->part, coil__current());
+    coil_ret rc = sock_breathe(sock);
     if (coil_unlikely(rc < 0))
         return rc;
     rc = attempt(sock, hdr);

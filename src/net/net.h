@@ -21,10 +21,9 @@ struct net_part {
     struct loop_part part;
     coil_loop *loop;
     struct list socks, connections, servers, endpoints;
-    struct pool *resolver; /* NULL before the first name */
-    struct chunk *spare;   /* writer.c: one kept at hand; NULL */
-    void *datagram;        /* datagram.c: where one is received; NULL without endpoints */
-    uint32_t datagram_users;
+    struct pool *resolver;   /* NULL before the first name */
+    struct chunk *spare;     /* writer.c: one kept at hand; NULL */
+    void *datagram;          /* datagram.c: where one is received; NULL before the first endpoint */
     struct coil__task *busy; /* who did the last operation that needed no waiting; only compared */
     uint32_t burst;          /* how many of these in a row, big ones counting more */
 };

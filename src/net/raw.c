@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/sys.h"
 #include "net/message.h"
+#include "net/socket.h"
 
 #include <coil/net.h>
 
@@ -269,7 +270,5 @@ coil_ret coil_loop_sock_connect(coil_loop *loop, int fd, const coil_address *add
     coil_ret rc = coil__raw_wait(part, &ow, &connect_class);
     if (rc >= 0 || rc == -ECANCELED || rc == COIL_EEXIT)
         return rc;
-    char text[COIL_ADDRESS_TEXT_MAX];
-    coil_address_format(&to, text, sizeof text);
-    return coil__fail(rc, "Connect call failed %s: %s", text, coil_strerror(rc));
+    return coil__sock_connect_failed(&to, rc);
 }

@@ -45,10 +45,7 @@ struct transfer {
 /* Let others in, then: is it still what it was? */
 static coil_ret breathe(struct transfer *t)
 {
-    if (!t->sock)
-        return coil__raw_breathe(t->part, t->fd);
-    coil_ret rc = net_breathe(t->part, coil__current());
-    return rc < 0 ? rc : t->sock->fd < 0 ? -EBADF : 0;
+    return t->sock ? sock_breathe(t->sock) : coil__raw_breathe(t->part, t->fd);
 }
 
 static coil_ret wait_for_room(struct transfer *t)

@@ -354,6 +354,16 @@ void coil__sock_interrupt(struct coil_sock *sock)
 
 /* ---- what waits ---- */
 
+coil_ret coil__sock_pause(struct coil_sock *sock)
+{
+    coil_sock_ref(sock);
+    coil_ret rc = coil__net_pause(sock->part);
+    if (rc == 0 && (sock->fd < 0 || sock->refs == 1)) /* closed, or about to be by our own unref */
+        rc = -EBADF;
+    coil_sock_unref(sock);
+    return rc;
+}
+
 int coil__sock_may_wait(const struct coil_sock *sock, struct sock_wait *const *place)
 {
     bool taken = *place || (place == &sock->sending && sock->sending_all);
@@ -380,11 +390,9 @@ coil_ret coil__sock_told(coil_ret rc)
 
 coil_ret coil__sock_receive(struct coil_sock *sock, void *p, size_t n)
 {
-    coil_ret rc = net_breathe(sock->part, coil__current());
+    coil_ret rc = sock_breathe(sock);
     if (coil_unlikely(rc < 0))
         return rc;
-    if (coil_unlikely(sock->fd < 0)) /* closed while we breathed */
-        return -EBADF;
     rc = sock_calls(sock)->recv(sock_backend(sock), sock->fd, p, n, 0);
     if (rc != -EAGAIN) {
         net_effort(sock->part, n);
@@ -407,11 +415,9 @@ coil_ret coil_sock_recv(coil_sock *sock, void *buf, size_t n)
 
 coil_ret coil__sock_send(struct coil_sock *sock, const void *p, size_t n)
 {
-    coil_ret rc = net_breathe(sock->part, coil__current());
+    coil_ret rc = sock_breathe(sock);
     if (coil_unlikely(rc < 0))
         return rc;
-    if (coil_unlikely(sock->fd < 0))
-        return -EBADF;
     rc = sock_calls(sock)->send(sock_backend(sock), sock->fd, p, n);
     if (rc != -EAGAIN) {
         net_effort(sock->part, n);
@@ -457,11 +463,9 @@ coil_ret coil_sock_sendall(coil_sock *sock, const void *buf, size_t n, size_t *o
 
 static coil_ret accept_fd(struct coil_sock *sock, coil_address *peer)
 {
-    coil_ret rc = net_breathe(sock->part, coil__current());
+    coil_ret rc = sock_breathe(sock);
     if (rc < 0)
         return rc;
-    if (sock->fd < 0)
-        return -EBADF;
     rc = sock_calls(sock)->accept(sock_backend(sock), sock->fd, &peer->storage, &peer->len);
     if (rc != -EAGAIN) {
         net_effort(sock->part, 0);

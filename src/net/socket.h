@@ -61,6 +61,18 @@ static inline const struct io_calls *sock_calls(const struct coil_sock *sock)
     return &sock->loop->backend->cls->calls;
 }
 
+/* As net_breathe, before an operation on this socket. While others run it may be closed, or its last reference go: then
+ * -EBADF, and nothing of it may be used. */
+COIL_MUST coil_ret coil__sock_pause(struct coil_sock *sock);
+static inline coil_ret sock_breathe(struct coil_sock *sock)
+{
+    struct net_part *part = sock->part;
+    struct coil__task *t = coil__current();
+    if (coil_unlikely(part->busy == t && part->burst >= NET_BURST_MAX))
+        return coil__sock_pause(sock);
+    return net_breathe(part, t);
+}
+
 /* Make one around a descriptor that is non-blocking and ours. On failure it is still open. 0, -ENOMEM or what
  * `own` says; recorded. */
 int coil__sock_wrap(struct net_part *part, int fd, int family, int type, struct coil_sock **out);

@@ -78,7 +78,7 @@ coil_ret coil_open_unix_connection(const char *path, const coil_connect_opts *op
 /* ---- the file ---- */
 
 /* What it cannot remove is met by bind, whose error says more. */
-static void remove_stale(struct backend *b, const char *path)
+void coil__unix_remove_stale(struct backend *b, const char *path)
 {
     struct stat st;
     if (b->cls->calls.lstat(b, path, &st) == 0 && S_ISSOCK(st.st_mode))
@@ -137,7 +137,7 @@ static int bind_file(coil_sock *sock, const char *path, const coil_address *at,
     bool named = *path != '@';
     int err = 0;
     if (named)
-        remove_stale(b, path);
+        coil__unix_remove_stale(b, path);
     if (named && opts->unix_mode)
         err = b->cls->calls.fchmod(b, sock->fd, opts->unix_mode);
     if (err == 0)

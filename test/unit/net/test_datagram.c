@@ -284,6 +284,24 @@ COIL_TEST(endpoint_says_what_it_is)
     coil_datagram_transport_unref(NULL);
 }
 
+COIL_TEST(endpoint_costs_no_task_and_no_stack)
+{
+    struct notes n[20] = {0};
+    coil_datagram_transport *t[20];
+    coil_loop_stats_t before, after;
+    t[0] = server(&n[0]);
+    coil_loop_stats(NULL, &before);
+    int64_t live = coil__mem_live();
+    for (int i = 1; i < 20; i++)
+        t[i] = server(&n[i]);
+    assert_true(coil__mem_live() - live <= 19 * (wire_is_imaginary() ? 3 : 2));
+    coil_loop_stats(NULL, &after);
+    assert_int_equal(after.tasks, before.tasks);
+    assert_int_equal(after.stacks, before.stacks);
+    for (int i = 0; i < 20; i++)
+        finish(&n[i], t[i]);
+}
+
 COIL_TEST(endpoint_may_change_its_protocol)
 {
     struct notes s = {0}, other = {0}, c = {0};
@@ -500,6 +518,37 @@ COIL_TEST(endpoint_on_unix_sockets)
     assert_non_null(strchr(coil_datagram_transport_get_extra_info(b, "peername"), '@'));
     finish(&c, b);
     finish(&s, a);
+}
+
+/* What an earlier one left is removed, a file of another kind is not. */
+COIL_TEST(endpoint_on_a_path_removes_what_another_left_there)
+{
+    char folder[] = "/tmp/coil-datagram-XXXXXX", path[64];
+    struct backend *b = coil_get_running_loop()->backend;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/socket", folder);
+    coil_address at;
+    must(coil_address_parse(path, NULL, &at));
+    for (int i = 0; i < 2; i++) {
+        struct notes s = {0}, c = {0};
+        coil_datagram_transport *a = endpoint(&s, (coil_datagram_opts){.local_address = &at});
+        coil_datagram_transport *d = endpoint(&c, (coil_datagram_opts){.remote_address = &at});
+        assert_string_equal(coil_datagram_transport_get_extra_info(a, "sockname"), path);
+        say_to(d, "hello", NULL);
+        wait_for(&s.received, 1);
+        finish(&c, d);
+        finish(&s, a);
+    }
+    must(b->cls->calls.unlink(b, path));
+    if (!wire_is_imaginary()) {
+        coil_datagram_transport *t;
+        coil_datagram_opts opts = {.size = sizeof opts, .local_address = &at};
+        close((int)must(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)));
+        assert_int_equal(coil_loop_create_datagram_endpoint(NULL, &noting, NULL, &opts, &t),
+                         -EADDRINUSE);
+        must(unlink(path));
+    }
+    must(rmdir(folder));
 }
 
 /* ---- a socket that is there already ---- */

@@ -406,6 +406,28 @@ static coil_ret pump(void *arg)
     return rc;
 }
 
+static coil_ret pump_on_and_on(void *arg)
+{
+    coil_ret rc;
+    do
+        rc = pump(arg);
+    while (rc == 1);
+    return rc;
+}
+
+COIL_TEST(datagram_socket_given_up_while_its_user_lets_others_run)
+{
+    coil_address self;
+    coil_sock *a = unix_datagram(&self);
+    must(coil_sock_connect(a, &self));
+    coil_task *task = coil_create_task(pump_on_and_on, a);
+    for (int i = 0; i < 3; i++)
+        must(coil_sleep(0));
+    assert_false(coil_future_done(task));
+    coil_sock_unref(a);
+    assert_int_equal(coil_join(task), -EBADF);
+}
+
 static coil_ret count_turns(void *arg)
 {
     for (int *n = arg;; ++*n) {

@@ -82,7 +82,7 @@ COIL_TEST(raw_bytes_arrive)
     raw_pair(fd);
     raw_say(fd[0], "hello");
     raw_expect(fd[1], "hello");
-    char c;
+    char c = 0;
     assert_int_equal(must(coil_loop_sock_recv(coil_get_running_loop(), fd[1], &c, 0)), 0);
     must(calls()->shutdown(backend(), fd[0], SHUT_WR));
     assert_int_equal(must(coil_loop_sock_recv(NULL, fd[1], &c, 1)), 0);
@@ -317,7 +317,7 @@ COIL_TEST(raw_calls_refuse_what_coil_owns)
 {
     coil_sock *a, *b;
     coil_address to;
-    char c;
+    char c = 0;
     wire_pair(&a, &b);
     must(coil_sock_getsockname(b, &to));
     int fd = coil_sock_fileno(a);
@@ -337,7 +337,7 @@ COIL_TEST(raw_calls_refuse_what_coil_owns)
 static coil_ret expect_refusal_of_blocking(void *arg)
 {
     int fd[2];
-    char c;
+    char c = 0;
     coil_address to;
     must(coil_address_parse("127.0.0.1", "9", &to));
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd));
@@ -370,7 +370,7 @@ COIL_TEST(raw_blocking_descriptor_never_blocks_the_loop)
 
 COIL_TEST(raw_calls_know_bad_descriptors)
 {
-    char c;
+    char c = 0;
     coil_address to;
     must(coil_address_parse("127.0.0.1", "9", &to));
     int fds[2];
@@ -394,7 +394,7 @@ struct outside {
 static void call_outside(void *arg)
 {
     struct outside *o = arg;
-    char c;
+    char c = 0;
     o->rc = coil_loop_sock_recv(NULL, 0, &c, 1);
     coil_future_set_result(o->over, 0);
 }
@@ -407,7 +407,7 @@ COIL_TEST(raw_calls_need_a_task_of_that_loop)
     assert_int_equal(o.rc, COIL_ENOTASK);
     coil_run_opts opts = {.size = sizeof opts};
     coil_loop *other = coil_new_event_loop(&opts);
-    char c;
+    char c = 0;
     assert_int_equal(coil_loop_sock_recv(other, 0, &c, 1), COIL_EWRONGLOOP);
     coil_loop_free(other);
 }
@@ -560,7 +560,7 @@ COIL_TEST(raw_number_that_becomes_coils_ends_the_wait)
 
 static coil_ret pump(void *arg)
 {
-    char c;
+    char c = 0;
     coil_ret rc = 1;
     for (int i = 0; rc == 1 && i < 10000; i++)
         rc = coil_loop_sock_recv(NULL, *(int *)arg, &c, 1);

@@ -291,6 +291,43 @@ COIL_TEST(socket_given_up_while_somebody_waits)
     coil_sock_unref(a);
 }
 
+static coil_ret read_on_and_on(void *arg)
+{
+    char c;
+    coil_ret rc;
+    do
+        rc = coil_sock_recv(arg, &c, 1);
+    while (rc == 1);
+    return rc;
+}
+
+static coil_ret send_on_and_on(void *arg)
+{
+    coil_ret rc;
+    do
+        rc = coil_sock_send(arg, "x", 1);
+    while (rc == 1);
+    return rc;
+}
+
+/* Between two calls that need not wait, when others get their turn. */
+COIL_TEST(socket_given_up_while_its_user_lets_others_run)
+{
+    static const char data[1000];
+    for (int sends = 0; sends < 2; sends++) {
+        coil_sock *a, *b;
+        wire_pair(&a, &b);
+        wire_send(a, data, sizeof data);
+        must(coil_sleep(0.1));
+        coil_task *task = coil_create_task(sends ? send_on_and_on : read_on_and_on, b);
+        must(coil_sleep(0)); /* it has had its share, and is to go on */
+        assert_false(coil_future_done(task));
+        coil_sock_unref(b);
+        assert_int_equal(coil_join(task), -EBADF);
+        coil_sock_unref(a);
+    }
+}
+
 COIL_TEST(socket_number_reused_at_once)
 {
     for (int i = 0; i < 20; i++) {
