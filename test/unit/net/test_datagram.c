@@ -318,6 +318,32 @@ COIL_TEST(endpoint_may_change_its_protocol)
     expect_notes(&other, "[second] lost ");
 }
 
+/* Of a program that was built before the later ones existed: what lies behind is its next variable. */
+COIL_TEST(endpoint_calls_what_its_program_knew_of)
+{
+    struct notes s = {0}, c = {0};
+    coil_datagram_protocol older;
+    memset(&older, 0x5a, sizeof older);
+    older.size = offsetof(coil_datagram_protocol, error_received);
+    older.connection_made = made;
+    older.datagram_received = received;
+    coil_datagram_opts opts = {.size = sizeof opts, .local_host = "127.0.0.1"};
+    coil_datagram_transport *a;
+    must(coil_loop_create_datagram_endpoint(NULL, &older, &s, &opts, &a));
+    coil_datagram_transport *b = client_of(&c, a);
+    say_to(b, "hello", NULL);
+    wait_for(&s.received, 1);
+    coil_datagram_transport_set_protocol(a, &older, &s);
+    say_to(b, "again", NULL);
+    wait_for(&s.received, 2);
+    assert_ptr_equal(coil_datagram_transport_get_protocol(a, NULL), &older);
+    finish(&c, b);
+    coil_datagram_transport_close(a);
+    must(coil_sleep(0.01));
+    coil_datagram_transport_unref(a);
+    expect_notes(&s, "made [hello] [again] ");
+}
+
 static char none[] = "none";
 static const coil_contextvar color = COIL_CONTEXTVAR("color", none);
 
