@@ -25,6 +25,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/opts.h"
 #include "net/message.h"
 
 #include <limits.h>
@@ -52,7 +53,8 @@ struct coil_datagram_transport {
     coil_loop *loop;  /* NULL once LOST or closed; until then, one room in its ring is held */
     struct net_part *part;
     coil_sock *sock;
-    const coil_datagram_protocol *protocol;
+    const coil_datagram_protocol *protocol, *calls; /* as it was given, and as it is called */
+    coil_datagram_protocol own; /* `calls`, where an older program gave a shorter one */
     void *arg;
     struct context_map *map; /* the context variables of who made it */
     uint32_t refs;
@@ -171,11 +173,19 @@ static void disarm(struct coil_datagram_transport *t, struct op *op)
 
 static const coil_datagram_protocol no_protocol;
 
+static void use_protocol(struct coil_datagram_transport *t, const coil_datagram_protocol *protocol,
+                         void *arg)
+{
+    t->protocol = protocol ? protocol : &no_protocol;
+    t->calls = OPTS_READ(t->protocol, t->own);
+    t->arg = arg;
+}
+
 /* It is recorded. */
 static void tell_error(struct coil_datagram_transport *t, coil_ret error)
 {
-    if (t->protocol->error_received)
-        t->protocol->error_received(t, error, t->arg);
+    if (t->calls->error_received)
+        t->calls->error_received(t, error, t->arg);
 }
 
 static void report_callback(struct coil_datagram_transport *t, const char *message, coil_ret code)
@@ -196,7 +206,7 @@ static void report_callback(struct coil_datagram_transport *t, const char *messa
 static void make_connection(struct coil_datagram_transport *t)
 {
     t->made = true;
-    coil_ret rc = t->protocol->connection_made ? t->protocol->connection_made(t, t->arg) : 0;
+    coil_ret rc = t->calls->connection_made ? t->calls->connection_made(t, t->arg) : 0;
     if (rc >= 0)
         return;
     t->error = rc;
@@ -249,9 +259,9 @@ static void receive(struct coil_datagram_transport *t)
             return; /* the next one in the next turn */
         }
         bytes += n;
-        coil_ret rc = t->protocol->datagram_received
-                          ? t->protocol->datagram_received(t, t->part->datagram, (size_t)n, &from,
-                                                           t->arg)
+        coil_ret rc = t->calls->datagram_received
+                          ? t->calls->datagram_received(t, t->part->datagram, (size_t)n, &from,
+                                                        t->arg)
                           : 0;
         if (rc < 0)
             report_callback(t, "Exception in datagram_received", rc);
@@ -329,8 +339,8 @@ static void maybe_resume(struct coil_datagram_transport *t)
     if (!t->paused || t->buffered > t->low)
         return;
     t->paused = false;
-    if (t->protocol->resume_writing)
-        t->protocol->resume_writing(t, t->arg);
+    if (t->calls->resume_writing)
+        t->calls->resume_writing(t, t->arg);
 }
 
 static void maybe_pause(struct coil_datagram_transport *t)
@@ -338,8 +348,8 @@ static void maybe_pause(struct coil_datagram_transport *t)
     if (t->paused || t->buffered <= t->high)
         return;
     t->paused = true;
-    if (t->protocol->pause_writing)
-        t->protocol->pause_writing(t, t->arg);
+    if (t->calls->pause_writing)
+        t->calls->pause_writing(t, t->arg);
 }
 
 static int enqueue(struct coil_datagram_transport *t, const void *data, size_t n,
@@ -449,10 +459,10 @@ static void end(struct coil_datagram_transport *t)
     t->lost = true;
     t->paused = false;
     stop_waiting(t);
-    if (t->protocol->connection_lost) {
+    if (t->calls->connection_lost) {
         if (t->error)
             coil__error_restore(t->why, t->error);
-        t->protocol->connection_lost(t, t->error, t->arg);
+        t->calls->connection_lost(t, t->error, t->arg);
     }
     coil_sock_close(t->sock);
     forget_loop(t);
@@ -529,8 +539,7 @@ static void set_up(struct coil_datagram_transport *t, coil_sock *sock, const coi
     t->loop = sock->loop;
     t->part = sock->part;
     t->sock = sock;
-    t->protocol = protocol ? protocol : &no_protocol;
-    t->arg = arg;
+    use_protocol(t, protocol, arg);
     t->map = context_capture();
     t->refs = 2; /* the caller's, and being open */
     t->readable = true;
@@ -627,8 +636,7 @@ coil_sock *coil_datagram_transport_sock(coil_datagram_transport *t)
 void coil_datagram_transport_set_protocol(coil_datagram_transport *t,
                                           const coil_datagram_protocol *protocol, void *arg)
 {
-    t->protocol = protocol ? protocol : &no_protocol;
-    t->arg = arg;
+    use_protocol(t, protocol, arg);
 }
 
 const coil_datagram_protocol *coil_datagram_transport_get_protocol(const coil_datagram_transport *t,
