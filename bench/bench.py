@@ -36,7 +36,8 @@ MICRO = [
     ("call_soon", "call_soon", 2000000, ["uv"]),
     ("timer set and cancelled", "timer_cancel", 1000000, ["uv"]),
     ("timer set and fired, 300,000", "timer_expire", 300000, ["uv"]),
-    ("file, 4 KiB from memory", "file_read", 200000, ["uv"]),
+    ("file, 4 KiB from memory", "file_read", 200000, ["raw", "uv"]),
+    ("file, 4 KiB from memory, 64 at a time", "file_read64", 200000, ["raw", "uv"]),
     ("file, stat on a thread", "file_stat", 100000, ["uv"]),
 ]
 # what, word, transport, connections, requests, bytes, the server's buffer, peers, rounds for one of ROUNDS
@@ -47,7 +48,7 @@ ECHO = [
     ("echo, 1 MiB, 4 connections", "echo_large", "tcp", 4, 200, 1 << 20, 256 * 1024, ["epoll", "uv"], 4),  # caches make it restless
 ]
 HTTPD_CONNECTIONS, HTTPD_SECONDS, HTTPD_BYTES = 50, 1, 1024
-NAMES = {"st": "State Threads", "go": "Go", "uv": "libuv", "epoll": "raw epoll", "uring": "raw io_uring",
+NAMES = {"raw": "the bare call", "st": "State Threads", "go": "Go", "uv": "libuv", "epoll": "raw epoll", "uring": "raw io_uring",
          "nginx": "nginx"}
 
 

@@ -109,6 +109,27 @@ static void file_read(void)
     coil_ignore(coil_file_close(file));
 }
 
+/* Depth 64: as many tasks, each with a page of its own. */
+static coil_ret read_pages(void *file)
+{
+    char page[4096];
+    for (long i = 0; i < n / 64; i++)
+        coil_ignore(coil_file_pread(file, page, sizeof page, 0));
+    return 0;
+}
+
+static void file_read64(void)
+{
+    coil_task *tasks[64];
+    coil_file *file;
+    if (coil_file_open("/proc/self/exe", O_RDONLY, 0, &file) < 0)
+        return;
+    for (int i = 0; i < 64; i++)
+        tasks[i] = coil_create_task(read_pages, file);
+    coil_ignore(coil_gather(tasks, 64, NULL, COIL_UNREF));
+    coil_ignore(coil_file_close(file));
+}
+
 static void file_stat(void)
 {
     struct stat st;
@@ -122,7 +143,8 @@ static const struct {
 } modes[] = {
     {"switch2", switch2},           {"switch1000", switch1000}, {"spawn", spawn},
     {"spawn_batch", spawn_batch},   {"call_soon", call_soon},   {"timer_cancel", timer_cancel},
-    {"timer_expire", timer_expire}, {"file_read", file_read},   {"file_stat", file_stat}};
+    {"timer_expire", timer_expire}, {"file_read", file_read},   {"file_read64", file_read64},
+    {"file_stat", file_stat}};
 
 static coil_ret main_task(void *arg)
 {

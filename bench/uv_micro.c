@@ -91,6 +91,17 @@ static void on_stat(uv_fs_t *req)
         uv_fs_stat(loop, req, "/", on_stat);
 }
 
+static void file_read64(uv_loop_t *loop)
+{
+    static uv_fs_t open, reqs[64];
+    uv_buf_t buf = uv_buf_init(page, sizeof page);
+    page_file = uv_fs_open(loop, &open, "/proc/self/exe", UV_FS_O_RDONLY, 0, NULL);
+    left = n;
+    for (int i = 0; i < 64; i++)
+        uv_fs_read(loop, &reqs[i], page_file, &buf, 1, 0, on_read);
+    uv_run(loop, UV_RUN_DEFAULT);
+}
+
 static void file_stat(uv_loop_t *loop)
 {
     uv_fs_t req;
@@ -113,6 +124,8 @@ int main(int argc, char **argv)
         timer_expire(loop);
     else if (strcmp(argv[1], "file_read") == 0)
         file_read(loop);
+    else if (strcmp(argv[1], "file_read64") == 0)
+        file_read64(loop);
     else if (strcmp(argv[1], "file_stat") == 0)
         file_stat(loop);
     else

@@ -11,9 +11,7 @@
 
 #if COIL_HAVE_URING
 
-#include "base/check.h"
 #include "base/clock.h"
-#include "base/memcheck.h"
 #include "base/sys.h"
 
 #include <string.h>
@@ -37,7 +35,7 @@ enum { WISHES = sizeof wishes / sizeof *wishes };
 
 static int set_up(struct ring *ring, struct io_uring_params *params)
 {
-    unsigned first = ring->level == RING_LINUX_5_15 ? WISHES : 0;
+    unsigned first = ring->level == RING_LINUX_5_15 ? WISHES : ring->pollable ? 1 : 0;
     for (unsigned i = first;; i++) {
         *params = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
                                            .cq_entries = COMPLETIONS};
@@ -67,10 +65,10 @@ static void point_into(struct ring *ring, const struct io_uring_params *params)
         array[i] = i;
 }
 
-int coil__ring_open(struct ring *ring, enum ring_level level)
+int coil__ring_open(struct ring *ring, enum ring_level level, bool pollable)
 {
     struct io_uring_params params;
-    *ring = (struct ring){.fd = -1, .level = level};
+    *ring = (struct ring){.fd = -1, .level = level, .pollable = pollable};
     int err, fd = set_up(ring, &params);
     if (fd < 0)
         return fd;
@@ -123,22 +121,8 @@ struct io_uring_sqe *coil__ring_sqe(struct ring *ring)
     return sqe;
 }
 
-/* Valgrind lets no other thread run while one sleeps in io_uring_enter (3.19); it knows that a poll sleeps. */
-static int sleep_outside(struct ring *ring, int64_t timeout_ns)
-{
-    int rc = coil__ring_enter(ring, false, 0);
-    if (rc < 0 || ring_peek(ring))
-        return rc;
-    struct pollfd p = {.fd = ring->fd, .events = POLLIN};
-    struct timespec ts = {(time_t)(timeout_ns / NS_PER_S), (long)(timeout_ns % NS_PER_S)};
-    (void)sys_ppoll(&p, 1, timeout_ns < 0 ? NULL : &ts, NULL);
-    return coil__ring_enter(ring, false, 0);
-}
-
 int coil__ring_enter(struct ring *ring, bool sleep, int64_t timeout_ns)
 {
-    if (coil_unlikely(sleep && memcheck_watches()))
-        return sleep_outside(ring, timeout_ns);
     struct {
         int64_t sec, nsec; /* the kernel's own 64-bit timespec, whatever libc's is */
     } ts = {timeout_ns / NS_PER_S, timeout_ns % NS_PER_S};

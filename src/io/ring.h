@@ -39,6 +39,7 @@ enum ring_level { RING_LINUX_5_15, RING_LINUX_6_1 };
 struct ring {
     int fd; /* -1: not open */
     enum ring_level level;
+    bool pollable;
     unsigned flags; /* IORING_SETUP_ that the kernel took */
     bool skips;     /* it knows requests whose success needs no completion */
     void *rings;
@@ -53,7 +54,9 @@ struct ring {
 };
 
 /* 0; -ENOSYS where io_uring is missing or too old (before 5.13), -EPERM where it is not allowed, -ENOMEM... */
-int coil__ring_open(struct ring *ring, enum ring_level level);
+/* `pollable`: its descriptor wakes who polls it. With DEFER_TASKRUN it does not, or not always (6.18): what is due
+ * waits for our next enter. */
+int coil__ring_open(struct ring *ring, enum ring_level level, bool pollable);
 /* Whatever is under way is given up by the kernel, in its own time. */
 void coil__ring_close(struct ring *ring);
 

@@ -667,10 +667,10 @@ static void serve_what_came(struct uring *u)
 
 /* ---- the ring and its thread ---- */
 
-static int open_ring(struct uring *u, enum ring_level level)
+static int open_ring(struct uring *u, enum ring_level level, bool pollable)
 {
     struct ring ring;
-    int err = coil__ring_open(&ring, level);
+    int err = coil__ring_open(&ring, level, pollable);
     if (err < 0)
         return err;
     coil__provided_detach(&u->provided);
@@ -685,14 +685,11 @@ static int open_ring(struct uring *u, enum ring_level level)
     return 0;
 }
 
-/* The loop is turned by another thread now. What the old ring has brought is taken; what was under way in it ends
- * with it, and is asked for again. */
-static int change_thread(struct uring *u)
+/* What the old ring has brought is taken; what was under way in it ends with it, and is asked for again. */
+static int change_ring(struct uring *u, bool pollable)
 {
     take_completions(u);
-    if (u->file_ops)
-        return COIL_EWRONGTHREAD; /* the kernel would still write to their memory */
-    int err = open_ring(u, u->ring.level);
+    int err = open_ring(u, u->ring.level, pollable);
     if (err < 0)
         return err;
     for (size_t i = 0; i < u->r.pages_n * WATCHES_PER_PAGE; i++) {
@@ -707,6 +704,15 @@ static int change_thread(struct uring *u)
         came(u, w, uring_holds(w));
     }
     return 0;
+}
+
+/* The loop is turned by another thread now. */
+static int change_thread(struct uring *u)
+{
+    take_completions(u);
+    if (u->file_ops)
+        return COIL_EWRONGTHREAD; /* the kernel would still write to their memory */
+    return change_ring(u, u->ring.pollable);
 }
 
 /* ---- ops on files ---- */
@@ -820,6 +826,19 @@ static void file_done(struct uring *u, struct op *op, int32_t result)
     file_over(u, op, result);
 }
 
+/* Somebody will sleep on its descriptor. */
+static int make_pollable(struct uring *u)
+{
+    int err = 0;
+    if (u->ring.pollable)
+        return 0;
+    while (u->file_ops && err >= 0) { /* these end by themselves */
+        err = coil__ring_enter(&u->ring, true, -1);
+        take_completions(u);
+    }
+    return err < 0 ? err : change_ring(u, true);
+}
+
 static void arm_wake(struct uring *u)
 {
     struct io_uring_sqe *sqe = u->wake_armed ? NULL : coil__ring_sqe(&u->ring);
@@ -840,6 +859,25 @@ static bool prepare(struct uring *u)
     return coil__readiness_prepare(&u->r);
 }
 
+/* Valgrind lets no other thread run while one sleeps in io_uring_enter (3.19); it knows that a poll sleeps. */
+static int sleep_in_poll(struct uring *u, int64_t timeout_ns)
+{
+    int err = coil__ring_enter(&u->ring, false, 0);
+    if (err < 0 || ring_peek(&u->ring))
+        return err;
+    struct pollfd p = {.fd = u->ring.fd, .events = POLLIN};
+    struct timespec ts = {(time_t)(timeout_ns / NS_PER_S), (long)(timeout_ns % NS_PER_S)};
+    (void)sys_ppoll(&p, 1, timeout_ns < 0 ? NULL : &ts, NULL);
+    return coil__ring_enter(&u->ring, false, 0);
+}
+
+static int enter(struct uring *u, bool sleep, int64_t timeout_ns)
+{
+    if (coil_unlikely(sleep && memcheck_watches()))
+        return sleep_in_poll(u, timeout_ns);
+    return coil__ring_enter(&u->ring, sleep, timeout_ns);
+}
+
 static int uring_wait(struct backend *b, int64_t timeout_ns)
 {
     struct uring *u = uring_of_backend(b);
@@ -849,7 +887,7 @@ static int uring_wait(struct backend *b, int64_t timeout_ns)
     bool sleep = prepare(u) && timeout_ns != 0 && !ring_peek(&u->ring);
     /* Without the flag that says so there may always be work that only an enter does. */
     if (sleep || ring_needs_enter(&u->ring) || !(u->ring.flags & IORING_SETUP_TASKRUN_FLAG))
-        err = coil__ring_enter(&u->ring, sleep, timeout_ns);
+        err = enter(u, sleep, timeout_ns);
     take_completions(u);
     while (ring_overflown(&u->ring) && coil__ring_enter(&u->ring, false, 0) == 0)
         take_completions(u);
@@ -866,6 +904,8 @@ static int uring_poll_fd(struct backend *b)
 {
     struct uring *u = uring_of_backend(b);
     int err = may_enter(u) ? 0 : change_thread(u);
+    if (err == 0)
+        err = make_pollable(u);
     if (err < 0)
         return err;
     if (!prepare(u)) {
@@ -886,7 +926,7 @@ static int open_level(struct backend **out, const struct backend_class *cls,
         return -ENOMEM;
     coil__readiness_init(&u->r, cls, &uring_poller, opts);
     u->ring.fd = -1;
-    int err = open_ring(u, level);
+    int err = open_ring(u, level, memcheck_watches());
     if (err < 0) {
         coil__free(u);
         return err;

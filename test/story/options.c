@@ -207,4 +207,42 @@ COIL_TEST(options_of_servers_and_connections_are_read_as_far_as_known_to_both)
     }
 }
 
+/* ---- protocols ---- */
+
+static int datagrams_heard;
+
+static coil_ret hear_datagram(coil_datagram_transport *transport, const void *data, size_t n,
+                              const coil_address *from, void *arg)
+{
+    (void)transport, (void)data, (void)n, (void)from, (void)arg;
+    datagrams_heard++;
+    return 0;
+}
+
+COIL_TEST(callbacks_of_an_older_protocol_are_those_it_knew)
+{
+    datagrams_heard = 0;
+    coil_datagram_protocol older;
+    memset(&older, 0xff,
+           sizeof older); /* what lies behind it is somebody else's, and never called */
+    older.size = offsetof(coil_datagram_protocol, error_received);
+    older.connection_made = NULL;
+    older.datagram_received = hear_datagram;
+    coil_datagram_transport *transport;
+    coil_datagram_opts opts = {.size = offsetof(coil_datagram_opts, sock),
+                               .local_host = "127.0.0.1",
+                               .sock = (coil_sock *)JUNK};
+    assert_int_equal(coil_loop_create_datagram_endpoint(NULL, &older, NULL, &opts, &transport), 0);
+    assert_ptr_equal(coil_datagram_transport_get_protocol(transport, NULL), &older);
+    coil_address own;
+    assert_int_equal(coil_sock_getsockname(coil_datagram_transport_sock(transport), &own), 0);
+    assert_int_equal(coil_datagram_transport_sendto(transport, "x", 1, &own), 0);
+    for (int i = 0; i < 100 && datagrams_heard == 0; i++)
+        assert_int_equal(coil_sleep(0.01), 0);
+    assert_int_equal(datagrams_heard, 1);
+    coil_datagram_transport_close(transport); /* and connection_lost is not one of them */
+    assert_int_equal(coil_sleep(0.01), 0);
+    coil_datagram_transport_unref(transport);
+}
+
 COIL_TEST_MAIN()
