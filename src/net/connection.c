@@ -6,7 +6,7 @@
  * and lets the connection's slot run in the next turn; there it is taken apart, so that nothing ends
  * inside somebody else's call.
  *
- * Runs on the loop's thread. Elsewhere: bytes in (reader.c), bytes out (writer.c), the server's book of
+ * Runs on the loop's thread. Elsewhere: bytes in (reader.c), bytes out (writer.c, outbox.c), the server's book of
  * clients (server.c). */
 #include "base/error.h"
 #include "base/mem.h"
@@ -14,12 +14,6 @@
 #include "net/stream.h"
 
 #include <stdio.h>
-
-enum {
-    /* Unread input makes the kernel answer a close with a reset, which may destroy what the peer has
-     * not read yet. So this much is read and thrown away before; more is the peer's own fault. */
-    DISCARD_MAX = 2 * COIL_STREAM_LIMIT,
-};
 
 /* ---- life ---- */
 
@@ -44,7 +38,7 @@ int coil__connection_new(coil_sock *sock, size_t limit, struct connection **out)
     list_init(&conn->client_link);
     list_init(&conn->task_done.link);
     coil__reader_init(&conn->reader, conn, conn->loop, limit);
-    coil__writer_init(&conn->writer);
+    coil__writer_init(&conn->writer, sock);
     list_push(&conn->part->connections, &conn->link);
     sock->lent = true;
     *out = conn;
@@ -64,7 +58,7 @@ void coil__connection_unref(struct connection *conn)
 {
     if (--conn->refs > 0)
         return;
-    COIL_CHECK(conn->closed && writer_idle(&conn->writer));
+    COIL_CHECK(conn->closed && outbox_idle(&conn->writer.out));
     forget_loop(conn);
     coil__reader_fini(&conn->reader);
     coil__free(conn->names);
@@ -103,7 +97,7 @@ static void maybe_let_go(struct connection *conn)
 static void end(struct connection *conn)
 {
     if (may_discard(conn))
-        sock_calls(conn->sock)->discard(sock_backend(conn->sock), conn->sock->fd, DISCARD_MAX);
+        coil__sock_discard(conn->sock);
     conn->closed = true;
     conn->closing = true;
     if (!conn->error)
@@ -127,10 +121,10 @@ static void run(void *arg)
 {
     struct connection *conn = arg;
     conn->queued = false;
-    coil__writer_release_sent(&conn->writer);
+    coil__outbox_release_sent(&conn->writer.out);
     if (conn->task_ended)
         end_of_client(conn);
-    if (!conn->closed && writer_idle(&conn->writer)) {
+    if (!conn->closed && outbox_idle(&conn->writer.out)) {
         struct coil_writer *w = &conn->writer;
         if (w->eof_asked && !w->eof_sent && !conn->closing && !conn->mute) {
             w->eof_sent = true;
@@ -158,7 +152,7 @@ void coil__connection_close(struct connection *conn)
     if (conn->closing)
         return;
     conn->closing = true;
-    if (writer_idle(&conn->writer))
+    if (outbox_idle(&conn->writer.out))
         coil__connection_kick(conn);
 }
 
@@ -168,7 +162,7 @@ void coil__connection_abort(struct connection *conn)
         return;
     conn->aborted = true;
     conn->closing = true;
-    coil__writer_drop(&conn->writer);
+    coil__outbox_drop(&conn->writer.out);
     coil__connection_kick(conn);
 }
 
@@ -181,7 +175,7 @@ void coil__connection_lost(struct connection *conn, coil_ret error, bool sending
     if (!conn->error || (!sending && conn->error == -EPIPE))
         conn->error = error;
     conn->mute = true;
-    coil__writer_drop(&conn->writer);
+    coil__outbox_drop(&conn->writer.out);
     coil__writer_wake_drainers(&conn->writer);
     if (!sending || conn->reader.eof || conn->reader.refs == 0)
         conn->closing = true;
@@ -337,7 +331,7 @@ static void take_down(struct connection *conn)
         if (conn->loop->debug && !conn->closing && !conn->task)
             report_unclosed(conn);
         conn->closing = true;
-        coil__writer_end(&conn->writer);
+        coil__outbox_end(&conn->writer.out);
         end(conn);
     }
     if (conn->task) {

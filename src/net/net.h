@@ -22,7 +22,7 @@ struct net_part {
     coil_loop *loop;
     struct list socks, connections, servers, endpoints;
     struct pool *resolver;   /* NULL before the first name */
-    struct chunk *spare;     /* writer.c: one kept at hand; NULL */
+    struct chunk *spare;     /* outbox.c: one kept at hand; NULL */
     void *datagram;          /* datagram.c: where one is received; NULL before the first endpoint */
     struct coil__task *busy; /* who did the last operation that needed no waiting; only compared */
     uint32_t burst;          /* how many of these in a row, big ones counting more */

@@ -91,6 +91,13 @@ int coil__sock_may_wait(const struct coil_sock *sock, struct sock_wait *const *p
 /* Its last word: an error of the kernel's is recorded; cancels and unwinding have their own records. */
 coil_ret coil__sock_told(coil_ret rc);
 
+/* "peername" or "sockname" as text, good as long as *names: that is made when first needed, and the caller's to free.
+ * NULL for other names, or when it cannot be told. */
+const char *coil__sock_extra_info(struct coil_sock *sock, const char *name, char **names);
+
+/* Before a friendly close: read what nobody will read, so that it is no reset. */
+void coil__sock_discard(struct coil_sock *sock);
+
 /* Submit w->op and park until it is done. `place` is &sock->receiving or &sock->sending; somebody there already
  * is COIL_ERUNNING. Returns the op's result; -EBADF if the socket was closed meanwhile; -ECANCELED, COIL_EEXIT. Only
  * COIL_ERUNNING is recorded. */
