@@ -10,12 +10,21 @@
  * clients (server.c). */
 #include "base/error.h"
 #include "base/mem.h"
-#include "net/server.h"
 #include "net/stream.h"
 
 #include <stdio.h>
 
 /* ---- life ---- */
+
+static void close_client(struct server_client *client)
+{
+    coil__connection_close(container_of(client, struct connection, client));
+}
+
+static void abort_client(struct server_client *client)
+{
+    coil__connection_abort(container_of(client, struct connection, client));
+}
 
 int coil__connection_new(coil_sock *sock, size_t limit, struct connection **out)
 {
@@ -35,7 +44,9 @@ int coil__connection_new(coil_sock *sock, size_t limit, struct connection **out)
     conn->part = sock->part;
     conn->sock = sock;
     conn->refs = 3; /* reader, writer, and being open */
-    list_init(&conn->client_link);
+    list_init(&conn->client.link);
+    conn->client.close = close_client;
+    conn->client.abort = abort_client;
     list_init(&conn->task_done.link);
     coil__reader_init(&conn->reader, conn, conn->loop, limit);
     coil__writer_init(&conn->writer, sock);
@@ -89,8 +100,8 @@ static bool may_discard(const struct connection *conn)
  * connection. */
 static void maybe_let_go(struct connection *conn)
 {
-    if (conn->server && conn->closed && !conn->task)
-        coil__server_let_go(conn);
+    if (conn->client.server && conn->closed && !conn->task)
+        coil__server_let_go(&conn->client);
 }
 
 /* Nothing is left to send: CLOSED. */
@@ -108,8 +119,8 @@ static void end(struct connection *conn)
     while (coil__waiters_wake(&conn->closers))
         ;
     /* A client function that is still running may use what the server's owner lent it. */
-    if (conn->server && !conn->task)
-        coil__server_let_go(conn);
+    if (conn->client.server && !conn->task)
+        coil__server_let_go(&conn->client);
     coil__connection_unref(conn);
 }
 
@@ -305,8 +316,8 @@ static void end_of_client(struct connection *conn)
         report_client(conn, task, rc);
     coil_unref(task);
     give_back_faces(conn);
-    if (conn->closed && conn->server)
-        coil__server_let_go(conn);
+    if (conn->closed && conn->client.server)
+        coil__server_let_go(&conn->client);
 }
 
 /* ---- the loop closes ---- */
@@ -341,8 +352,8 @@ static void take_down(struct connection *conn)
         maybe_let_go(conn);
         give_back_faces(conn);
     }
-    if (conn->server)
-        coil__server_let_go(conn);
+    if (conn->client.server)
+        coil__server_let_go(&conn->client);
     forget_loop(conn);
     if (was_queued)
         coil__connection_unref(conn);

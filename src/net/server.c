@@ -61,7 +61,7 @@ struct coil_server {
     void *arg;
     coil_server_opts opts;
     struct context_map *map; /* the context variables of who started it; clients begin with them */
-    struct list clients;     /* connection.client_link */
+    struct list clients;     /* struct server_client */
     size_t clients_n;
     struct waiters closers, stop; /* in wait_closed; in serve_forever */
     size_t listeners_n;
@@ -101,19 +101,19 @@ static void wake_all(struct waiters *line)
 
 /* ---- clients ---- */
 
-static void client_came(struct coil_server *server, struct connection *conn)
+static void client_came(struct coil_server *server, struct server_client *client)
 {
-    conn->server = server;
+    client->server = server;
     server->refs++;
     server->clients_n++;
-    list_push(&server->clients, &conn->client_link);
+    list_push(&server->clients, &client->link);
 }
 
-void coil__server_let_go(struct connection *conn)
+void coil__server_let_go(struct server_client *client)
 {
-    struct coil_server *server = conn->server;
-    conn->server = NULL;
-    list_remove(&conn->client_link);
+    struct coil_server *server = client->server;
+    client->server = NULL;
+    list_remove(&client->link);
     server->clients_n--;
     if (server->closed && server->clients_n == 0)
         wake_all(&server->closers);
@@ -137,7 +137,7 @@ static int welcome(struct listener *l, int fd)
         coil_sock_unref(sock);
         return err;
     }
-    client_came(server, conn);
+    client_came(server, &conn->client);
     coil_task_opts opts = {
         .size = sizeof opts, .stack_size = server->opts.client_stack_size, .loop = server->loop};
     err = coil__connection_serve(conn, server->fn, server->arg, &opts);
@@ -587,14 +587,18 @@ coil_loop *coil_server_get_loop(const coil_server *server)
 
 void coil_server_close_clients(coil_server *server)
 {
-    LIST_FOREACH(link, &server->clients)
-        coil__connection_close(container_of(link, struct connection, client_link));
+    LIST_FOREACH(link, &server->clients) {
+        struct server_client *client = container_of(link, struct server_client, link);
+        client->close(client);
+    }
 }
 
 void coil_server_abort_clients(coil_server *server)
 {
-    LIST_FOREACH(link, &server->clients)
-        coil__connection_abort(container_of(link, struct connection, client_link));
+    LIST_FOREACH(link, &server->clients) {
+        struct server_client *client = container_of(link, struct server_client, link);
+        client->abort(client);
+    }
 }
 
 bool coil_server_is_serving(const coil_server *server)

@@ -24,6 +24,7 @@
 #include "io/op.h"
 #include "net/net.h"
 #include "net/outbox.h"
+#include "net/server.h"
 #include "net/socket.h"
 #include "sync/waiters.h"
 #include "task/task.h"
@@ -81,8 +82,7 @@ struct connection {
     char *names; /* "peername", "sockname": COIL_ADDRESS_TEXT_MAX bytes each; NULL: nobody asked */
 
     /* Of a server's client. */
-    struct coil_server *server; /* NULL: none, or let go */
-    struct list client_link;    /* coil_server.clients */
+    struct server_client client;
     coil_client_fn client_fn;
     void *client_arg;
     coil_task *task; /* serves it; a reference, until it has ended */
