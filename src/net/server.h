@@ -8,9 +8,12 @@
 #include "base/list.h"
 #include "net/listen.h"
 
+#include <coil/transport.h>
+
 /* Whom a server calls for its clients. */
 struct service {
-    coil_client_fn fn;
+    coil_client_fn fn; /* NULL: `factory` */
+    coil_protocol_factory_fn factory;
     void *arg;
 };
 

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * create.c: transports for connections that are made here, and for the clients of servers.
+ *
+ *     connect --> transport --> factory --> slot: connection_made --> the caller goes on
+ *
+ * Always true: whatever may fail for want of memory has been had before the factory is asked, so that what it made
+ * is told of its end.
+ *
+ * Runs on the loop's thread. Elsewhere: names and addresses (connect.c), accepting (server.c). */
+#include "base/error.h"
+#include "net/connect.h"
+#include "net/transport.h"
+
+/* ---- may it be done here? ---- */
+
+static coil_ret may_create(const coil_loop *loop, coil_protocol_factory_fn factory)
+{
+    int err = coil__can_wait();
+    if (err < 0)
+        return err;
+    if (loop && loop != coil__running_loop)
+        return coil__fail(COIL_EWRONGLOOP, "connections are made in the running event loop");
+    return factory ? 0 : coil__fail(-EINVAL, "a transport needs a protocol factory");
+}
+
+/* ---- connections ---- */
+
+static const struct wait_class open_class = {.what = "connection_made",
+                                             .cancel = coil__waiter_cancel};
+
+static coil_ret wait_made(struct coil_transport *t)
+{
+    coil_ret rc = 0;
+    while (rc == 0 && !t->made) {
+        struct waiter waiter;
+        rc = coil__waiters_wait(&t->openers, &waiter, &open_class);
+    }
+    if (rc == 0 && t->made_error)
+        rc = coil__error_restore(t->words, t->made_error);
+    return rc;
+}
+
+/* Takes the reference to the socket. */
+static coil_ret attach(coil_sock *sock, coil_protocol_factory_fn factory, void *arg,
+                       coil_transport **out_transport, void **out_protocol_arg)
+{
+    struct coil_transport *t;
+    coil_ret rc = coil__transport_new(sock, &t);
+    if (rc < 0) {
+        coil_sock_unref(sock);
+        return rc;
+    }
+    rc = coil__transport_equip(t, factory, arg);
+    if (rc < 0)
+        return rc;
+    transport_ref(t);
+    rc = wait_made(t);
+    if (rc < 0)
+        coil_transport_close(t);
+    else if (out_protocol_arg)
+        *out_protocol_arg = t->arg;
+    if (rc < 0 || !out_transport)
+        coil_transport_unref(t);
+    else
+        *out_transport = t;
+    return rc;
+}
+
+coil_ret coil_loop_create_connection(coil_loop *loop, coil_protocol_factory_fn factory, void *arg,
+                                     const char *host, const char *port,
+                                     const coil_connect_opts *opts, coil_transport **out_transport,
+                                     void **out_protocol_arg)
+{
+    static const coil_connect_opts defaults;
+    coil_sock *sock;
+    coil_ret rc = may_create(loop, factory);
+    if (rc == 0)
+        rc = coil__connect(host, port, opts ? opts : &defaults, &sock);
+    return rc < 0 ? rc : attach(sock, factory, arg, out_transport, out_protocol_arg);
+}
+
+coil_ret coil_loop_create_connection_sock(coil_loop *loop, coil_protocol_factory_fn factory,
+                                          void *arg, coil_sock *sock,
+                                          coil_transport **out_transport, void **out_protocol_arg)
+{
+    coil_ret rc = may_create(loop, factory);
+    if (rc == 0 && sock->fd >= 0 && sock->loop != coil__running_loop)
+        rc = coil__fail(COIL_EWRONGLOOP, "this socket belongs to a different event loop");
+    if (rc == 0)
+        return attach(sock, factory, arg, out_transport, out_protocol_arg);
+    coil_sock_unref(sock);
+    return rc;
+}
+
+coil_ret coil_loop_connect_accepted_socket(coil_loop *loop, coil_protocol_factory_fn factory,
+                                           void *arg, coil_sock *sock,
+                                           coil_transport **out_transport, void **out_protocol_arg)
+{
+    return coil_loop_create_connection_sock(loop, factory, arg, sock, out_transport,
+                                            out_protocol_arg);
+}
+
+/* ---- servers ---- */
+
+coil_ret coil_loop_create_server(coil_loop *loop, coil_protocol_factory_fn factory, void *arg,
+                                 const char *host, const char *port, const coil_server_opts *opts,
+                                 coil_server **out_server)
+{
+    coil_ret rc = may_create(loop, factory);
+    struct service service = {.factory = factory, .arg = arg};
+    return rc < 0 ? rc : coil__server_hosts(&service, host, port, opts, out_server);
+}
