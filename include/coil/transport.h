@@ -142,6 +142,26 @@ COIL_ASYNC coil_ret coil_loop_create_server(coil_loop *loop, coil_protocol_facto
                                             void *arg, const char *host, const char *port,
                                             const coil_server_opts *opts, coil_server **out_server);
 
+/* Let a protocol read one end of a pipe, or write it: what may stand behind `fd` is a pipe, a socket or a character
+ * device such as a terminal. It is made non-blocking, which whoever shares it notices too. Who reads gets
+ * data_received and eof_received, and may not write. Who writes is told nothing but connection_lost, also when the
+ * reader goes away: with 0, or -EPIPE if something was still to be sent.
+ *
+ *   Suspends: until connection_made has run.
+ *   Cancel:   as coil_loop_create_connection.
+ *   Owns:     takes the descriptor over, whatever happens, but where the error says that it may not be had: -EPERM (a
+ *             regular file, a directory, a block device), COIL_EINVALIDSTATE (it belongs to a coil_sock), -EBADF. The
+ *             transport as above.
+ *   Where:    inside a coroutine; loop: NULL, or the running one.
+ *   Errors:   these, and as coil_loop_create_connection_sock.
+ *   asyncio:  loop.connect_read_pipe, loop.connect_write_pipe */
+COIL_ASYNC coil_ret coil_loop_connect_read_pipe(coil_loop *loop, coil_protocol_factory_fn factory,
+                                                void *arg, int fd, coil_transport **out_transport,
+                                                void **out_protocol_arg);
+COIL_ASYNC coil_ret coil_loop_connect_write_pipe(coil_loop *loop, coil_protocol_factory_fn factory,
+                                                 void *arg, int fd, coil_transport **out_transport,
+                                                 void **out_protocol_arg);
+
 /* ---- any transport ---- */
 
 /* Close: nothing more is read, what was written is still sent, by itself; then connection_lost is called, with 0.
@@ -165,8 +185,11 @@ COIL_API const coil_protocol *coil_transport_get_protocol(const coil_transport *
  * transport. asyncio: BaseTransport.get_extra_info */
 COIL_API const char *coil_transport_get_extra_info(coil_transport *transport, const char *name);
 
-/* The socket under it, borrowed; for options. asyncio: get_extra_info("socket") */
+/* The socket under it, borrowed; for options. NULL: it is a pipe. asyncio: get_extra_info("socket") */
 COIL_API coil_sock *coil_transport_sock(coil_transport *transport);
+
+/* The descriptor under it, still coil's. -1 once closed. asyncio: get_extra_info("pipe") */
+COIL_API int coil_transport_fileno(const coil_transport *transport);
 
 /* Share and give back; giving back does not close. unref accepts NULL. */
 COIL_API coil_transport *coil_transport_ref(coil_transport *transport);
@@ -205,8 +228,8 @@ COIL_API int coil_transport_writelines(coil_transport *transport, const struct i
 COIL_API int coil_transport_write_owned(coil_transport *transport, const void *data, size_t n,
                                         void (*release)(void *cookie), void *cookie);
 
-/* End the sending direction once all is sent; the peer sees the end of the stream, and reading goes on.
- * Twice is fine.
+/* End the sending direction once all is sent; the peer sees the end of the stream, and reading goes on (a pipe
+ * that is written has no other direction: it closes). Twice is fine.
  *
  *   Errors:  once the connection is lost or closing, as coil_transport_write.
  *   asyncio: WriteTransport.write_eof, can_write_eof */

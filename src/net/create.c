@@ -14,7 +14,7 @@
 
 /* ---- may it be done here? ---- */
 
-static coil_ret may_create(const coil_loop *loop, coil_protocol_factory_fn factory)
+coil_ret coil__transport_may_attach(const coil_loop *loop, coil_protocol_factory_fn factory)
 {
     int err = coil__can_wait();
     if (err < 0)
@@ -41,9 +41,8 @@ static coil_ret wait_made(struct coil_transport *t)
     return rc;
 }
 
-/* Takes the reference to the socket. */
-static coil_ret attach(coil_sock *sock, coil_protocol_factory_fn factory, void *arg,
-                       coil_transport **out_transport, void **out_protocol_arg)
+coil_ret coil__transport_attach(coil_sock *sock, const struct transport_plan *plan,
+                                coil_transport **out_transport, void **out_protocol_arg)
 {
     struct coil_transport *t;
     coil_ret rc = coil__transport_new(sock, &t);
@@ -51,7 +50,9 @@ static coil_ret attach(coil_sock *sock, coil_protocol_factory_fn factory, void *
         coil_sock_unref(sock);
         return rc;
     }
-    rc = coil__transport_equip(t, factory, arg);
+    t->kind = (uint8_t)plan->kind;
+    t->watched = plan->watched;
+    rc = coil__transport_equip(t, plan->factory, plan->arg);
     if (rc < 0)
         return rc;
     transport_ref(t);
@@ -74,21 +75,23 @@ coil_ret coil_loop_create_connection(coil_loop *loop, coil_protocol_factory_fn f
 {
     static const coil_connect_opts defaults;
     coil_sock *sock;
-    coil_ret rc = may_create(loop, factory);
+    coil_ret rc = coil__transport_may_attach(loop, factory);
     if (rc == 0)
         rc = coil__connect(host, port, opts ? opts : &defaults, &sock);
-    return rc < 0 ? rc : attach(sock, factory, arg, out_transport, out_protocol_arg);
+    struct transport_plan plan = {.factory = factory, .arg = arg};
+    return rc < 0 ? rc : coil__transport_attach(sock, &plan, out_transport, out_protocol_arg);
 }
 
 coil_ret coil_loop_create_connection_sock(coil_loop *loop, coil_protocol_factory_fn factory,
                                           void *arg, coil_sock *sock,
                                           coil_transport **out_transport, void **out_protocol_arg)
 {
-    coil_ret rc = may_create(loop, factory);
+    coil_ret rc = coil__transport_may_attach(loop, factory);
     if (rc == 0 && sock->fd >= 0 && sock->loop != coil__running_loop)
         rc = coil__fail(COIL_EWRONGLOOP, "this socket belongs to a different event loop");
+    struct transport_plan plan = {.factory = factory, .arg = arg};
     if (rc == 0)
-        return attach(sock, factory, arg, out_transport, out_protocol_arg);
+        return coil__transport_attach(sock, &plan, out_transport, out_protocol_arg);
     coil_sock_unref(sock);
     return rc;
 }
@@ -107,7 +110,12 @@ coil_ret coil_loop_create_server(coil_loop *loop, coil_protocol_factory_fn facto
                                  const char *host, const char *port, const coil_server_opts *opts,
                                  coil_server **out_server)
 {
+<<<<<<< HEAD
     coil_ret rc = may_create(loop, factory);
     struct service service = {.factory = factory, .arg = arg};
     return rc < 0 ? rc : coil__server_hosts(&service, host, port, opts, out_server);
+=======
+    coil_ret rc = coil__transport_may_attach(loop, factory);
+    return rc < 0 ? rc : coil__server_start(factory, arg, host, port, opts, out_server);
+>>>>>>> 58019e9 (net: transports on pipes)
 }

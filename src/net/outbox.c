@@ -147,8 +147,8 @@ static void submit(struct outbox *box)
     }
     box->op.fd = box->sock->fd;
     box->op.done = send_done;
-    if (n == 1) {
-        box->op.kind = OP_SEND;
+    if (n == 1 || sock_is_pipe(box->sock)) {
+        box->op.kind = sock_is_pipe(box->sock) ? OP_WRITE : OP_SEND;
         box->op.buf.p = box->pieces[0].iov_base;
         box->op.buf.n = box->pieces[0].iov_len;
         box->op.buf.flags = 0;
@@ -258,16 +258,40 @@ static ssize_t after_send(struct outbox *box, ssize_t rc)
     return coil__fail_plain(rc);
 }
 
+static ssize_t try_send(coil_sock *sock, const void *p, size_t n)
+{
+    return sock_is_pipe(sock) ? sock_calls(sock)->write(sock_backend(sock), sock->fd, p, n)
+                              : sock_calls(sock)->send(sock_backend(sock), sock->fd, p, n);
+}
+
 static ssize_t send_now(struct outbox *box, const char *p, size_t n)
 {
-    coil_sock *sock = box->sock;
-    return after_send(box, sock_calls(sock)->send(sock_backend(sock), sock->fd, p, n));
+    return after_send(box, try_send(box->sock, p, n));
+}
+
+/* One piece after the other. */
+static ssize_t writev_pipe(coil_sock *sock, const struct iovec *pieces, size_t pieces_n)
+{
+    ssize_t sent = 0;
+    for (size_t i = 0; i < pieces_n; i++) {
+        if (pieces[i].iov_len == 0)
+            continue;
+        ssize_t rc = try_send(sock, pieces[i].iov_base, pieces[i].iov_len);
+        if (rc < 0)
+            return sent > 0 ? sent : rc;
+        sent += rc;
+        if ((size_t)rc < pieces[i].iov_len)
+            break;
+    }
+    return sent;
 }
 
 static ssize_t sendv_now(struct outbox *box, const struct iovec *pieces, size_t pieces_n)
 {
     coil_sock *sock = box->sock;
     int n = pieces_n < INT32_MAX ? (int)pieces_n : INT32_MAX;
+    if (sock_is_pipe(sock))
+        return after_send(box, writev_pipe(sock, pieces, pieces_n));
     return after_send(box, sock_calls(sock)->sendv(sock_backend(sock), sock->fd, pieces, n));
 }
 

@@ -44,7 +44,8 @@ static void readable_done(struct op *op)
     }
     if (op->result < 0)
         t->read_error = (coil_ret)op->result;
-    if (transport_may_read(t))
+    t->came = true;
+    if (transport_may_read(t) || t->kind == TRANSPORT_WRITES)
         again(t);
 }
 
@@ -80,7 +81,7 @@ static void end_of_stream(struct coil_transport *t)
         keep = t->protocol->eof_received(t, t->arg);
     if (keep < 0)
         coil__transport_fatal(t, "eof_received", keep);
-    else if (keep == 0 || t->mute)
+    else if (keep == 0 || t->mute || t->kind == TRANSPORT_READS)
         coil_transport_close(t);
 }
 
@@ -135,6 +136,8 @@ static coil_ret receive_into(struct coil_transport *t, void *p, size_t n)
     }
     if (coil_unlikely(t->sock->fd < 0))
         return -EBADF;
+    if (sock_is_pipe(t->sock))
+        return sock_calls(t->sock)->read(sock_backend(t->sock), t->sock->fd, p, n);
     return sock_calls(t->sock)->recv(sock_backend(t->sock), t->sock->fd, p, n, 0);
 }
 
@@ -174,8 +177,54 @@ static void receive_buffered(struct coil_transport *t)
     after(t, rc, rc == room);
 }
 
+/* ---- the reader of what we write ---- */
+
+/* A pipe polls readable at this end when its reader has gone; of a socket that may also mean bytes, which nobody
+ * wants. */
+static bool reader_is_gone(struct coil_transport *t)
+{
+    char byte;
+    if (sock_is_pipe(t->sock))
+        return true;
+    ssize_t rc = sock_calls(t->sock)->recv(sock_backend(t->sock), t->sock->fd, &byte, 1, MSG_PEEK);
+    if (rc > 0)
+        t->watched = false;
+    return rc == 0 || (rc < 0 && rc != -EAGAIN);
+}
+
+static void reader_went(struct coil_transport *t)
+{
+    if (t->out.buffered > 0)
+        coil__transport_lost(t, -EPIPE, NULL);
+    else
+        coil_transport_close(t);
+}
+
+static void watch_reader(struct coil_transport *t)
+{
+    bool came = t->came;
+    t->came = false;
+    if (t->closing || !t->watched)
+        return;
+    if (t->sock->fd < 0)
+        coil__transport_lost(t, -EBADF, NULL);
+    else if (t->read_error)
+        t->watched = false; /* a write will tell */
+    else if (came && reader_is_gone(t))
+        reader_went(t);
+    else if (t->watched)
+        wait_readable(t);
+}
+
+/* ---- in the slot ---- */
+
 void coil__transport_receive(struct coil_transport *t)
 {
+    if (t->kind == TRANSPORT_WRITES) {
+        t->try_read = false;
+        watch_reader(t);
+        return;
+    }
     if (!transport_may_read(t))
         return;
     t->try_read = false;

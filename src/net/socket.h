@@ -24,7 +24,7 @@ struct coil_sock {
     coil_loop *loop;       /* good while it is open */
     int fd;                /* -1 once closed */
     uint32_t refs;
-    int family, type;
+    int family, type; /* both 0: no socket, but a pipe or a tty under a transport */
     struct sock_wait *receiving, *sending; /* tasks parked here; NULL */
     bool sending_all; /* also between two parts of a sendall, when nobody is parked */
     bool lent; /* a stream, server or transport drives it: plain calls that wait are refused */
@@ -71,6 +71,11 @@ static inline coil_ret sock_breathe(struct coil_sock *sock)
     if (coil_unlikely(part->busy == t && part->burst >= NET_BURST_MAX))
         return coil__sock_pause(sock);
     return net_breathe(part, t);
+}
+
+static inline bool sock_is_pipe(const struct coil_sock *sock)
+{
+    return sock->type == 0;
 }
 
 /* Make one around a descriptor that is non-blocking and ours. On failure it is still open. 0, -ENOMEM or what

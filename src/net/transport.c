@@ -212,7 +212,7 @@ static void end(struct coil_transport *t)
         t->protocol->connection_lost(t, t->error, t->arg);
     }
     coil__transport_stop_reading(t);
-    if (t->friendly && !t->error && !t->eof)
+    if (t->friendly && !t->error && !t->eof && t->kind == TRANSPORT_BOTH)
         coil__sock_discard(t->sock);
     coil_sock_close(t->sock);
     if (t->client.server)
@@ -351,7 +351,12 @@ const char *coil_transport_get_extra_info(coil_transport *transport, const char 
 
 coil_sock *coil_transport_sock(coil_transport *transport)
 {
-    return transport->sock;
+    return sock_is_pipe(transport->sock) ? NULL : transport->sock;
+}
+
+int coil_transport_fileno(const coil_transport *transport)
+{
+    return transport->sock->fd;
 }
 
 /* ---- reading ---- */
@@ -380,13 +385,15 @@ void coil_transport_resume_reading(coil_transport *transport)
 
 bool coil_transport_is_reading(const coil_transport *transport)
 {
-    return !transport->closing && !transport->read_paused;
+    return !transport->closing && !transport->read_paused && transport->kind != TRANSPORT_WRITES;
 }
 
 /* ---- writing ---- */
 
 static int may_write(struct coil_transport *t)
 {
+    if (coil_unlikely(t->kind == TRANSPORT_READS))
+        return (int)coil__fail(COIL_EINVALIDSTATE, "this end of the pipe is for reading");
     if (coil_unlikely(t->eof_asked))
         return (int)coil__fail(COIL_EINVALIDSTATE, "Cannot call write() after write_eof()");
     if (coil_unlikely(t->error))
@@ -437,15 +444,16 @@ int coil_transport_write_eof(coil_transport *transport)
     if (err < 0)
         return err;
     transport->eof_asked = true;
-    if (outbox_idle(&transport->out))
+    if (transport->kind == TRANSPORT_WRITES)
+        coil_transport_close(transport); /* it has no other direction */
+    else if (outbox_idle(&transport->out))
         coil__transport_kick(transport);
     return 0;
 }
 
 bool coil_transport_can_write_eof(const coil_transport *transport)
 {
-    (void)transport;
-    return true;
+    return transport->kind != TRANSPORT_READS;
 }
 
 int coil_transport_set_write_buffer_limits(coil_transport *transport, ssize_t high, ssize_t low)

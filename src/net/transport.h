@@ -31,6 +31,8 @@
 
 #include <coil/transport.h>
 
+enum transport_kind { TRANSPORT_BOTH, TRANSPORT_READS, TRANSPORT_WRITES };
+
 struct coil_transport {
     struct list link; /* net_part.transports */
     coil_loop *loop;  /* NULL once that is closed; until then, one room in its ring is held */
@@ -41,7 +43,8 @@ struct coil_transport {
     void *arg;
     struct context_map *map; /* the context variables that callbacks see */
 
-    bool made; /* connection_made was called */
+    uint8_t kind; /* enum transport_kind: of a pipe it has one end */
+    bool made;    /* connection_made was called */
     bool closing, lost;
     bool mute;        /* sending failed */
     bool looked;      /* MUTE: nothing was there, by the word of the turn before */
@@ -51,6 +54,8 @@ struct coil_transport {
     bool eof;         /* the peer's end was read */
     bool eof_asked, eof_sent;
     bool told_paused;           /* pause_writing was called last, not resume_writing */
+    bool watched;               /* TRANSPORT_WRITES: the reader's going away can be noticed */
+    bool came;                  /* the op is done, and nobody looked yet */
     bool friendly;              /* closed, and not by force: unread input is thrown away before */
     uint16_t retries;           /* in a row, for want of memory */
     coil_ret error;             /* what it was lost with; 0 */
@@ -65,7 +70,7 @@ struct coil_transport {
     char *names; /* coil__sock_extra_info */
 };
 
-/* ---- transport.c ---- */
+/* ---- transport.c, create.c ---- */
 
 /* Around a connected socket, without a protocol yet. Takes the caller's reference to it, unless it fails: -ENOMEM,
  * COIL_ERUNNING, -EBADF; recorded. One reference, the loop's. */
@@ -74,6 +79,17 @@ int coil__transport_new(coil_sock *sock, struct coil_transport **out);
  * by who failed. */
 coil_ret coil__transport_equip(struct coil_transport *t, coil_protocol_factory_fn factory,
                                void *arg);
+/* Both, and wait for connection_made. Takes the reference to the socket, whatever happens. */
+struct transport_plan {
+    coil_protocol_factory_fn factory;
+    void *arg;
+    enum transport_kind kind;
+    bool watched; /* coil_transport.watched */
+};
+COIL_MUST coil_ret coil__transport_attach(coil_sock *sock, const struct transport_plan *plan,
+                                          coil_transport **out_transport, void **out_protocol_arg);
+/* May a task make one here? 0, COIL_ENOTASK, COIL_EWRONGLOOP, -EINVAL; recorded. */
+coil_ret coil__transport_may_attach(const coil_loop *loop, coil_protocol_factory_fn factory);
 static inline struct coil_transport *transport_ref(struct coil_transport *t)
 {
     t->refs++;
@@ -91,7 +107,7 @@ void coil__transport_fatal(struct coil_transport *t, const char *callback, coil_
 
 static inline bool transport_may_read(const struct coil_transport *t)
 {
-    return !t->closing && !t->read_paused && !t->eof;
+    return !t->closing && !t->read_paused && !t->eof && t->kind != TRANSPORT_WRITES;
 }
 /* Receive once, and deliver. */
 void coil__transport_receive(struct coil_transport *t);
