@@ -175,9 +175,9 @@ COIL_API void coil_transport_abort(coil_transport *transport);
 COIL_API bool coil_transport_is_closing(const coil_transport *transport);
 
 /* Let another protocol have the connection from the next callback on, of whichever kind; connection_made is not
- * called. `protocol` as above. asyncio: BaseTransport.set_protocol, get_protocol */
-COIL_API void coil_transport_set_protocol(coil_transport *transport, const coil_protocol *protocol,
-                                          void *arg);
+ * called. Errors: -EINVAL for none. asyncio: BaseTransport.set_protocol, get_protocol */
+COIL_API int coil_transport_set_protocol(coil_transport *transport, const coil_protocol *protocol,
+                                         void *arg);
 COIL_API const coil_protocol *coil_transport_get_protocol(const coil_transport *transport,
                                                           void **out_arg);
 

@@ -330,11 +330,13 @@ bool coil_transport_is_closing(const coil_transport *transport)
 
 /* ---- the protocol, and asking ---- */
 
-void coil_transport_set_protocol(coil_transport *transport, const coil_protocol *protocol,
-                                 void *arg)
+int coil_transport_set_protocol(coil_transport *transport, const coil_protocol *protocol, void *arg)
 {
+    if (!protocol)
+        return (int)coil__fail(-EINVAL, "a transport needs a protocol");
     transport->protocol = protocol;
     transport->arg = arg;
+    return 0;
 }
 
 const coil_protocol *coil_transport_get_protocol(const coil_transport *transport, void **out_arg)

@@ -226,6 +226,18 @@ COIL_TEST(create_is_for_tasks_of_the_running_loop)
     coil_loop_free(other);
 }
 
+/* How many bytes come until the end. */
+static coil_ret check_zeroes(void *arg)
+{
+    coil_sock *sock = arg;
+    char piece[8192];
+    size_t done = 0;
+    coil_ret rc;
+    while ((rc = coil_sock_recv(sock, piece, sizeof piece)) > 0)
+        done += (size_t)rc;
+    return rc < 0 ? rc : (coil_ret)done;
+}
+
 /* ---- servers ---- */
 
 COIL_TEST(server_of_protocols_closes_and_aborts_its_clients)
@@ -303,6 +315,60 @@ COIL_TEST(server_closed_in_its_factory_keeps_that_client)
     must(coil_server_wait_closed(server));
     coil_server_free(server);
     coil_transport_unref(t);
+}
+
+/* ---- a table of ends: however a peer goes, what it sent comes first ---- */
+
+enum going { CLOSES, HALF_CLOSES, RESETS };
+
+static void peer_goes(enum going how, bool says, bool paused, bool writing)
+{
+    enum { MUCH = 1 << 20 };
+    struct ear ear = {0};
+    coil_transport *t;
+    char *data = calloc(1, MUCH);
+    coil_sock *peer = ear_wire(&ear_protocol, &ear, &t);
+    wire_turns(2);
+    if (paused)
+        coil_transport_pause_reading(t);
+    if (writing) {
+        wire_narrow(coil_transport_sock(t));
+        must(coil_transport_write(t, data, MUCH)); /* to be met by a reset, unless the peer reads */
+    }
+    if (says)
+        wire_say(peer, "bye");
+    if (how == HALF_CLOSES)
+        must(coil_sock_shutdown(peer, SHUT_WR));
+    else if (how == RESETS)
+        wire_reset(peer);
+    else
+        coil_sock_unref(peer);
+    wire_turns(3);
+    if (paused && !ear.lost)
+        assert_string_equal(ear.log, "made");
+    coil_transport_resume_reading(t);
+    if (how == HALF_CLOSES) {
+        coil_task *taker = coil_create_task(check_zeroes, peer);
+        assert_int_equal(must(coil_join(taker)), writing ? MUCH : 0);
+        coil_sock_unref(peer);
+    }
+    ear_until_lost(&ear);
+    /* One that is paused, and cannot send, is lost with what nobody wanted to read. */
+    bool hidden = paused && writing && how != HALF_CLOSES;
+    const char *heard = says && !hidden ? "made data:bye" : "made";
+    if (strncmp(ear.log, heard, strlen(heard)) != 0)
+        fail_msg("%d %d %d %d: heard \"%s\"", how, says, paused, writing, ear.log);
+    bool broken = how == RESETS || (how == CLOSES && writing);
+    assert_int_equal(broken, ear.error != 0);
+    assert_true(!broken || ear.error == -ECONNRESET || ear.error == -EPIPE);
+    coil_transport_unref(t);
+    free(data);
+}
+
+COIL_TEST(whatever_the_peer_does_its_bytes_come_first)
+{
+    for (int i = 0; i < 24; i++)
+        peer_goes((enum going)(i / 8), i & 1, i & 2, i & 4);
 }
 
 /* ---- many ---- */

@@ -5,6 +5,7 @@
 #include "ear.h"
 
 #include <coil/context.h>
+#include <coil/work.h>
 
 /* ---- helpers ---- */
 
@@ -865,7 +866,7 @@ static void pause_in_room(struct ear *ear)
 static void become_plain(struct ear *ear)
 {
     if (ear->pauses++ == 1)
-        coil_transport_set_protocol(ear->t, &ear_protocol, ear);
+        must(coil_transport_set_protocol(ear->t, &ear_protocol, ear));
 }
 
 COIL_TEST(transport_may_change_its_mind_in_get_buffer)
@@ -900,7 +901,8 @@ static coil_ret change_kind(struct ear *ear, const char *data, size_t n)
     void *arg;
     const coil_protocol *now = coil_transport_get_protocol(ear->t, &arg);
     assert_ptr_equal(arg, ear);
-    coil_transport_set_protocol(ear->t, now == &ear_protocol ? &ear_buffered : &ear_protocol, ear);
+    must(coil_transport_set_protocol(ear->t, now == &ear_protocol ? &ear_buffered : &ear_protocol,
+                                     ear));
     return 0;
 }
 
@@ -915,7 +917,8 @@ COIL_TEST(test_proto_type_switch)
     ear_until(&ear, "made data:a filled:b");
     wire_say(peer, "c");
     ear_until(&ear, "made data:a filled:b data:c");
-    coil_transport_set_protocol(t, &ear_protocol, &other);
+    must(coil_transport_set_protocol(t, &ear_protocol, &other));
+    assert_int_equal(coil_transport_set_protocol(t, NULL, &ear), -EINVAL);
     coil_sock_unref(peer);
     ear_until(&other, "eof lost:0");
     assert_string_equal(ear.log, "made data:a filled:b data:c");
@@ -1082,7 +1085,7 @@ COIL_TEST(transport_echo_costs_one_receive_and_one_send)
     coil_transport_unref(tb);
 }
 
-COIL_TEST(transport_writelines_is_one_call_and_queued_writes_join)
+COIL_TEST(transport_writelines_is_one_call)
 {
     if (wire_is_imaginary())
         skip();
@@ -1101,6 +1104,43 @@ COIL_TEST(transport_writelines_is_one_call_and_queued_writes_join)
     done_with(t, peer);
 }
 #endif
+
+COIL_TEST(transport_writes_that_wait_join)
+{
+    struct ear ear = {0};
+    coil_transport *t;
+    coil_sock *peer = ear_wire(&ear_protocol, &ear, &t);
+    wire_narrow(coil_transport_sock(t));
+    while (coil_transport_get_write_buffer_size(t) == 0)
+        must(coil_transport_write(t, "0123456789abcdef", 16));
+    size_t before = coil_transport_get_write_buffer_size(t), chunks = 0;
+    for (int i = 0; i < 1000; i++)
+        must(coil_transport_write(t, "join", 4));
+    assert_int_equal(coil_transport_get_write_buffer_size(t), before + 4000);
+    LIST_FOREACH(link, &t->out.chunks)
+        chunks++;
+    assert_true(chunks <= 2);
+    coil_transport_abort(t);
+    ear_until_lost(&ear);
+    done_with(t, peer);
+}
+
+static coil_ret write_abroad(void *arg)
+{
+    return coil_transport_write(arg, "x", 1);
+}
+
+COIL_TEST_WITH(transport_written_from_another_thread_says_so_in_debug_mode, .virtual_time = true,
+               .debug = true)
+{
+    struct ear ear = {0};
+    coil_transport *t;
+    coil_sock *peer = ear_wire(&ear_protocol, &ear, &t);
+    assert_int_equal(coil_to_thread(write_abroad, t), COIL_EWRONGTHREAD);
+    coil_transport_close(t);
+    ear_until(&ear, "made lost:0");
+    done_with(t, peer);
+}
 
 /* ---- the loop closes ---- */
 
