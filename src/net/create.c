@@ -110,12 +110,7 @@ coil_ret coil_loop_create_server(coil_loop *loop, coil_protocol_factory_fn facto
                                  const char *host, const char *port, const coil_server_opts *opts,
                                  coil_server **out_server)
 {
-<<<<<<< HEAD
-    coil_ret rc = may_create(loop, factory);
+    coil_ret rc = coil__transport_may_attach(loop, factory);
     struct service service = {.factory = factory, .arg = arg};
     return rc < 0 ? rc : coil__server_hosts(&service, host, port, opts, out_server);
-=======
-    coil_ret rc = coil__transport_may_attach(loop, factory);
-    return rc < 0 ? rc : coil__server_start(factory, arg, host, port, opts, out_server);
->>>>>>> 58019e9 (net: transports on pipes)
 }

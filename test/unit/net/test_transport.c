@@ -356,6 +356,34 @@ COIL_TEST(transport_write_error_leaves_what_was_received)
     done_with(t, peer);
 }
 
+/* In real time a turn need not look at the kernel, and what was remembered of the socket is older than the reset. */
+COIL_TEST_WITH(transport_write_error_asks_the_kernel_once_more, .virtual_time = false)
+{
+    struct ear ear = {0};
+    coil_transport *t;
+    coil_sock *peer = ear_wire(&ear_protocol, &ear, &t);
+    must(coil_transport_write(t, "a request that nobody reads", 27));
+    wire_turns(3);
+    assert_string_equal(ear.log, "made");
+    must(coil_sleep(0));
+    uint64_t every = coil__running_loop->look_every;
+    coil__running_loop->look_every = UINT64_MAX / 2;
+    wire_say(peer, "413 too large");
+    coil_sock_close(peer);
+    coil_ret rc = 0;
+    while (rc == 0 && !wire_is_imaginary())
+        rc = coil_transport_write(t, "x", 1);
+    for (int i = 0; i < 4; i++)
+        must(coil_sleep(0));
+    coil__running_loop->look_every = every;
+    coil_transport_close(t);
+    ear_until_lost(&ear);
+    assert_int_equal(ear.error, rc);
+    if (!wire_is_imaginary())
+        assert_memory_equal(ear.log, "made data:413 too large", 23);
+    done_with(t, peer);
+}
+
 COIL_TEST(transport_paused_one_that_cannot_send_is_lost)
 {
     struct ear ear = {0};
