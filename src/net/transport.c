@@ -147,6 +147,8 @@ int coil_transport_open(coil_sock *sock, const coil_protocol *protocol, void *ar
     struct coil_transport *t;
     if (!protocol)
         return (int)coil__fail(-EINVAL, "a transport needs a protocol");
+    if (sock->fd >= 0 && !coil__loop_use(sock->loop))
+        return (int)coil_last_error()->code;
     int err = coil__transport_new(sock, &t);
     if (err < 0)
         return err;

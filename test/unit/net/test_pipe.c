@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* ---- helpers ---- */
@@ -240,6 +241,29 @@ COIL_TEST(pipe_may_be_a_character_device)
     assert_string_equal(w.log, "made");
     coil_transport_close(tw);
     ear_until(&w, "made lost:0");
+    coil_transport_unref(tr);
+    coil_transport_unref(tw);
+}
+
+COIL_TEST(pipe_may_be_a_terminal)
+{
+    struct ear r = {0}, w = {0};
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0)
+        skip();
+    int terminal = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(terminal >= 0);
+    coil_transport *tr = reads(&r, master), *tw = writes(&w, terminal);
+    must(coil_transport_write(tw, "prompt", 6));
+    ear_until(&r, "made data:prompt");
+    /* What is typed makes the terminal readable, and ends nothing. */
+    assert_int_equal(write(master, "typed\n", 6), 6);
+    wire_turns(5);
+    assert_string_equal(w.log, "made");
+    coil_transport_close(tw);
+    ear_until(&w, "made lost:0");
+    ear_until_lost(&r);
+    assert_int_equal(r.error, -EIO); /* as Linux says that a terminal was left */
     coil_transport_unref(tr);
     coil_transport_unref(tw);
 }
