@@ -1163,6 +1163,7 @@ COIL_TEST_WITH(transport_written_from_another_thread_says_so_in_debug_mode, .vir
 {
     struct ear ear = {0};
     coil_transport *t;
+    coil_loop_set_slow_callback_duration(NULL, 60); /* under valgrind everything is slow */
     coil_sock *peer = ear_wire(&ear_protocol, &ear, &t);
     assert_int_equal(coil_to_thread(write_abroad, t), COIL_EWRONGTHREAD);
     coil_transport_close(t);
