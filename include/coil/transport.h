@@ -101,6 +101,19 @@ COIL_ASYNC coil_ret coil_loop_create_connection(coil_loop *loop, coil_protocol_f
                                                 coil_transport **out_transport,
                                                 void **out_protocol_arg);
 
+/* The same over a unix socket: a path or "@name" (coil_address_unix).
+ *
+ *   Suspends: until the server has room and connection_made has run.
+ *   Cancel:   as coil_loop_create_connection.
+ *   Owns:     as coil_loop_create_connection.
+ *   Errors:   as coil_open_unix_connection, and as above.
+ *   asyncio:  loop.create_unix_connection */
+COIL_ASYNC coil_ret coil_loop_create_unix_connection(coil_loop *loop,
+                                                     coil_protocol_factory_fn factory, void *arg,
+                                                     const char *path,
+                                                     coil_transport **out_transport,
+                                                     void **out_protocol_arg);
+
 /* The same for a socket that is connected already, or was accepted.
  *
  *   Suspends: until connection_made has run.
@@ -141,6 +154,20 @@ COIL_API int coil_transport_open(coil_sock *sock, const coil_protocol *protocol,
 COIL_ASYNC coil_ret coil_loop_create_server(coil_loop *loop, coil_protocol_factory_fn factory,
                                             void *arg, const char *host, const char *port,
                                             const coil_server_opts *opts, coil_server **out_server);
+
+/* The same on a unix socket, and on a stream socket that is bound already or listens: what is said of
+ * coil_start_unix_server and coil_start_server_sock holds. They never wait.
+ *
+ *   Owns:    as these.
+ *   Where:   the loop's thread; loop: NULL, or the running one.
+ *   Errors:  as these; COIL_EWRONGLOOP.
+ *   asyncio: loop.create_unix_server, loop.create_server(sock=) */
+COIL_API int coil_loop_create_unix_server(coil_loop *loop, coil_protocol_factory_fn factory,
+                                          void *arg, const char *path, const coil_server_opts *opts,
+                                          coil_server **out_server);
+COIL_API int coil_loop_create_server_sock(coil_loop *loop, coil_protocol_factory_fn factory,
+                                          void *arg, coil_sock *sock, const coil_server_opts *opts,
+                                          coil_server **out_server);
 
 /* Let a protocol read one end of a pipe, or write it: what may stand behind `fd` is a pipe, a socket or a character
  * device such as a terminal. It is made non-blocking, which whoever shares it notices too. Who reads gets

@@ -7,10 +7,11 @@
  * Always true: whatever may fail for want of memory has been had before the factory is asked, so that what it made
  * is told of its end.
  *
- * Runs on the loop's thread. Elsewhere: names and addresses (connect.c), accepting (server.c). */
+ * Runs on the loop's thread. Elsewhere: names and addresses (connect.c, unix.c), accepting (server.c). */
 #include "base/error.h"
 #include "net/connect.h"
 #include "net/transport.h"
+#include "net/unix.h"
 
 /* ---- may it be done here? ---- */
 
@@ -82,6 +83,18 @@ coil_ret coil_loop_create_connection(coil_loop *loop, coil_protocol_factory_fn f
     return rc < 0 ? rc : coil__transport_attach(sock, &plan, out_transport, out_protocol_arg);
 }
 
+coil_ret coil_loop_create_unix_connection(coil_loop *loop, coil_protocol_factory_fn factory,
+                                          void *arg, const char *path,
+                                          coil_transport **out_transport, void **out_protocol_arg)
+{
+    coil_sock *sock;
+    coil_ret rc = coil__transport_may_attach(loop, factory);
+    if (rc == 0)
+        rc = coil__unix_connect(path, &sock);
+    struct transport_plan plan = {.factory = factory, .arg = arg};
+    return rc < 0 ? rc : coil__transport_attach(sock, &plan, out_transport, out_protocol_arg);
+}
+
 coil_ret coil_loop_create_connection_sock(coil_loop *loop, coil_protocol_factory_fn factory,
                                           void *arg, coil_sock *sock,
                                           coil_transport **out_transport, void **out_protocol_arg)
@@ -113,4 +126,29 @@ coil_ret coil_loop_create_server(coil_loop *loop, coil_protocol_factory_fn facto
     coil_ret rc = coil__transport_may_attach(loop, factory);
     struct service service = {.factory = factory, .arg = arg};
     return rc < 0 ? rc : coil__server_hosts(&service, host, port, opts, out_server);
+}
+
+static int may_serve(const coil_loop *loop)
+{
+    if (!loop || loop == coil__running_loop)
+        return 0;
+    return (int)coil__fail(COIL_EWRONGLOOP, "servers are made in the running event loop");
+}
+
+int coil_loop_create_unix_server(coil_loop *loop, coil_protocol_factory_fn factory, void *arg,
+                                 const char *path, const coil_server_opts *opts,
+                                 coil_server **out_server)
+{
+    struct service service = {.factory = factory, .arg = arg};
+    int err = may_serve(loop);
+    return err < 0 ? err : coil__server_unix(&service, path, opts, out_server);
+}
+
+int coil_loop_create_server_sock(coil_loop *loop, coil_protocol_factory_fn factory, void *arg,
+                                 coil_sock *sock, const coil_server_opts *opts,
+                                 coil_server **out_server)
+{
+    struct service service = {.factory = factory, .arg = arg};
+    int err = may_serve(loop);
+    return err < 0 ? err : coil__server_sock(&service, sock, opts, out_server);
 }

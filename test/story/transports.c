@@ -9,6 +9,8 @@
 
 #include <coil/combine.h>
 
+#include <unistd.h>
+
 /* ---- helpers ---- */
 
 static const char *port_of(coil_server *server)
@@ -270,6 +272,50 @@ COIL_TEST(server_of_protocols_closes_and_aborts_its_clients)
     coil_server_free(server);
     coil_transport_unref(ta);
     coil_transport_unref(tb);
+}
+
+COIL_TEST(unix_sockets_carry_protocols)
+{
+    char name[40];
+    struct ear ear = {0};
+    coil_server *server;
+    coil_transport *t;
+    int lost = 0;
+    snprintf(name, sizeof name, "@coil-transports-%d", (int)getpid());
+    must(coil_loop_create_unix_server(NULL, make_echo, &lost, name, NULL, &server));
+    must(coil_loop_create_unix_connection(NULL, ear_factory, &ear, name, &t, NULL));
+    must(coil_transport_write(t, "hello", 5));
+    ear_until(&ear, "made data:hello");
+    assert_string_equal(coil_transport_get_extra_info(t, "peername"), name);
+    coil_transport_close(t);
+    must(coil_server_finish(server));
+    assert_int_equal(lost, 1);
+    ear_until(&ear, "made data:hello lost:0");
+    coil_transport_unref(t);
+    assert_int_equal(coil_loop_create_unix_connection(NULL, ear_factory, &ear, name, &t, NULL),
+                     -ECONNREFUSED);
+    assert_int_equal(coil_loop_create_unix_server(NULL, NULL, NULL, name, NULL, &server), -EINVAL);
+}
+
+COIL_TEST(server_of_protocols_takes_a_socket)
+{
+    struct ear ear = {0};
+    coil_server *server;
+    coil_transport *t;
+    coil_sock *sock = wire_listen(5);
+    coil_loop *other = coil_new_event_loop(NULL);
+    assert_int_equal(coil_loop_create_server_sock(other, make_echo, NULL, sock, NULL, &server),
+                     COIL_EWRONGLOOP);
+    coil_loop_free(other);
+    must(coil_loop_create_server_sock(NULL, make_echo, NULL, sock, NULL, &server));
+    must(coil_loop_create_connection(NULL, ear_factory, &ear, "127.0.0.1", port_of(server), NULL,
+                                     &t, NULL));
+    must(coil_transport_write(t, "hello", 5));
+    ear_until(&ear, "made data:hello");
+    coil_transport_close(t);
+    must(coil_server_finish(server));
+    ear_until(&ear, "made data:hello lost:0");
+    coil_transport_unref(t);
 }
 
 COIL_TEST(server_goes_on_after_a_factory_failed)
