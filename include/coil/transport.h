@@ -263,6 +263,21 @@ COIL_API int coil_transport_write_owned(coil_transport *transport, const void *d
 COIL_API int coil_transport_write_eof(coil_transport *transport);
 COIL_API bool coil_transport_can_write_eof(const coil_transport *transport);
 
+/* Send `count` bytes of an open regular file (0: all to its end), from `offset` on, after what was written before.
+ * Meanwhile nothing is received, and writes are refused; a close waits until it has gone out. Returns how many went.
+ * What is said of coil_sock_sendfile holds.
+ *
+ *   Suspends: until the last byte is with the kernel.
+ *   Cancel:   returns -ECANCELED; *out_sent bytes were sent (`out_sent` may be NULL).
+ *   Owns:     nothing; the file must stay open until it returns.
+ *   Where:    inside a coroutine of the transport's loop; loop: NULL, or that one.
+ *   Errors:   as coil_sock_sendfile; COIL_EINVALIDSTATE after write_eof, and while another file is on its way;
+ *             -EOPNOTSUPP for a pipe; once the connection is lost, as coil_transport_write.
+ *   asyncio:  loop.sendfile */
+COIL_ASYNC coil_ret coil_loop_sendfile(coil_loop *loop, coil_transport *transport, int file,
+                                       int64_t offset, int64_t count, unsigned flags,
+                                       int64_t *out_sent);
+
 /* The marks of flow control, in bytes; COIL_DEFAULT leaves one to be worked out: high is 4 times low, or
  * 64 KiB; low is a quarter of high. A high mark of 0 pauses whenever anything is buffered.
  *

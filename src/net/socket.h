@@ -118,6 +118,10 @@ coil_ret coil__sock_connect_failed(const coil_address *to, coil_ret rc);
 /* One send, in the same way; at least one byte, unless n is 0. */
 COIL_MUST coil_ret coil__sock_send(struct coil_sock *sock, const void *p, size_t n);
 
+/* coil_sock_sendfile, by who drives the socket: the caller has asked coil__net_can_wait, it is open, and nobody sends. */
+COIL_MUST coil_ret coil__sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t count,
+                                       unsigned flags, int64_t *out_sent);
+
 /* Whoever receives returns at once, with -EINTR or with what was quicker. */
 void coil__sock_interrupt(struct coil_sock *sock);
 

@@ -29,14 +29,14 @@ static void box_kick(struct outbox *box)
 static void box_idle(struct outbox *box)
 {
     struct coil_transport *t = transport_of(box);
+    while (coil__waiters_wake(&t->emptiers))
+        ;
     if (t->closing || t->eof_asked)
         coil__transport_kick(t);
 }
 
-/* What was received before can still be delivered, if there is any need to. */
-static void box_failed(struct outbox *box, coil_ret error)
+void coil__transport_send_failed(struct coil_transport *t, coil_ret error)
 {
-    struct coil_transport *t = transport_of(box);
     if (t->lost)
         return;
     if (!t->error)
@@ -47,6 +47,11 @@ static void box_failed(struct outbox *box, coil_ret error)
     if (!transport_may_read(t))
         t->closing = true;
     coil__transport_kick(t);
+}
+
+static void box_failed(struct outbox *box, coil_ret error)
+{
+    coil__transport_send_failed(transport_of(box), error);
 }
 
 static const struct outbox_class box_class = {
@@ -268,7 +273,7 @@ static void send_eof(struct coil_transport *t)
     t->eof_sent = true;
     int rc = sock_calls(t->sock)->shutdown(sock_backend(t->sock), t->sock->fd, SHUT_WR);
     if (rc < 0)
-        box_failed(&t->out, rc == -ENOTCONN ? -ECONNRESET : rc);
+        coil__transport_send_failed(t, rc == -ENOTCONN ? -ECONNRESET : rc);
 }
 
 static void run(void *arg)
@@ -287,8 +292,8 @@ static void run(void *arg)
     if (!t->lost && outbox_idle(&t->out)) {
         if (t->eof_asked && !t->eof_sent && !t->closing && !t->mute)
             send_eof(t);
-        /* What the callbacks did may have queued the slot again; it looks then. */
-        if (t->closing && !t->queued)
+        /* What the callbacks did may have queued the slot again; it looks then. A file on its way is still sent. */
+        if (t->closing && !t->queued && !(t->sending_file && t->friendly))
             end(t);
     }
     coil_transport_unref(t);
@@ -365,6 +370,14 @@ int coil_transport_fileno(const coil_transport *transport)
 
 /* ---- reading ---- */
 
+void coil__transport_read_on(struct coil_transport *t)
+{
+    if (t->made && transport_may_read(t) && t->readable.state == OP_IDLE) {
+        t->try_read = true;
+        coil__transport_kick(t);
+    }
+}
+
 void coil_transport_pause_reading(coil_transport *transport)
 {
     if (!coil_transport_is_reading(transport))
@@ -381,10 +394,7 @@ void coil_transport_resume_reading(coil_transport *transport)
     if (transport->closing || !transport->read_paused)
         return;
     transport->read_paused = false;
-    if (transport->made && transport->readable.state == OP_IDLE) {
-        transport->try_read = true;
-        coil__transport_kick(transport);
-    }
+    coil__transport_read_on(transport);
 }
 
 bool coil_transport_is_reading(const coil_transport *transport)
@@ -394,7 +404,7 @@ bool coil_transport_is_reading(const coil_transport *transport)
 
 /* ---- writing ---- */
 
-static int may_write(struct coil_transport *t)
+int coil__transport_may_write(struct coil_transport *t)
 {
     if (coil_unlikely(t->kind == TRANSPORT_READS))
         return (int)coil__fail(COIL_EINVALIDSTATE, "this end of the pipe is for reading");
@@ -406,6 +416,8 @@ static int may_write(struct coil_transport *t)
         return (int)coil__fail(-ECONNRESET, "Connection lost");
     if (coil_unlikely(!coil__loop_use(t->loop)))
         return (int)coil_last_error()->code;
+    if (coil_unlikely(t->sending_file))
+        return (int)coil__fail(COIL_EINVALIDSTATE, "unable to write; sendfile is in progress");
     return 0;
 }
 
@@ -419,14 +431,14 @@ static int wrote(struct coil_transport *t, int err)
 
 int coil_transport_write(coil_transport *transport, const void *data, size_t n)
 {
-    int err = may_write(transport);
+    int err = coil__transport_may_write(transport);
     return err < 0 ? err : wrote(transport, coil__outbox_write(&transport->out, data, n));
 }
 
 int coil_transport_writelines(coil_transport *transport, const struct iovec *pieces,
                               size_t pieces_n)
 {
-    int err = may_write(transport);
+    int err = coil__transport_may_write(transport);
     return err < 0 ? err
                    : wrote(transport, coil__outbox_writelines(&transport->out, pieces, pieces_n));
 }
@@ -434,7 +446,7 @@ int coil_transport_writelines(coil_transport *transport, const struct iovec *pie
 int coil_transport_write_owned(coil_transport *transport, const void *data, size_t n,
                                void (*release)(void *cookie), void *cookie)
 {
-    int err = may_write(transport);
+    int err = coil__transport_may_write(transport);
     if (err < 0)
         return err;
     return wrote(transport, coil__outbox_write_owned(&transport->out, data, n, release, cookie));
@@ -444,7 +456,7 @@ int coil_transport_write_eof(coil_transport *transport)
 {
     if (transport->eof_asked)
         return 0;
-    int err = may_write(transport);
+    int err = coil__transport_may_write(transport);
     if (err < 0)
         return err;
     transport->eof_asked = true;

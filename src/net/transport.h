@@ -53,6 +53,7 @@ struct coil_transport {
     bool try_read;    /* there may be something to receive */
     bool eof;         /* the peer's end was read */
     bool eof_asked, eof_sent;
+    bool sending_file;          /* a coroutine is in coil_loop_sendfile */
     bool told_paused;           /* pause_writing was called last, not resume_writing */
     bool watched;               /* TRANSPORT_WRITES: the reader's going away can be noticed */
     bool came;                  /* the op is done, and nobody looked yet */
@@ -65,7 +66,8 @@ struct coil_transport {
 
     struct op readable; /* OP_POLL */
     struct outbox out;
-    struct waiters openers; /* who waits for connection_made */
+    struct waiters openers;  /* who waits for connection_made */
+    struct waiters emptiers; /* for the outbox to be idle */
     struct server_client client;
     char *names; /* coil__sock_extra_info */
 };
@@ -96,6 +98,12 @@ static inline struct coil_transport *transport_ref(struct coil_transport *t)
     return t;
 }
 
+/* May something be sent? 0 or an error, recorded. */
+int coil__transport_may_write(struct coil_transport *t);
+/* Sending failed: what was received before is still delivered. */
+void coil__transport_send_failed(struct coil_transport *t, coil_ret error);
+/* It may read again. */
+void coil__transport_read_on(struct coil_transport *t);
 /* Let its slot run in the next turn: what is due there is found by looking. */
 void coil__transport_kick(struct coil_transport *t);
 /* The connection failed; nothing more is sent. `words` (counted, taken over) goes with the error; NULL: plain ones. */
@@ -107,7 +115,8 @@ void coil__transport_fatal(struct coil_transport *t, const char *callback, coil_
 
 static inline bool transport_may_read(const struct coil_transport *t)
 {
-    return !t->closing && !t->read_paused && !t->eof && t->kind != TRANSPORT_WRITES;
+    return !t->closing && !t->read_paused && !t->eof && !t->sending_file &&
+           t->kind != TRANSPORT_WRITES;
 }
 /* Receive once, and deliver. */
 void coil__transport_receive(struct coil_transport *t);
