@@ -9,6 +9,7 @@
  *
  * Runs on the loop's thread. Elsewhere: names and addresses (connect.c, unix.c), accepting (server.c). */
 #include "base/error.h"
+#include "base/opts.h"
 #include "net/connect.h"
 #include "net/transport.h"
 #include "net/unix.h"
@@ -74,11 +75,11 @@ coil_ret coil_loop_create_connection(coil_loop *loop, coil_protocol_factory_fn f
                                      const coil_connect_opts *opts, coil_transport **out_transport,
                                      void **out_protocol_arg)
 {
-    static const coil_connect_opts defaults;
+    coil_connect_opts own;
     coil_sock *sock;
     coil_ret rc = coil__transport_may_attach(loop, factory);
     if (rc == 0)
-        rc = coil__connect(host, port, opts ? opts : &defaults, &sock);
+        rc = coil__connect(host, port, OPTS_READ(opts, own), &sock);
     struct transport_plan plan = {.factory = factory, .arg = arg};
     return rc < 0 ? rc : coil__transport_attach(sock, &plan, out_transport, out_protocol_arg);
 }
