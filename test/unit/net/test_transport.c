@@ -422,6 +422,16 @@ COIL_TEST(transport_whose_socket_is_closed_under_it_is_lost)
     coil_sock_close(coil_transport_sock(t));
     ear_until(&ear, "made lost:EBADF");
     done_with(t, peer);
+
+    struct ear writing = {0};
+    char *data = calloc(1, 1 << 20);
+    peer = ear_wire(&ear_protocol, &writing, &t);
+    wire_narrow(coil_transport_sock(t));
+    must(coil_transport_write(t, data, 1 << 20));
+    coil_sock_close(coil_transport_sock(t));
+    ear_until(&writing, "made lost:EBADF");
+    done_with(t, peer);
+    free(data);
 }
 
 /* ---- callbacks that fail ---- */
