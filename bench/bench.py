@@ -153,6 +153,8 @@ def echo(backends, what, transport, connections, requests, size, buffer, peers, 
     for b in backends:
         for kind in ("stream", "sock"):
             servers[f"coil {kind}, {b}"] = ([program("coil", "echo"), transport, str(buffer), kind], with_backend(b))
+        if transport == "tcp":
+            servers[f"coil protocol, {b}"] = ([program("protocol", "echo")], with_backend(b))
     for p in peers:
         if os.path.exists(program(p, "echo")):
             servers[NAMES[p]] = ([program(p, "echo"), transport, str(buffer)], None)

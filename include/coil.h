@@ -21,6 +21,7 @@
 #include <coil/sync.h>
 #include <coil/task.h>
 #include <coil/timeout.h>
+#include <coil/transport.h>
 #include <coil/work.h>
 
 #endif

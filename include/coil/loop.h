@@ -195,8 +195,8 @@ typedef struct {
     coil_future *future;
     coil_task *task;
     coil_handle *handle;
-    void *protocol, *transport;
-    int fd; /* of a socket, or -1 */
+    void *protocol, *transport; /* a coil_protocol, a coil_transport */
+    int fd;                     /* of a socket, or -1 */
 } coil_exception_context;
 
 typedef void (*coil_exception_handler_fn)(coil_loop *loop, const coil_exception_context *context,

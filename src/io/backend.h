@@ -79,6 +79,9 @@ struct io_calls {
      * after a while, do not submit. */
     ssize_t (*sendmsg)(struct backend *b, int fd, const struct msghdr *hdr);
     int (*accept)(struct backend *b, int fd, struct sockaddr_storage *addr, socklen_t *len);
+    /* The same for pipes and ttys, whose descriptor must be non-blocking. */
+    ssize_t (*read)(struct backend *b, int fd, void *p, size_t n);
+    ssize_t (*write)(struct backend *b, int fd, const void *p, size_t n);
     /* Receive what came, up to n bytes, and throw it away: nobody will read this owned descriptor any more. */
     void (*discard)(struct backend *b, int fd, size_t n);
     /* From a regular file at *at, which moves on. -EINVAL and the like: it cannot be done this way, read and

@@ -12,6 +12,7 @@
 #include "base/sys.h"
 
 #include <limits.h>
+#include <stdatomic.h>
 
 int coil__direct_socket(struct backend *b, int domain, int type, int proto)
 {
@@ -127,31 +128,90 @@ ssize_t coil__direct_read(int fd, void *p, size_t n)
     RETRY(ssize_t, sys_read(fd, p, n));
 }
 
+/* Calls that know no MSG_NOSIGNAL: SIGPIPE is blocked for their time, and one that they raised is taken back; what
+ * was pending before stays so. */
+struct quiet {
+    sigset_t before;
+    bool blocked, theirs;
+};
+
+static void only_sigpipe(sigset_t *out)
+{
+    sigemptyset(out);
+    sigaddset(out, SIGPIPE);
+}
+
+static int quiet_begin(struct quiet *q)
+{
+    sigset_t sigpipe, pending;
+    only_sigpipe(&sigpipe);
+    int rc = sys_sigprocmask(SIG_BLOCK, &sigpipe, &q->before);
+    if (rc < 0)
+        return rc;
+    q->blocked = sigismember(&q->before, SIGPIPE) == 1;
+    q->theirs = q->blocked && sys_sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
+    return 0;
+}
+
+/* `raised`: the call may have. */
+static void quiet_end(const struct quiet *q, bool raised)
+{
+    static const struct timespec now = {0, 0};
+    sigset_t sigpipe;
+    only_sigpipe(&sigpipe);
+    if (raised && !q->theirs)
+        (void)sys_sigtimedwait(&sigpipe, NULL, &now);
+    if (!q->blocked)
+        (void)sys_sigprocmask(SIG_SETMASK, &q->before, NULL);
+}
+
+static ssize_t write_masked(int fd, const void *p, size_t n)
+{
+    struct quiet q;
+    ssize_t rc = quiet_begin(&q);
+    if (rc < 0)
+        return rc;
+    do
+        rc = sys_write(fd, p, n);
+    while (rc == -EINTR);
+    quiet_end(&q, rc == -EPIPE);
+    return rc;
+}
+
+#ifndef RWF_NOSIGNAL
+#define RWF_NOSIGNAL 0x00000100 /* Linux 6.18 */
+#endif
+
 ssize_t coil__direct_write(int fd, const void *p, size_t n)
 {
-    RETRY(ssize_t, sys_write(fd, p, n));
+    /* Set by a device that knows no flags, too; then writing costs three calls, and is right all the same. */
+    static atomic_bool no_flag;
+    if (!atomic_load_explicit(&no_flag, memory_order_relaxed)) {
+        struct iovec v = {(void *)(uintptr_t)p, n};
+        ssize_t rc;
+        do
+            rc = sys_pwritev2(fd, &v, 1, -1, RWF_NOSIGNAL);
+        while (rc == -EINTR);
+        if (rc != -EOPNOTSUPP && rc != -ENOSYS && rc != -EINVAL)
+            return rc;
+        if (rc != -EINVAL)
+            atomic_store_explicit(&no_flag, true, memory_order_relaxed);
+    }
+    return write_masked(fd, p, n);
 }
 
 /* sendfile(2) has no MSG_NOSIGNAL, and may raise the signal after it has sent something, too. It goes to this thread
  * alone, which holds it back and takes it; one that was pending before is somebody else's. */
 ssize_t coil__direct_sendfile(int fd, int file, off_t *at, size_t n)
 {
-    static const struct timespec now = {0, 0};
-    sigset_t only, old, pending;
-    sigemptyset(&only);
-    sigaddset(&only, SIGPIPE);
-    ssize_t rc = sys_sigprocmask(SIG_BLOCK, &only, &old);
+    struct quiet q;
+    ssize_t rc = quiet_begin(&q);
     if (rc < 0)
         return rc;
-    bool blocked = sigismember(&old, SIGPIPE) == 1;
-    bool theirs = blocked && sys_sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
     do
         rc = sys_sendfile(fd, file, at, n);
     while (rc == -EINTR);
-    if (!theirs)
-        (void)sys_sigtimedwait(&only, NULL, &now);
-    if (!blocked)
-        (void)sys_sigprocmask(SIG_SETMASK, &old, NULL);
+    quiet_end(&q, true);
     return rc;
 }
 

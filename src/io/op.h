@@ -48,7 +48,7 @@ enum op_kind {
     OP_RECVMSG, /* datagrams: result bytes; the address is filled in; descriptors come close-on-exec */
     OP_SENDMSG, /* datagrams; not to a unix socket by name (backend.h: sendmsg) */
     OP_READ,    /* pipes, ttys: read(2) */
-    OP_WRITE, /* pipes, ttys: write(2); the descriptor must be non-blocking, SIGPIPE is not masked */
+    OP_WRITE,   /* pipes, ttys: write(2), without SIGPIPE; the descriptor must be non-blocking */
     OP_ACCEPT,  /* result: a new descriptor, non-blocking and close-on-exec; -EMFILE and its like */
     OP_CONNECT, /* of a non-blocking socket; result: 0 once connected; -EAGAIN: a full backlog of a unix socket, try later */
     OP_PREAD,   /* files; of a descriptor that may block. result: bytes, 0 at the end */

@@ -721,6 +721,30 @@ ssize_t coil__readiness_sendfile(struct backend *b, int fd, int file, off_t *at,
     return rc;
 }
 
+ssize_t coil__readiness_read(struct backend *b, int fd, void *p, size_t n)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = edge_watch(r, fd);
+    if (w && (w->blocked & OP_IN))
+        return -EAGAIN;
+    ssize_t rc = w && handed_over(r, w) ? try_recv(r, w, p, n, 0) : coil__direct_read(fd, p, n);
+    if (w && rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_IN);
+    return rc;
+}
+
+ssize_t coil__readiness_write(struct backend *b, int fd, const void *p, size_t n)
+{
+    struct readiness *r = readiness_of(b);
+    struct watch *w = edge_watch(r, fd);
+    if (w && (w->blocked & OP_OUT))
+        return -EAGAIN;
+    ssize_t rc = coil__direct_write(fd, p, n);
+    if (w && rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_OUT);
+    return rc;
+}
+
 int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *addr, socklen_t *len)
 {
     struct readiness *r = readiness_of(b);

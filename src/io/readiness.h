@@ -134,6 +134,8 @@ ssize_t coil__readiness_sendv(struct backend *b, int fd, const struct iovec *v, 
 ssize_t coil__readiness_recvmsg(struct backend *b, int fd, struct msghdr *hdr, int flags);
 ssize_t coil__readiness_sendmsg(struct backend *b, int fd, const struct msghdr *hdr);
 ssize_t coil__readiness_sendfile(struct backend *b, int fd, int file, off_t *at, size_t n);
+ssize_t coil__readiness_read(struct backend *b, int fd, void *p, size_t n);
+ssize_t coil__readiness_write(struct backend *b, int fd, const void *p, size_t n);
 int coil__readiness_accept(struct backend *b, int fd, struct sockaddr_storage *addr,
                            socklen_t *len);
 void coil__readiness_discard(struct backend *b, int fd, size_t n);
@@ -147,7 +149,8 @@ void coil__readiness_discard(struct backend *b, int fd, size_t n);
         .recv = coil__readiness_recv, .send = coil__readiness_send,                 \
         .sendv = coil__readiness_sendv, .recvmsg = coil__readiness_recvmsg,         \
         .sendmsg = coil__readiness_sendmsg, .accept = coil__readiness_accept,       \
-        .discard = coil__readiness_discard, .sendfile = coil__readiness_sendfile    \
+        .discard = coil__readiness_discard, .sendfile = coil__readiness_sendfile,   \
+        .read = coil__readiness_read, .write = coil__readiness_write                \
     }
 
 /* Tell the kernel what has changed, serve what needs no waiting. False: do not sleep now. */

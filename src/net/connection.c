@@ -6,22 +6,25 @@
  * and lets the connection's slot run in the next turn; there it is taken apart, so that nothing ends
  * inside somebody else's call.
  *
- * Runs on the loop's thread. Elsewhere: bytes in (reader.c), bytes out (writer.c), the server's book of
+ * Runs on the loop's thread. Elsewhere: bytes in (reader.c), bytes out (writer.c, outbox.c), the server's book of
  * clients (server.c). */
 #include "base/error.h"
 #include "base/mem.h"
-#include "net/server.h"
 #include "net/stream.h"
 
 #include <stdio.h>
 
-enum {
-    /* Unread input makes the kernel answer a close with a reset, which may destroy what the peer has
-     * not read yet. So this much is read and thrown away before; more is the peer's own fault. */
-    DISCARD_MAX = 2 * COIL_STREAM_LIMIT,
-};
-
 /* ---- life ---- */
+
+static void close_client(struct server_client *client)
+{
+    coil__connection_close(container_of(client, struct connection, client));
+}
+
+static void abort_client(struct server_client *client)
+{
+    coil__connection_abort(container_of(client, struct connection, client));
+}
 
 int coil__connection_new(coil_sock *sock, size_t limit, struct connection **out)
 {
@@ -41,10 +44,12 @@ int coil__connection_new(coil_sock *sock, size_t limit, struct connection **out)
     conn->part = sock->part;
     conn->sock = sock;
     conn->refs = 3; /* reader, writer, and being open */
-    list_init(&conn->client_link);
+    list_init(&conn->client.link);
+    conn->client.close = close_client;
+    conn->client.abort = abort_client;
     list_init(&conn->task_done.link);
     coil__reader_init(&conn->reader, conn, conn->loop, limit);
-    coil__writer_init(&conn->writer);
+    coil__writer_init(&conn->writer, sock);
     list_push(&conn->part->connections, &conn->link);
     sock->lent = true;
     *out = conn;
@@ -64,7 +69,7 @@ void coil__connection_unref(struct connection *conn)
 {
     if (--conn->refs > 0)
         return;
-    COIL_CHECK(conn->closed && writer_idle(&conn->writer));
+    COIL_CHECK(conn->closed && outbox_idle(&conn->writer.out));
     forget_loop(conn);
     coil__reader_fini(&conn->reader);
     coil__free(conn->names);
@@ -95,15 +100,15 @@ static bool may_discard(const struct connection *conn)
  * connection. */
 static void maybe_let_go(struct connection *conn)
 {
-    if (conn->server && conn->closed && !conn->task)
-        coil__server_let_go(conn);
+    if (conn->client.server && conn->closed && !conn->task)
+        coil__server_let_go(&conn->client);
 }
 
 /* Nothing is left to send: CLOSED. */
 static void end(struct connection *conn)
 {
     if (may_discard(conn))
-        sock_calls(conn->sock)->discard(sock_backend(conn->sock), conn->sock->fd, DISCARD_MAX);
+        coil__sock_discard(conn->sock);
     conn->closed = true;
     conn->closing = true;
     if (!conn->error)
@@ -114,8 +119,8 @@ static void end(struct connection *conn)
     while (coil__waiters_wake(&conn->closers))
         ;
     /* A client function that is still running may use what the server's owner lent it. */
-    if (conn->server && !conn->task)
-        coil__server_let_go(conn);
+    if (conn->client.server && !conn->task)
+        coil__server_let_go(&conn->client);
     coil__connection_unref(conn);
 }
 
@@ -127,10 +132,10 @@ static void run(void *arg)
 {
     struct connection *conn = arg;
     conn->queued = false;
-    coil__writer_release_sent(&conn->writer);
+    coil__outbox_release_sent(&conn->writer.out);
     if (conn->task_ended)
         end_of_client(conn);
-    if (!conn->closed && writer_idle(&conn->writer)) {
+    if (!conn->closed && outbox_idle(&conn->writer.out)) {
         struct coil_writer *w = &conn->writer;
         if (w->eof_asked && !w->eof_sent && !conn->closing && !conn->mute) {
             w->eof_sent = true;
@@ -158,7 +163,7 @@ void coil__connection_close(struct connection *conn)
     if (conn->closing)
         return;
     conn->closing = true;
-    if (writer_idle(&conn->writer))
+    if (outbox_idle(&conn->writer.out))
         coil__connection_kick(conn);
 }
 
@@ -168,7 +173,7 @@ void coil__connection_abort(struct connection *conn)
         return;
     conn->aborted = true;
     conn->closing = true;
-    coil__writer_drop(&conn->writer);
+    coil__outbox_drop(&conn->writer.out);
     coil__connection_kick(conn);
 }
 
@@ -181,7 +186,7 @@ void coil__connection_lost(struct connection *conn, coil_ret error, bool sending
     if (!conn->error || (!sending && conn->error == -EPIPE))
         conn->error = error;
     conn->mute = true;
-    coil__writer_drop(&conn->writer);
+    coil__outbox_drop(&conn->writer.out);
     coil__writer_wake_drainers(&conn->writer);
     if (!sending || conn->reader.eof || conn->reader.refs == 0)
         conn->closing = true;
@@ -311,8 +316,8 @@ static void end_of_client(struct connection *conn)
         report_client(conn, task, rc);
     coil_unref(task);
     give_back_faces(conn);
-    if (conn->closed && conn->server)
-        coil__server_let_go(conn);
+    if (conn->closed && conn->client.server)
+        coil__server_let_go(&conn->client);
 }
 
 /* ---- the loop closes ---- */
@@ -337,7 +342,7 @@ static void take_down(struct connection *conn)
         if (conn->loop->debug && !conn->closing && !conn->task)
             report_unclosed(conn);
         conn->closing = true;
-        coil__writer_end(&conn->writer);
+        coil__outbox_end(&conn->writer.out);
         end(conn);
     }
     if (conn->task) {
@@ -347,8 +352,8 @@ static void take_down(struct connection *conn)
         maybe_let_go(conn);
         give_back_faces(conn);
     }
-    if (conn->server)
-        coil__server_let_go(conn);
+    if (conn->client.server)
+        coil__server_let_go(&conn->client);
     forget_loop(conn);
     if (was_queued)
         coil__connection_unref(conn);

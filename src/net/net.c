@@ -3,7 +3,7 @@
  * net.c: what this floor keeps for each loop: made on first use, taken apart when the loop closes.
  *
  * Runs on the loop's thread. Elsewhere: what each kind of thing does when the loop closes
- * (socket.c, connection.c, server.c, datagram.c, resolve.c). */
+ * (socket.c, connection.c, transport.c, server.c, datagram.c, resolve.c). */
 #include "net/net.h"
 
 #include "base/error.h"
@@ -17,8 +17,11 @@ static void net_closing(struct loop_part *p, struct coil_loop *loop)
     coil__net_close_servers(part);
     coil__net_close_endpoints(part);
     coil__net_close_connections(part);
+    coil__net_close_transports(part);
     coil__net_close_socks(part);
     coil__net_close_resolver(part);
+    coil__free(part->read_buffer);
+    part->read_buffer = NULL;
     coil__free(part->spare);
     part->spare = NULL;
 }
@@ -45,6 +48,7 @@ int coil__net_part(coil_loop *loop, struct net_part **out)
     part->loop = loop;
     list_init(&part->socks);
     list_init(&part->connections);
+    list_init(&part->transports);
     list_init(&part->servers);
     list_init(&part->endpoints);
     loop->parts[LOOP_PART_NET] = &part->part;

@@ -4,6 +4,7 @@
  *
  *     net_part --> socks        every open coil_sock
  *              --> connections  every stream connection that is not closed
+ *              --> transports   every transport that is not lost
  *              --> servers      every server that is not closed
  *              --> endpoints    every datagram endpoint that is not closed
  *              --> resolver     the threads for names, from the first name on
@@ -20,9 +21,10 @@
 struct net_part {
     struct loop_part part;
     coil_loop *loop;
-    struct list socks, connections, servers, endpoints;
+    struct list socks, connections, transports, servers, endpoints;
     struct pool *resolver;   /* NULL before the first name */
-    struct chunk *spare;     /* writer.c: one kept at hand; NULL */
+    char *read_buffer;       /* receive.c: NET_READ_MAX bytes, from the first transport on; NULL */
+    struct chunk *spare;     /* outbox.c: one kept at hand; NULL */
     void *datagram;          /* datagram.c: where one is received; NULL before the first endpoint */
     struct coil__task *busy; /* who did the last operation that needed no waiting; only compared */
     uint32_t burst;          /* how many of these in a row, big ones counting more */
@@ -35,8 +37,13 @@ int coil__net_part(coil_loop *loop, struct net_part **out);
 void coil__net_close_servers(struct net_part *part);
 void coil__net_close_endpoints(struct net_part *part);
 void coil__net_close_connections(struct net_part *part);
+void coil__net_close_transports(struct net_part *part);
 void coil__net_close_socks(struct net_part *part);
 void coil__net_close_resolver(struct net_part *part);
+
+/* Where transports receive into; good from one callback to the next. 0 or -ENOMEM (recorded). */
+enum { NET_READ_MAX = 65536 };
+int coil__net_read_buffer(struct net_part *part);
 
 /* May the caller wait, on things of this loop? 0, COIL_ENOTASK, COIL_EEXIT, COIL_EWRONGLOOP. */
 int coil__net_cannot_wait(void);

@@ -190,21 +190,19 @@ static coil_ret not_a_stream(void)
     return coil__fail(-EINVAL, "only SOCK_STREAM type sockets are supported");
 }
 
-coil_ret coil_sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t count,
-                            unsigned flags, int64_t *out_sent)
+coil_ret coil__sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t count,
+                             unsigned flags, int64_t *out_sent)
 {
-    struct transfer t = {.sock = sock,
+    struct transfer t = {.part = sock->part,
+                         .sock = sock,
+                         .fd = sock->fd,
                          .file = file,
                          .offset = offset,
                          .count = count ? count : INT64_MAX - (offset > 0 ? offset : 0)};
-    coil_ret rc = coil__sock_may_wait(sock, &sock->sending);
-    if (rc == 0)
-        rc = check_file(file, offset, count, flags);
+    coil_ret rc = check_file(file, offset, count, flags);
     if (rc == 0 && sock->type != SOCK_STREAM)
         rc = not_a_stream();
     if (rc == 0) {
-        t.part = sock->part;
-        t.fd = sock->fd;
         coil_sock_ref(sock);
         sock->sending_all = true; /* nobody comes between */
         rc = transfer(&t, flags);
@@ -212,6 +210,17 @@ coil_ret coil_sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t c
         coil_sock_unref(sock);
     }
     return finish(&t, rc, out_sent);
+}
+
+coil_ret coil_sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t count,
+                            unsigned flags, int64_t *out_sent)
+{
+    coil_ret rc = coil__sock_may_wait(sock, &sock->sending);
+    if (rc == 0)
+        return coil__sock_sendfile(sock, file, offset, count, flags, out_sent);
+    if (out_sent)
+        *out_sent = 0;
+    return rc;
 }
 
 coil_ret coil_loop_sock_sendfile(coil_loop *loop, int fd, int file, int64_t offset, int64_t count,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * server.c: listening sockets, and a task for each client that comes.
+ * server.c: listening sockets, and a task or a transport for each client that comes.
  *
  *     listener: accept op --done--> slot: take what it brought, then up to `backlog` more --> op again
  *                                     |
@@ -17,7 +17,7 @@
  *     timer or slot may still come;
  *   - a descriptor that the kernel accepted becomes a connection or is closed.
  *
- * Runs on the loop's thread. Elsewhere: the client's task and its end (connection.c), from a name
+ * Runs on the loop's thread. Elsewhere: the client's task and its end (connection.c), protocols (transport.c), from a name
  * to bound sockets (listen.c). */
 #include "net/server.h"
 
@@ -26,6 +26,7 @@
 #include "base/opts.h"
 #include "net/listen.h"
 #include "net/stream.h"
+#include "net/transport.h"
 #include "net/unix.h"
 
 enum { BACKLOG_DEFAULT = 100 };
@@ -55,13 +56,14 @@ struct coil_server {
     struct net_part *part;
     uint32_t refs;
     bool serving, closed;
-    bool given_up; /* coil_server_free took the user's reference */
-    bool forever;  /* a coroutine is in serve_forever */
-    coil_client_fn fn;
+    bool given_up;     /* coil_server_free took the user's reference */
+    bool forever;      /* a coroutine is in serve_forever */
+    coil_client_fn fn; /* NULL: its clients are transports, and `factory` makes their protocols */
+    coil_protocol_factory_fn factory;
     void *arg;
     coil_server_opts opts;
     struct context_map *map; /* the context variables of who started it; clients begin with them */
-    struct list clients;     /* connection.client_link */
+    struct list clients;     /* struct server_client */
     size_t clients_n;
     struct waiters closers, stop; /* in wait_closed; in serve_forever */
     size_t listeners_n;
@@ -101,26 +103,71 @@ static void wake_all(struct waiters *line)
 
 /* ---- clients ---- */
 
-static void client_came(struct coil_server *server, struct connection *conn)
+static void client_came(struct coil_server *server, struct server_client *client)
 {
-    conn->server = server;
+    client->server = server;
     server->refs++;
     server->clients_n++;
-    list_push(&server->clients, &conn->client_link);
+    list_push(&server->clients, &client->link);
 }
 
-void coil__server_let_go(struct connection *conn)
+void coil__server_let_go(struct server_client *client)
 {
-    struct coil_server *server = conn->server;
-    conn->server = NULL;
-    list_remove(&conn->client_link);
+    struct coil_server *server = client->server;
+    client->server = NULL;
+    list_remove(&client->link);
     server->clients_n--;
     if (server->closed && server->clients_n == 0)
         wake_all(&server->closers);
     server_unref(server);
 }
 
-/* A descriptor that was accepted becomes a connection with a task. On failure it is closed. */
+/* A connection with a task. */
+static int welcome_stream(struct coil_server *server, coil_sock *sock)
+{
+    struct connection *conn;
+    int err = coil__connection_new(sock, server->opts.limit, &conn);
+    if (err < 0) {
+        coil_sock_unref(sock);
+        return err;
+    }
+    client_came(server, &conn->client);
+    coil_task_opts opts = {
+        .size = sizeof opts, .stack_size = server->opts.client_stack_size, .loop = server->loop};
+    err = coil__connection_serve(conn, server->fn, server->arg, &opts);
+    if (err < 0) {
+        coil__connection_abort(conn);
+        coil_writer_unref(&conn->writer);
+        coil_reader_unref(&conn->reader);
+    }
+    return err;
+}
+
+/* What goes wrong in the factory is no reason to accept nobody else. */
+static void report_factory(struct coil_server *server, coil_ret error)
+{
+    struct error_record *words = coil__error_capture(error);
+    coil__loop_report(server->loop, "Error on transport creation for incoming connection", error,
+                      coil__error_show(words, error), NULL);
+    coil__error_unref(words);
+}
+
+static int welcome_transport(struct coil_server *server, coil_sock *sock)
+{
+    struct coil_transport *t;
+    int err = coil__transport_new(sock, &t);
+    if (err < 0) {
+        coil_sock_unref(sock);
+        return err;
+    }
+    client_came(server, &t->client);
+    coil_ret rc = coil__transport_equip(t, server->factory, server->arg);
+    if (rc < 0)
+        report_factory(server, rc);
+    return 0;
+}
+
+/* A descriptor that was accepted becomes a client. On failure it is closed. */
 static int welcome(struct listener *l, int fd)
 {
     struct coil_server *server = l->server;
@@ -131,22 +178,7 @@ static int welcome(struct listener *l, int fd)
         return err;
     }
     coil__sock_keep_peer(sock, &l->peer);
-    struct connection *conn;
-    err = coil__connection_new(sock, server->opts.limit, &conn);
-    if (err < 0) {
-        coil_sock_unref(sock);
-        return err;
-    }
-    client_came(server, conn);
-    coil_task_opts opts = {
-        .size = sizeof opts, .stack_size = server->opts.client_stack_size, .loop = server->loop};
-    err = coil__connection_serve(conn, server->fn, server->arg, &opts);
-    if (err < 0) {
-        coil__connection_abort(conn);
-        coil_writer_unref(&conn->writer);
-        coil_reader_unref(&conn->reader);
-    }
-    return err;
+    return server->factory ? welcome_transport(server, sock) : welcome_stream(server, sock);
 }
 
 /* ---- accepting ---- */
@@ -384,6 +416,7 @@ int coil__server_new(const struct service *service, struct bound_list *bound,
     server->part = part;
     server->refs = 1;
     server->fn = service->fn;
+    server->factory = service->factory;
     server->arg = service->arg;
     server->opts = *opts;
     server->opts.hosts = NULL; /* the caller's, and done with */
@@ -409,7 +442,9 @@ int coil__server_new(const struct service *service, struct bound_list *bound,
 
 static int serves_nobody(const struct service *service)
 {
-    return service->fn ? 0 : (int)coil__fail(-EINVAL, "a server needs a function for its clients");
+    return service->fn || service->factory
+               ? 0
+               : (int)coil__fail(-EINVAL, "a server needs a function for its clients");
 }
 
 coil_ret coil__server_hosts(const struct service *service, const char *host, const char *port,
@@ -483,25 +518,27 @@ int coil__server_sock(const struct service *service, coil_sock *sock, const coil
 coil_ret coil_start_server_with(coil_client_fn fn, void *arg, const char *host, const char *port,
                                 const coil_server_opts *opts, coil_server **out_server)
 {
-    return coil__server_hosts(&(struct service){fn, arg}, host, port, opts, out_server);
+    return coil__server_hosts(&(struct service){.fn = fn, .arg = arg}, host, port, opts,
+                              out_server);
 }
 
 coil_ret coil_start_server(coil_client_fn fn, void *arg, const char *host, const char *port,
                            coil_server **out_server)
 {
-    return coil__server_hosts(&(struct service){fn, arg}, host, port, NULL, out_server);
+    return coil__server_hosts(&(struct service){.fn = fn, .arg = arg}, host, port, NULL,
+                              out_server);
 }
 
 int coil_start_unix_server(coil_client_fn fn, void *arg, const char *path,
                            const coil_server_opts *opts, coil_server **out_server)
 {
-    return coil__server_unix(&(struct service){fn, arg}, path, opts, out_server);
+    return coil__server_unix(&(struct service){.fn = fn, .arg = arg}, path, opts, out_server);
 }
 
 int coil_start_server_sock(coil_client_fn fn, void *arg, coil_sock *sock,
                            const coil_server_opts *opts, coil_server **out_server)
 {
-    return coil__server_sock(&(struct service){fn, arg}, sock, opts, out_server);
+    return coil__server_sock(&(struct service){.fn = fn, .arg = arg}, sock, opts, out_server);
 }
 
 /* ---- waiting ---- */
@@ -587,14 +624,18 @@ coil_loop *coil_server_get_loop(const coil_server *server)
 
 void coil_server_close_clients(coil_server *server)
 {
-    LIST_FOREACH(link, &server->clients)
-        coil__connection_close(container_of(link, struct connection, client_link));
+    LIST_FOREACH(link, &server->clients) {
+        struct server_client *client = container_of(link, struct server_client, link);
+        client->close(client);
+    }
 }
 
 void coil_server_abort_clients(coil_server *server)
 {
-    LIST_FOREACH(link, &server->clients)
-        coil__connection_abort(container_of(link, struct connection, client_link));
+    LIST_FOREACH(link, &server->clients) {
+        struct server_client *client = container_of(link, struct server_client, link);
+        client->abort(client);
+    }
 }
 
 bool coil_server_is_serving(const coil_server *server)

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * server.h: servers by where their sockets come from, and what connections know of them. */
+ * server.h: servers by where their sockets come from, and what those who serve a server's clients (connections,
+ * transports) know of servers. */
 #ifndef COIL_NET_SERVER_H
 #define COIL_NET_SERVER_H
 
+#include "base/list.h"
 #include "net/listen.h"
 
-struct connection;
+#include <coil/transport.h>
 
 /* Whom a server calls for its clients. */
 struct service {
-    coil_client_fn fn;
+    coil_client_fn fn; /* NULL: `factory` */
+    coil_protocol_factory_fn factory;
     void *arg;
 };
 
@@ -28,7 +31,15 @@ int coil__server_sock(const struct service *service, coil_sock *sock, const coil
 int coil__server_new(const struct service *service, struct bound_list *bound,
                      const coil_server_opts *opts, coil_server **out);
 
-/* A client's connection is CLOSED and its function has returned: its server need not wait any more. */
-void coil__server_let_go(struct connection *conn);
+/* A client in its server's book; part of what serves it. */
+struct server_client {
+    struct list link;           /* coil_server.clients */
+    struct coil_server *server; /* NULL: none, or let go */
+    void (*close)(struct server_client *client);
+    void (*abort)(struct server_client *client);
+};
+
+/* It is closed, and nothing of the user's runs for it any more: its server need not wait for it. */
+void coil__server_let_go(struct server_client *client);
 
 #endif

@@ -28,6 +28,12 @@
 #include <stdio.h>
 #include <string.h>
 
+enum {
+    /* Unread input makes the kernel answer a close with a reset, which may destroy what the peer has
+     * not read yet. So this much is read and thrown away before; more is the peer's own fault. */
+    DISCARD_MAX = 128 * 1024,
+};
+
 /* ---- life ---- */
 
 int coil__sock_wrap(struct net_part *part, int fd, int family, int type, struct coil_sock **out)
@@ -177,6 +183,50 @@ int coil__sock_peer(struct coil_sock *sock, coil_address *out)
         return -EBADF;
     return sock_calls(sock)->getpeername(sock_backend(sock), sock->fd,
                                          (struct sockaddr *)&out->storage, &out->len);
+}
+
+static bool format_own(struct coil_sock *sock, char *out)
+{
+    coil_address own = {.len = sizeof own.storage};
+    if (sock->fd < 0)
+        return false;
+    if (sock_calls(sock)->getsockname(sock_backend(sock), sock->fd, (struct sockaddr *)&own.storage,
+                                      &own.len) < 0)
+        return false;
+    coil_address_format(&own, out, COIL_ADDRESS_TEXT_MAX);
+    return true;
+}
+
+static bool format_peer(struct coil_sock *sock, char *out)
+{
+    coil_address peer;
+    if (coil__sock_peer(sock, &peer) < 0)
+        return false;
+    coil_address_format(&peer, out, COIL_ADDRESS_TEXT_MAX);
+    return true;
+}
+
+const char *coil__sock_extra_info(struct coil_sock *sock, const char *name, char **names)
+{
+    bool peer = strcmp(name, "peername") == 0;
+    if (!peer && strcmp(name, "sockname") != 0)
+        return NULL;
+    if (!*names) {
+        *names = coil__zalloc(2 * COIL_ADDRESS_TEXT_MAX);
+        if (!*names) {
+            coil__fail_plain(-ENOMEM);
+            return NULL;
+        }
+    }
+    char *text = *names + (peer ? 0 : COIL_ADDRESS_TEXT_MAX);
+    if (!*text && !(peer ? format_peer(sock, text) : format_own(sock, text)))
+        return NULL;
+    return text;
+}
+
+void coil__sock_discard(struct coil_sock *sock)
+{
+    sock_calls(sock)->discard(sock_backend(sock), sock->fd, DISCARD_MAX);
 }
 
 static int recorded(int rc)

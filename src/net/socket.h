@@ -24,7 +24,7 @@ struct coil_sock {
     coil_loop *loop;       /* good while it is open */
     int fd;                /* -1 once closed */
     uint32_t refs;
-    int family, type;
+    int family, type; /* both 0: no socket, but a pipe or a tty under a transport */
     struct sock_wait *receiving, *sending; /* tasks parked here; NULL */
     bool sending_all; /* also between two parts of a sendall, when nobody is parked */
     bool lent; /* a stream, server or transport drives it: plain calls that wait are refused */
@@ -73,6 +73,11 @@ static inline coil_ret sock_breathe(struct coil_sock *sock)
     return net_breathe(part, t);
 }
 
+static inline bool sock_is_pipe(const struct coil_sock *sock)
+{
+    return sock->type == 0;
+}
+
 /* Make one around a descriptor that is non-blocking and ours. On failure it is still open. 0, -ENOMEM or what
  * `own` says; recorded. */
 int coil__sock_wrap(struct net_part *part, int fd, int family, int type, struct coil_sock **out);
@@ -91,6 +96,13 @@ int coil__sock_may_wait(const struct coil_sock *sock, struct sock_wait *const *p
 /* Its last word: an error of the kernel's is recorded; cancels and unwinding have their own records. */
 coil_ret coil__sock_told(coil_ret rc);
 
+/* "peername" or "sockname" as text, good as long as *names: that is made when first needed, and the caller's to free.
+ * NULL for other names, or when it cannot be told. */
+const char *coil__sock_extra_info(struct coil_sock *sock, const char *name, char **names);
+
+/* Before a friendly close: read what nobody will read, so that it is no reset. */
+void coil__sock_discard(struct coil_sock *sock);
+
 /* Submit w->op and park until it is done. `place` is &sock->receiving or &sock->sending; somebody there already
  * is COIL_ERUNNING. Returns the op's result; -EBADF if the socket was closed meanwhile; -ECANCELED, COIL_EEXIT. Only
  * COIL_ERUNNING is recorded. */
@@ -105,6 +117,10 @@ COIL_MUST coil_ret coil__sock_receive(struct coil_sock *sock, void *p, size_t n)
 coil_ret coil__sock_connect_failed(const coil_address *to, coil_ret rc);
 /* One send, in the same way; at least one byte, unless n is 0. */
 COIL_MUST coil_ret coil__sock_send(struct coil_sock *sock, const void *p, size_t n);
+
+/* coil_sock_sendfile, by who drives the socket: the caller has asked coil__net_can_wait, it is open, and nobody sends. */
+COIL_MUST coil_ret coil__sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t count,
+                                       unsigned flags, int64_t *out_sent);
 
 /* Whoever receives returns at once, with -EINTR or with what was quicker. */
 void coil__sock_interrupt(struct coil_sock *sock);

@@ -4,7 +4,7 @@
  *
  *                          +-- reader: bytes received and not taken yet, views
  *     coil_sock <-- connection
- *                          +-- writer: chunks not sent yet, one op that sends them
+ *                          +-- writer: an outbox, chunks that are not sent yet
  *
  *     OPEN --close, both faces gone--> CLOSING --everything sent--> CLOSED
  *      |                                  |                           ^
@@ -23,6 +23,8 @@
 
 #include "io/op.h"
 #include "net/net.h"
+#include "net/outbox.h"
+#include "net/server.h"
 #include "net/socket.h"
 #include "sync/waiters.h"
 #include "task/task.h"
@@ -58,17 +60,10 @@ struct coil_reader {
 
 struct coil_writer {
     uint32_t refs;
-    bool paused; /* the high mark was passed, the low one not reached since */
     bool eof_asked, eof_sent;
-    uint16_t retries;   /* in a row, for want of memory */
-    struct list chunks; /* in order of sending */
-    struct list sent;   /* whose release is due */
-    size_t buffered, held, high, low;
     struct waiters drainers;
-    struct op op;
+    struct outbox out;
 };
-
-enum { CONNECTION_PIECES = 8 };
 
 struct connection {
     struct list link; /* net_part.connections */
@@ -79,18 +74,15 @@ struct connection {
     bool closing, closed;
     bool mute;      /* sending failed */
     bool aborted;   /* do not send the rest */
-    bool dropping;  /* the chunks go as soon as the kernel lets go of them */
     bool queued;    /* its slot is on the ready ring */
     coil_ret error; /* what it was lost with; 0 */
     struct coil_reader reader;
     struct coil_writer writer;
     struct waiters closers;
-    struct iovec pieces[CONNECTION_PIECES]; /* of the op */
     char *names; /* "peername", "sockname": COIL_ADDRESS_TEXT_MAX bytes each; NULL: nobody asked */
 
     /* Of a server's client. */
-    struct coil_server *server; /* NULL: none, or let go */
-    struct list client_link;    /* coil_server.clients */
+    struct server_client client;
     coil_client_fn client_fn;
     void *client_arg;
     coil_task *task; /* serves it; a reference, until it has ended */
@@ -141,17 +133,7 @@ void coil__reader_fini(struct coil_reader *r);
 
 /* ---- writer.c ---- */
 
-void coil__writer_init(struct coil_writer *w);
-/* Drop what was not sent, now or when the kernel lets go of it. */
-void coil__writer_drop(struct coil_writer *w);
-/* Call what is due: a user's code. */
-void coil__writer_release_sent(struct coil_writer *w);
-/* The loop is closing: the op ends, everything is released. */
-void coil__writer_end(struct coil_writer *w);
+void coil__writer_init(struct coil_writer *w, coil_sock *sock);
 void coil__writer_wake_drainers(struct coil_writer *w);
-static inline bool writer_idle(const struct coil_writer *w)
-{
-    return list_empty(&w->chunks) && w->op.state == OP_IDLE;
-}
 
 #endif

@@ -4,7 +4,7 @@
  * the errors a kernel may give. Whatever comes of it, it ends, and everything is given back.
  *
  * EAGAIN is not among them: a kernel that says so and means nothing by it would owe an edge. */
-#include "../unit/net/wire.h"
+#include "../unit/net/ear.h"
 #include "faulty.h"
 
 #include <coil/combine.h>
@@ -210,6 +210,60 @@ static coil_ret send_a_file(void *arg)
     return rc;
 }
 
+/* ---- a conversation by protocols ---- */
+
+static coil_ret answer_data(coil_transport *t, const void *data, size_t n, void *arg)
+{
+    char head[] = "you said ";
+    struct iovec v[2] = {{head, 9}, {(void *)(uintptr_t)data, n}};
+    coil_ret rc = coil_transport_writelines(t, v, 2);
+    return rc < 0 ? rc : coil_transport_write_eof(t);
+}
+
+static coil_ret make_answer(const coil_protocol **out_protocol, void **out_arg, void *arg)
+{
+    static const coil_protocol answers = {.size = sizeof answers, .data_received = answer_data};
+    *out_protocol = &answers;
+    return 0;
+}
+
+static coil_ret ask_as_protocol(coil_server *server)
+{
+    struct ear ear = {.keep = true};
+    char port[8];
+    coil_transport *t;
+    snprintf(port, sizeof port, "%u", (unsigned)coil_server_port(server) & 0xffff);
+    coil_ret rc = coil_loop_create_connection(NULL, ear_factory, &ear, "127.0.0.1", port, NULL, &t,
+                                              NULL);
+    bool connected = rc == 0;
+    if (connected && (rc = coil_transport_write(t, "hello\n", 6)) < 0)
+        coil_transport_close(t);
+    coil_ret slept = 0;
+    while (slept == 0 && *ear.log && !ear.lost)
+        slept = coil_sleep(0.5);
+    if (rc == 0)
+        rc = slept < 0 ? slept : ear.error ? ear.error : (coil_ret)ear.n;
+    if (connected) {
+        coil_transport_abort(t);
+        coil_transport_unref(t);
+    }
+    free(ear.bytes);
+    return rc;
+}
+
+static coil_ret converse_as_protocols(void *arg)
+{
+    coil_server *server;
+    coil_ret rc = coil_loop_create_server(NULL, make_answer, NULL, "127.0.0.1", "0", NULL, &server);
+    if (rc < 0)
+        return rc;
+    rc = ask_as_protocol(server);
+    coil_server_close(server);
+    assert_int_equal(coil_server_wait_closed(server), 0);
+    coil_server_free(server);
+    return rc;
+}
+
 /* ---- each of them ---- */
 
 static coil_ret in_time(void *fn)
@@ -248,6 +302,11 @@ static void with_each_error(coil_fn fn, coil_ret expected)
 COIL_TEST_PLAIN(each_system_call_fails_once)
 {
     with_each_error(converse, 15);
+}
+
+COIL_TEST_PLAIN(each_system_call_of_protocols_fails_once)
+{
+    with_each_error(converse_as_protocols, 15);
 }
 
 COIL_TEST_PLAIN(each_system_call_of_an_exchange_of_datagrams_fails_once)

@@ -634,6 +634,20 @@ static ssize_t call_sendmsg(struct backend *b, int fd, const struct msghdr *hdr)
     return transmit(sim, file, hdr);
 }
 
+static ssize_t call_read(struct backend *b, int fd, void *p, size_t n)
+{
+    REAL(read, p, n);
+    FILE_OR_EBADF();
+    return recv_flat(sim, file, p, n, 0);
+}
+
+static ssize_t call_write(struct backend *b, int fd, const void *p, size_t n)
+{
+    REAL(write, p, n);
+    FILE_OR_EBADF();
+    return send_flat(sim, file, p, n);
+}
+
 static int call_accept(struct backend *b, int fd, struct sockaddr_storage *addr, socklen_t *len)
 {
     REAL(accept, addr, len);
@@ -686,6 +700,8 @@ const struct backend_class coil__backend_sim = {
             .recvmsg = call_recvmsg,
             .sendmsg = call_sendmsg,
             .accept = call_accept,
+            .read = call_read,
+            .write = call_write,
             .discard = call_discard,
             .sendfile = call_sendfile,
         },

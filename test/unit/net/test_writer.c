@@ -136,7 +136,7 @@ COIL_TEST(writelines_of_megabytes_and_marks)
     for (size_t i = 0; i < PIECES; i++)
         v[i] = (struct iovec){data + i * PIECE, PIECE};
     must(coil_writer_writelines(s.w, v, PIECES));
-    assert_true(s.w->paused);
+    assert_true(s.w->out.paused);
     struct taking t = {.sock = s.peer};
     coil_task *task = coil_create_task(take_all, &t);
     must(coil_writer_drain(s.w));

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * outbox.h: bytes on their way out of a socket, and the marks of flow control.
+ *
+ *     write --send at once--> kernel
+ *        |                      ^
+ *        +--what is left--> [ chunk ][ chunk ][ chunk ] --one op, up to 8 pieces--+
+ *                              copied, or held until release
+ *
+ * Sending goes on by itself: each completion takes what was sent off the chunks and submits the op for
+ * the rest. No task and no stack is needed for that. It belongs to a connection (a stream's writer) or to a
+ * transport, who asks whether it may write, and is told what happened; none of what it is told runs a user's
+ * code at once.
+ *
+ * Always true:
+ *   - `buffered` is the sum of what the chunks still have to send; `held` of lent bytes that are sent and
+ *     not released yet, which the marks count too: a peer that takes all at once would else let a
+ *     writer that never yields hold as much as it likes;
+ *   - what the op points to does not move, and goes only after the op's last word: bytes are added behind
+ *     what it was given, in the last chunk or in a new one;
+ *   - memory for what may be left over is had before the first byte is sent, so a write that fails for want of
+ *     memory sent nothing;
+ *   - each held buffer is released exactly once, from the owner's slot. */
+#ifndef COIL_NET_OUTBOX_H
+#define COIL_NET_OUTBOX_H
+
+#include "io/op.h"
+#include "net/socket.h"
+
+struct outbox;
+
+/* How its owner is told. */
+struct outbox_class {
+    void (*kick)(struct outbox *box);    /* lent buffers are to be released, in the owner's slot */
+    void (*resumed)(struct outbox *box); /* what is buffered fell to the low mark */
+    void (*idle)(struct outbox *box);    /* all is sent or dropped, and the kernel has let go */
+    void (*failed)(struct outbox *box, coil_ret error); /* sending failed: drop what is left */
+};
+
+enum { OUTBOX_PIECES = 8 };
+
+struct outbox {
+    const struct outbox_class *cls;
+    struct net_part *part;
+    coil_sock *sock;    /* the owner's reference */
+    bool paused;        /* the high mark was passed, the low one not reached since */
+    bool dropping;      /* the chunks go as soon as the kernel lets go of them */
+    uint16_t retries;   /* in a row, for want of memory */
+    struct list chunks; /* in order of sending */
+    struct list sent;   /* whose release is due */
+    size_t buffered, held, high, low;
+    struct op op;
+    struct iovec pieces[OUTBOX_PIECES]; /* of the op */
+};
+
+void coil__outbox_init(struct outbox *box, const struct outbox_class *cls, coil_sock *sock);
+
+static inline bool outbox_idle(const struct outbox *box)
+{
+    return list_empty(&box->chunks) && box->op.state == OP_IDLE;
+}
+
+/* Send, or keep what is left over. 0; -ENOMEM, and then nothing was sent; or what the connection is lost with,
+ * after `failed` was told of it; -EINVAL (pieces too long, no release function). Recorded. */
+int coil__outbox_write(struct outbox *box, const void *bytes, size_t n);
+int coil__outbox_writelines(struct outbox *box, const struct iovec *pieces, size_t pieces_n);
+int coil__outbox_write_owned(struct outbox *box, const void *bytes, size_t n,
+                             void (*release)(void *cookie), void *cookie);
+
+/* Drop what was not sent, now or when the kernel lets go of it. */
+void coil__outbox_drop(struct outbox *box);
+/* Call what is due: a user's code. */
+void coil__outbox_release_sent(struct outbox *box);
+/* The loop is closing: the op ends, everything is released. */
+void coil__outbox_end(struct outbox *box);
+
+/* The marks, as asyncio works them out; COIL_DEFAULT leaves one to be. 0 or -EINVAL, recorded. */
+int coil__outbox_set_limits(struct outbox *box, ssize_t high, ssize_t low);
+
+#endif
