@@ -157,11 +157,12 @@ def uring_refused():
     return None if ctypes.get_errno() in (errno.EINVAL, errno.EFAULT) else os.strerror(ctypes.get_errno())
 
 
-def default_backends():
+def those_to_be_had(backends):
     refused = uring_refused()
-    if refused:
-        print(f"io_uring is not tested: the kernel says '{refused}'", flush=True)
-    return [name for name in BACKENDS if not refused or not name.startswith("uring")]
+    if not refused or not any(name.startswith("uring") for name in backends):
+        return backends
+    print(f"io_uring is not tested: the kernel says '{refused}'", flush=True)
+    return [name for name in backends if not name.startswith("uring")]
 
 
 def load_tests(build):
@@ -226,7 +227,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="how many run at a time")
     args = parser.parse_args()
 
-    backends = args.backends.split(",") if args.backends else default_backends()
+    backends = those_to_be_had(args.backends.split(",") if args.backends else BACKENDS)
     jobs = plan(load_tests(args.build), args.match, backends)
     wrapper = shlex.split(args.wrapper)
     # Programs that print how long they took by the real clock have the machine to themselves, at the end.
