@@ -220,16 +220,28 @@ static int remember_eagain(struct readiness *r, struct watch *w, unsigned direct
     return 0;
 }
 
-/* A recv got less than it asked for, in one piece of data with nothing behind it? */
+static bool is_unix_stream(const struct watch *w)
+{
+    int domain = 0, type = 0;
+    socklen_t n = sizeof domain;
+    return sys_getsockopt(w->fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain == AF_UNIX &&
+           sys_getsockopt(w->fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM;
+}
+
+/* A recv got less than it asked for, in one piece of data with nothing behind it? Asked for the first time by
+ * a plain recv, which does not tell of a cut. */
 static bool short_means_empty(struct watch *w)
 {
     if (w->exact == EXACT_UNKNOWN) {
         int proto = 0;
         socklen_t n = sizeof proto;
         int rc = sys_getsockopt(w->fd, SOL_SOCKET, SO_PROTOCOL, &proto, &n);
-        w->exact = rc == 0 && proto == IPPROTO_TCP ? EXACT_YES : EXACT_NO;
+        w->exact = rc == 0 && proto == IPPROTO_TCP ? EXACT_YES
+                   : is_unix_stream(w)             ? EXACT_UNLESS_CUT
+                                                   : EXACT_NO;
+        return w->exact == EXACT_YES;
     }
-    return w->exact == EXACT_YES;
+    return w->exact != EXACT_NO;
 }
 
 static void after_recv(struct readiness *r, struct watch *w, ssize_t got, size_t asked, int flags)
@@ -241,11 +253,24 @@ static void after_recv(struct readiness *r, struct watch *w, ssize_t got, size_t
 
 static void forget(struct readiness *r, struct watch *w, int err);
 
+/* As recv, but a cut is noticed: from then on a short one proves nothing any more. */
+static ssize_t recv_telling_cut(struct watch *w, void *p, size_t n)
+{
+    struct iovec v = {.iov_base = p, .iov_len = n};
+    struct msghdr hdr = {.msg_iov = &v, .msg_iovlen = 1};
+    ssize_t got = coil__direct_recvmsg(w->fd, &hdr, 0);
+    if (got > 0 && (hdr.msg_flags & MSG_CTRUNC))
+        w->exact = EXACT_NO;
+    return got;
+}
+
 static ssize_t try_recv(struct readiness *r, struct watch *w, void *p, size_t n, int flags)
 {
     if (r->poller->recv && w->owned)
         return r->poller->recv(r, w, p, n, flags);
-    ssize_t got = coil__direct_recv(w->fd, p, n, flags);
+    ssize_t got = w->exact == EXACT_UNLESS_CUT && flags == 0
+                      ? recv_telling_cut(w, p, n)
+                      : coil__direct_recv(w->fd, p, n, flags);
     after_recv(r, w, got, n, flags);
     return got;
 }

@@ -55,10 +55,10 @@ struct watch {
     struct accepted *accepted; /* NULL, or connections accepted and not taken */
 };
 
-/* Does a short recv mean "empty", so that the EAGAIN after it can be spared? True for TCP until its
- * end is in sight: every later byte brings an edge. Not for others: a unix socket's recv also stops
- * at passed descriptors, a TCP one's at urgent data. */
-enum exact { EXACT_UNKNOWN, EXACT_YES, EXACT_NO };
+/* Does a short recv mean "empty", so that the EAGAIN after it can be spared? Yes for TCP until its end is in
+ * sight: every later byte brings an edge. Of a unix stream unless the kernel stopped at descriptors that were passed
+ * along, which recvmsg tells. Not for others, nor for a TCP one that has urgent data. */
+enum exact { EXACT_UNKNOWN, EXACT_YES, EXACT_UNLESS_CUT, EXACT_NO };
 
 /* uring, owned descriptors: who reports that something came in. POLL: it is ready, and is tried then. RECV,
  * ACCEPT: the kernel receives or accepts by itself, and hands the results over. */

@@ -147,6 +147,66 @@ static void end_of_stream_right_after_a_short_recv_is_seen(void **state)
     world_close(w);
 }
 
+static void pass_along(int fd, const char *text, int passed)
+{
+    struct iovec v = {(void *)(uintptr_t)text, strlen(text)};
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.room = {0}};
+    struct msghdr hdr = {.msg_iov = &v,
+                         .msg_iovlen = 1,
+                         .msg_control = control.room,
+                         .msg_controllen = sizeof control.room};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&hdr);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &passed, sizeof passed);
+    assert_int_equal(sendmsg(fd, &hdr, 0), (ssize_t)strlen(text));
+}
+
+/* The kernel stops a recv at descriptors that were passed along: a short one is no proof then. */
+static void bytes_behind_a_passed_descriptor_are_found(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[64];
+    if (is_sim(w)) {
+        world_close(w);
+        return;
+    }
+    make_pair(w, fd);
+    own(w, fd[0]);
+    for (int round = 0; round < 4; round++) {
+        struct test_op r = recv_op(fd[0], buf, sizeof buf);
+        submit(w, &r);
+        assert_quiet(w);
+        if (round % 2 == 0) {
+            assert_int_equal(w->calls->send(w->b, fd[1], "plain", 5), 5);
+            run_until(w, &r, 1);
+            assert_int_equal(r.op.result, 5);
+            continue;
+        }
+        assert_int_equal(w->calls->send(w->b, fd[1], "ab", 2), 2);
+        pass_along(fd[1], "cd", fd[1]);
+        assert_int_equal(w->calls->send(w->b, fd[1], "ef", 2), 2);
+        run_until(w, &r, 1);
+        size_t got = (size_t)r.op.result;
+        while (got < 6) {
+            struct test_op next = recv_op(fd[0], buf + got, sizeof buf - got);
+            submit(w, &next);
+            run_until(w, &next, 1);
+            assert_true(next.op.result > 0);
+            got += (size_t)next.op.result;
+        }
+        assert_memory_equal(buf, "abcdef", 6);
+    }
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
 static void half_close_leaves_the_other_direction(void **state)
 {
     WORLD;
@@ -2104,6 +2164,7 @@ int main(void)
         cmocka_unit_test(data_that_was_there_before_owning_is_found),
         cmocka_unit_test(end_of_stream_comes_after_the_data),
         cmocka_unit_test(end_of_stream_right_after_a_short_recv_is_seen),
+        cmocka_unit_test(bytes_behind_a_passed_descriptor_are_found),
         cmocka_unit_test(half_close_leaves_the_other_direction),
         cmocka_unit_test(a_write_error_never_hides_readable_data),
         cmocka_unit_test(a_partial_send_is_resumed),

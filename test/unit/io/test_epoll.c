@@ -112,6 +112,38 @@ static void a_remembered_eagain_costs_no_call(void **state)
     world_close(w);
 }
 
+static ssize_t counted_recvmsg(int fd, struct msghdr *hdr, int flags)
+{
+    recv_calls++;
+    return coil__sys_real.recvmsg(fd, hdr, flags);
+}
+
+/* So is one from a unix stream, once it is known as one. */
+static void a_short_recv_from_a_unix_stream_is_remembered(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[64];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    coil__sys.recv = counted_recv;
+    coil__sys.recvmsg = counted_recvmsg;
+    for (int i = 0; i < 6; i++) {
+        if (i == 1)
+            recv_calls = 0;
+        struct test_op r = recv_op(fd[0], buf, sizeof buf);
+        assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), -EAGAIN);
+        submit(w, &r);
+        w->calls->send(w->b, fd[1], "abc", 3);
+        run_until(w, &r, 1);
+        assert_int_equal(r.op.result, 3);
+    }
+    assert_true(recv_calls <= 6); /* the first time it asked once more */
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
 /* recv(2) stops before an urgent byte, so a short one is no proof. */
 static void urgent_data_does_not_hide_what_follows(void **state)
 {
@@ -525,6 +557,7 @@ int main(void)
         cmocka_unit_test_teardown(a_raw_descriptor_costs_one_call_a_park_and_none_a_level_event,
                                   restore),
         cmocka_unit_test_teardown(a_remembered_eagain_costs_no_call, restore),
+        cmocka_unit_test_teardown(a_short_recv_from_a_unix_stream_is_remembered, restore),
         cmocka_unit_test_teardown(urgent_data_does_not_hide_what_follows, restore),
         cmocka_unit_test_teardown(a_passed_descriptor_does_not_hide_what_follows, restore),
         cmocka_unit_test_teardown(a_refused_registration_is_the_ops_result, restore),
