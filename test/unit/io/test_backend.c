@@ -1896,7 +1896,7 @@ static void files_are_opened_read_and_written_or_the_op_is_refused(void **state)
 static void errors_of_files_are_the_results_of_their_ops(void **state)
 {
     WORLD;
-    char byte;
+    char byte = 0;
     struct op open = {.kind = OP_OPENAT, .fd = AT_FDCWD, .open = {.path = "/nowhere/to/be/found"}};
     assert_int_equal(file_op(w, open, call_open), -ENOENT);
     int fd = sys_openat(AT_FDCWD, "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
