@@ -3,6 +3,8 @@
  * sys.c: the kernel calls that are more than a line, and the table that test builds go through. */
 #include "base/sys.h"
 
+#include "base/memcheck.h"
+
 #include <net/if.h>
 #include <sys/syscall.h>
 
@@ -57,7 +59,8 @@ int coil__sys_real_mmap_fd(int fd, size_t n, int64_t at, void **out)
     void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, (off_t)at);
     if (p == MAP_FAILED)
         return -errno;
-    (void)madvise(p, n, MADV_DONTFORK);
+    if (!memcheck_watches()) /* which would miss the mapping in a child */
+        (void)madvise(p, n, MADV_DONTFORK);
     *out = p;
     return 0;
 }
