@@ -96,7 +96,8 @@ COIL_API bool coil_loop_is_closed(const coil_loop *loop);
 /* Close: pending tasks are reported and unwound (their waiting calls return COIL_EEXIT), callbacks and timers are
  * dropped, descriptors given back. The object stays valid, every later call says COIL_ECLOSED.
  *
- *   Errors: COIL_ERUNNING while it runs. Closing twice is fine.
+ *   Errors: COIL_ERUNNING while it runs; COIL_EWRONGTHREAD while operations on files are under way that began in
+ *           another thread's run (io_uring tells their end to that thread alone). Closing twice is fine.
  *   asyncio: loop.close */
 COIL_API int coil_loop_close(coil_loop *loop);
 
@@ -247,7 +248,8 @@ COIL_API void *coil_loop_data(coil_loop *loop);
 /* ---- embedding coil in another loop ---- */
 
 /* A descriptor that polls readable when coil has I/O to look at; -ENOTSUP on backends that have none
- * (poll, sim): then ask coil_loop_timeout and iterate often. */
+ * (poll, sim): then ask coil_loop_timeout and iterate often. Ask again when another thread has turned the loop: on
+ * io_uring the old number is closed then. */
 COIL_API int coil_loop_fd(coil_loop *loop);
 /* Poll for at most this many seconds (0: work is ready; COIL_FOREVER). Ask again before every poll. */
 COIL_API double coil_loop_timeout(coil_loop *loop);

@@ -3,7 +3,8 @@
  * backend.h: the one seam to the kernel.
  *
  * Operations, not readiness: an op is submitted and comes back done. epoll and poll turn "ready"
- * into "done" in readiness.c; sim is an imaginary kernel; io_uring will be completion all the way.
+ * into "done" in readiness.c; sim is an imaginary kernel; io_uring does that as well, and receives and
+ * accepts by itself (uring.c).
  * Beside the ops stand the calls that never block (`calls`): on real backends they go to base/sys.h,
  * in sim to the imaginary sockets. Code above this floor makes no socket call but through here.
  *

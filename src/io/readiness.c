@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * readiness.c: turns "this descriptor is ready" into "this op is done", for epoll and poll.
+ * readiness.c: turns "this descriptor is ready" into "this op is done", for epoll, poll and io_uring.
  *
  *     submit --> [ watch: ops in order ] --ready, and the call succeeds--> b->finished --> reap
  *                       ^         |
@@ -302,7 +302,8 @@ static ssize_t try_recvmsg(struct readiness *r, struct watch *w, struct msghdr *
         if (got < 0)
             return total ? total : got;
         total += got;
-        if ((size_t)got < v->iov_len)
+        /* What follows may be an error, which is told once; and a second peek would see the same again. */
+        if ((size_t)got < v->iov_len || !w->held || (flags & MSG_PEEK))
             break;
     }
     hdr->msg_namelen = 0;
@@ -672,6 +673,8 @@ void coil__readiness_discard(struct backend *b, int fd, size_t n)
     struct watch *w = edge_watch(r, fd);
     if (w && r->poller->late)
         r->poller->disarm(r, w); /* what the kernel would still hand over is received below */
+    if (w)
+        w->blocked = 0; /* what came since the last wait is to go, too */
     for (size_t left = n; left > 0; left -= (size_t)got) {
         got = coil__readiness_recv(b, fd, bin, left < sizeof bin ? left : sizeof bin, 0);
         if (got <= 0)

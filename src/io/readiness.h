@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * readiness.h: turns "this descriptor is ready" into "this op is done", for epoll and poll.
+ * readiness.h: turns "this descriptor is ready" into "this op is done", for epoll, poll and io_uring.
  *
  * A kernel interface that speaks of readiness (a `struct poller`) embeds a `struct readiness` as the
  * first thing of its backend, takes submit, cancel, rearm and most calls from here, and in its wait():

@@ -81,6 +81,12 @@ static inline bool ring_needs_enter(const struct ring *ring)
                                  (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
 }
 
+/* Did the last enter leave work undone? Told only with IORING_SETUP_TASKRUN_FLAG. */
+static inline bool ring_has_work(const struct ring *ring)
+{
+    return __atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) & IORING_SQ_TASKRUN;
+}
+
 static inline bool ring_overflown(const struct ring *ring)
 {
     return __atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW;

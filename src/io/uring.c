@@ -49,6 +49,7 @@
 enum {
     HELD_MAX = 4,      /* buffers a socket that nobody reads may hold */
     ACCEPTED_MAX = 64, /* connections a listener that nobody asks may hold */
+    ENTERS_MAX = 256,  /* at one close */
     BULK_AFTER = 8,    /* full buffers in a row: large plain calls are cheaper */
     SMALL_AFTER = 16,  /* small receives in a row: buffers are cheaper again */
     SMALL_MAX = PROVIDED_SIZE / 2,
@@ -162,17 +163,18 @@ static int accept_for(struct uring *u, struct watch *w)
 }
 
 /* One that cannot be asked for now is asked for again when its next completion shows that it goes on. */
-static void cancel_tag(struct uring *u, uint64_t user_data)
+static bool cancel_tag(struct uring *u, uint64_t user_data)
 {
     struct io_uring_sqe *sqe = coil__ring_sqe(&u->ring);
     if (!sqe)
-        return;
+        return false;
     sqe->opcode = IORING_OP_ASYNC_CANCEL;
     sqe->fd = -1;
     sqe->addr = user_data;
     sqe->user_data = FOR_CANCEL;
     if (u->ring.skips)
         sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+    return true;
 }
 
 static uint64_t tag_of_in(const struct watch *w)
@@ -183,10 +185,8 @@ static uint64_t tag_of_in(const struct watch *w)
 /* Ask that what reports IN ends; until its last word it stays armed. */
 static void stop_in(struct uring *u, struct watch *w)
 {
-    if (w->stopping || !(w->armed & OP_IN))
-        return;
-    w->stopping = true;
-    cancel_tag(u, tag_of_in(w));
+    if (!w->stopping && (w->armed & OP_IN))
+        w->stopping = cancel_tag(u, tag_of_in(w));
 }
 
 /* ---- what was handed over and not taken ---- */
@@ -452,8 +452,12 @@ static void uring_disarm(struct readiness *r, struct watch *w)
     drop_all_held(u, w);
     w->bulk = false;
     w->streak = 0;
+    /* The requests let go of the file. The kernel does a few pieces of work at a time (6.13). */
     if (armed && may_enter(u))
-        (void)coil__ring_enter(&u->ring, false, 0); /* the requests let go of the file */
+        for (int i = 0;
+             coil__ring_enter(&u->ring, false, 0) == 0 && ring_has_work(&u->ring) && i < ENTERS_MAX;
+             i++)
+            ;
 }
 
 static const struct poller uring_poller = {
@@ -510,6 +514,8 @@ static void polled(struct uring *u, struct watch *w, unsigned direction,
         not_armed(u, w, direction);
     if (cqe->res == -EBADF) {
         coil__readiness_fail(&u->r, w, -EBADF); /* closed while ops waited on it */
+    } else if (cqe->res < 0 && cqe->res != -ECANCELED && cqe->res != -ENOMEM) {
+        coil__readiness_fail(&u->r, w, cqe->res); /* this file cannot be polled, now or later */
     } else if (cqe->res > 0) {
         unsigned events = (unsigned)cqe->res;
         if (events & (POLLIN | POLLRDHUP | POLLPRI))
@@ -674,10 +680,13 @@ static int open_ring(struct uring *u, enum ring_level level, bool pollable)
     if (err < 0)
         return err;
     coil__provided_detach(&u->provided);
+    if (u->ring.fd >= 0)
+        take_completions(u); /* what the other thread received until just now */
+    serve_what_came(u);
     coil__ring_close(&u->ring);
     u->ring = ring;
     u->owner = coil__thread_self();
-    u->wake_armed = false;
+    u->wake_armed = u->short_of_buffers = false;
     u->no_recv = u->no_accept = level == RING_LINUX_5_15;
     if (!u->no_recv && coil__provided_attach(&u->provided, ring.fd) < 0)
         u->no_recv = true;
@@ -689,9 +698,13 @@ static int open_ring(struct uring *u, enum ring_level level, bool pollable)
 static int change_ring(struct uring *u, bool pollable)
 {
     take_completions(u);
+    serve_what_came(u);
     int err = open_ring(u, u->ring.level, pollable);
     if (err < 0)
         return err;
+    /* The old ring's ACCEPT stands in the listener's queue until the kernel has torn it down, and a connection
+     * wakes only the first that stands there. A POLL is woken beside it. */
+    u->no_accept = true;
     for (size_t i = 0; i < u->r.pages_n * WATCHES_PER_PAGE; i++) {
         struct watch *w = coil__readiness_find(&u->r, (int)i);
         if (!w || (!w->armed && !w->hup && !w->ops_n))
@@ -701,7 +714,8 @@ static int change_ring(struct uring *u, bool pollable)
         w->stopping = w->hup = false;
         w->generation++;
         coil__readiness_count(&u->r, w);
-        came(u, w, uring_holds(w));
+        if (!list_linked(&w->touched))
+            list_push(&u->r.touched, &w->touched);
     }
     return 0;
 }
@@ -710,6 +724,7 @@ static int change_ring(struct uring *u, bool pollable)
 static int change_thread(struct uring *u)
 {
     take_completions(u);
+    serve_what_came(u);
     if (u->file_ops)
         return COIL_EWRONGTHREAD; /* the kernel would still write to their memory */
     return change_ring(u, u->ring.pollable);
@@ -789,7 +804,8 @@ static void uring_submit(struct backend *b, struct op *op)
     if (err == 0 && !file_start(u, op))
         err = -EAGAIN;
     if (err < 0) {
-        file_over(u, op, err);
+        /* A close is made in any case. */
+        file_over(u, op, op->kind == OP_CLOSE ? coil__direct_close(op->fd) : err);
         return;
     }
     op->state = OP_PENDING;
@@ -835,6 +851,7 @@ static int make_pollable(struct uring *u)
     while (u->file_ops && err >= 0) { /* these end by themselves */
         err = coil__ring_enter(&u->ring, true, -1);
         take_completions(u);
+        serve_what_came(u);
     }
     return err < 0 ? err : change_ring(u, true);
 }
@@ -912,8 +929,8 @@ static int uring_poll_fd(struct backend *b)
         uint64_t one = 1; /* what is ready already shows as a ring of the wake fd */
         (void)sys_write(u->r.wake_fd, &one, sizeof one);
     }
-    (void)coil__ring_enter(&u->ring, false, 0);
-    return u->ring.fd;
+    err = coil__ring_enter(&u->ring, false, 0);
+    return err < 0 && err != -EBUSY ? err : u->ring.fd;
 }
 
 /* ---- life ---- */

@@ -51,6 +51,11 @@ int coil_loop_close(coil_loop *loop)
     if (loop_inherited(loop) || loop->pid != sys_getpid())
         return coil__loop_say_inherited(); /* coil_loop_fork_child is for that */
 
+    /* While ops on files are under way, the kernel tells their end to the thread that began them alone. */
+    if (loop->backend && !loop->clock.is_virtual &&
+        loop->backend->cls->wait(loop->backend, 0) == COIL_EWRONGTHREAD)
+        return (int)coil__fail(COIL_EWRONGTHREAD, "another thread's file operations are pending");
+
     struct coil_loop *outer = coil__running_loop;
     loop->closing = true;
     loop->thread = coil__thread_self();

@@ -220,7 +220,8 @@ static void wait_for_client(struct listener *l)
     l->state = LISTENER_WAITING;
     l->brought = -EAGAIN;
     l->op.kind = OP_ACCEPT;
-    l->op.flags = OP_AHEAD; /* a server takes whoever comes */
+    /* A server takes whoever comes; a socket that was lent may have other servers, which are to come to know. */
+    l->op.flags = l->sock->lent ? 0 : OP_AHEAD;
     l->op.fd = l->sock->fd;
     l->op.done = accept_done;
     l->op.to.addr = &l->peer.storage;

@@ -207,6 +207,34 @@ static void bytes_behind_a_passed_descriptor_are_found(void **state)
     world_close(w);
 }
 
+/* Unread input would make the close a reset; also such as came since the last look. */
+static void what_is_discarded_before_a_close_spares_the_peer_a_reset(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[8];
+    make_tcp(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &r);
+    assert_quiet(w);
+    assert_int_equal(cancel(w, &r), 0);
+    assert_int_equal(w->calls->send(w->b, fd[1], "late", 4), 4);
+    if (is_sim(w))
+        assert_quiet(w); /* it takes its time there */
+    assert_int_equal(w->calls->send(w->b, fd[0], "bye", 3), 3);
+    w->calls->discard(w->b, fd[0], 4096);
+    close_fd(w, fd[0]);
+    for (int64_t want = 3; want >= 0; want -= 3) {
+        struct test_op p = recv_op(fd[1], buf, sizeof buf);
+        submit(w, &p);
+        run_until(w, &p, 1);
+        assert_int_equal(p.op.result, want);
+    }
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
 static void half_close_leaves_the_other_direction(void **state)
 {
     WORLD;
@@ -2165,6 +2193,7 @@ int main(void)
         cmocka_unit_test(end_of_stream_comes_after_the_data),
         cmocka_unit_test(end_of_stream_right_after_a_short_recv_is_seen),
         cmocka_unit_test(bytes_behind_a_passed_descriptor_are_found),
+        cmocka_unit_test(what_is_discarded_before_a_close_spares_the_peer_a_reset),
         cmocka_unit_test(half_close_leaves_the_other_direction),
         cmocka_unit_test(a_write_error_never_hides_readable_data),
         cmocka_unit_test(a_partial_send_is_resumed),

@@ -368,6 +368,74 @@ static void a_peer_hears_of_a_close_at_once(void **state)
     world_close(w);
 }
 
+/* The kernel does its pending work a few pieces at a time, and a cancel stands last. */
+static void a_close_among_many_that_have_news_is_heard_at_once(void **state)
+{
+    enum { NOISY = 100 };
+    WORLD;
+    int fd[2], noisy[NOISY][2];
+    char buf[8], bufs[NOISY];
+    static struct test_op ops[NOISY];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &r);
+    for (int i = 0; i < NOISY; i++) {
+        make_pair(w, noisy[i]);
+        own(w, noisy[i][0]);
+        ops[i] = recv_op(noisy[i][0], &bufs[i], 1);
+        submit(w, &ops[i]);
+    }
+    look_once(w);
+    for (int i = 0; i < NOISY; i++)
+        assert_int_equal(w->calls->send(w->b, noisy[i][1], "x", 1), 1);
+    assert_int_equal(cancel(w, &r), 0);
+    close_fd(w, fd[0]);
+    assert_int_equal(recv(fd[1], buf, sizeof buf, MSG_DONTWAIT), 0);
+    close_fd(w, fd[1]);
+    for (int i = 0; i < NOISY; i++) {
+        run_until(w, &ops[i], 1);
+        close_fd(w, noisy[i][0]);
+        close_fd(w, noisy[i][1]);
+    }
+    world_close(w);
+}
+
+/* What is held, and then a reset: two pieces get the first, and the reset is told to the next call. */
+static void a_receive_in_pieces_leaves_the_error_to_the_next(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[8];
+    make_tcp(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, 2);
+    submit(w, &r);
+    look_once(w);
+    assert_int_equal(w->calls->send(w->b, fd[0], "unread", 6), 6);
+    struct test_op there = poll_op(fd[1], OP_IN, 0);
+    submit(w, &there);
+    run_until(w, &there, 1);
+    assert_int_equal(w->calls->send(w->b, fd[1], "abcd", 4), 4);
+    run_until(w, &r, 1);
+    close_fd(w, fd[1]); /* a reset */
+    for (int i = 0; i < 20; i++)
+        turn(w, NS_PER_MS);
+    struct iovec v[2] = {{buf, 2}, {buf + 2, 2}};
+    struct msghdr hdr = {.msg_iov = v, .msg_iovlen = 2};
+    struct test_op m = {.op = {.done = on_done, .fd = fd[0], .kind = OP_RECVMSG, .msg = {&hdr, 0}}};
+    submit(w, &m);
+    run_until(w, &m, 1);
+    assert_int_equal(m.op.result, 2);
+    assert_memory_equal(buf, "cd", 2);
+    struct test_op end = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &end);
+    run_until(w, &end, 1);
+    assert_int_equal(end.op.result, -ECONNRESET);
+    close_fd(w, fd[0]);
+    world_close(w);
+}
+
 static void connections_nobody_took_close_with_their_listener(void **state)
 {
     WORLD;
@@ -637,6 +705,8 @@ int main(void)
         CASE(what_nobody_reads_is_bounded_and_in_order),
         CASE(a_flood_is_received_by_large_calls_and_a_trickle_by_none),
         CASE(a_peer_hears_of_a_close_at_once),
+        CASE(a_close_among_many_that_have_news_is_heard_at_once),
+        CASE(a_receive_in_pieces_leaves_the_error_to_the_next),
         CASE(connections_nobody_took_close_with_their_listener),
         CASE(more_completions_than_the_ring_holds_all_come),
         CASE(a_kernel_that_takes_nothing_now_takes_it_later),
