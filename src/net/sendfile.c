@@ -33,7 +33,7 @@ static const struct wait_class raw_class = OP_WAIT_CLASS("sendfile");
 struct transfer {
     struct net_part *part;
     struct coil_sock *sock; /* NULL: a plain descriptor */
-    int fd;
+    int fd;                 /* that one; a sock's is asked for each time */
     int file;
     int64_t offset; /* of the first byte */
     int64_t count;  /* how many at most; INT64_MAX: to the end */
@@ -82,7 +82,9 @@ static coil_ret send_in_kernel(struct transfer *t)
         coil_ret rc = breathe(t);
         if (rc < 0)
             return rc;
-        rc = b->cls->calls.sendfile(b, t->fd, t->file, &at, wanted(t, PART_MAX));
+        /* A socket that was closed after the wait was over has no number; its old one may be another file's. */
+        int fd = t->sock ? t->sock->fd : t->fd;
+        rc = b->cls->calls.sendfile(b, fd, t->file, &at, wanted(t, PART_MAX));
         if (rc > 0) {
             t->sent += rc;
             net_effort(t->part, (size_t)rc);
@@ -195,7 +197,6 @@ coil_ret coil__sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t 
 {
     struct transfer t = {.part = sock->part,
                          .sock = sock,
-                         .fd = sock->fd,
                          .file = file,
                          .offset = offset,
                          .count = count ? count : INT64_MAX - (offset > 0 ? offset : 0)};

@@ -10,6 +10,7 @@
  * The kernel gives out the lowest free number, so the reuse is certain, and asserted. */
 #include "../unit/net/wire.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* How somebody waits on the socket that is closed. */
@@ -278,6 +279,57 @@ COIL_TEST(no_byte_of_an_aborted_stream_reaches_the_next_with_its_number)
         strike_stage();
         coil_sock_unref(peer);
         must(coil_writer_finish(w));
+    }
+}
+
+struct file_sending {
+    coil_sock *sock;
+    int file;
+};
+
+static coil_ret send_file(void *arg)
+{
+    struct file_sending *s = arg;
+    return coil_sock_sendfile(s->sock, s->file, 0, 0, 0, NULL);
+}
+
+static void empty(struct backend *b, int fd)
+{
+    static char bin[65536];
+    while (b->cls->calls.recv(b, fd, bin, sizeof bin, 0) > 0)
+        ;
+}
+
+/* There is room again, and the one who sends has been told so or not yet, when the socket is closed. */
+COIL_TEST(no_byte_of_a_file_reaches_the_next_with_its_number)
+{
+    enum { MUCH = 16 << 20 };
+    struct backend *b = coil_get_running_loop()->backend;
+    for (int turns = 0; turns < 5; turns++) {
+        int old[2], next[2];
+        char byte;
+        struct file_sending s = {.file = (int)must(memfd_create("file", MFD_CLOEXEC))};
+        must(ftruncate(s.file, MUCH));
+        must(b->cls->calls.socketpair(b, AF_UNIX, SOCK_STREAM, old));
+        must(coil_sock_adopt(NULL, old[0], &s.sock));
+        coil_task *task = coil_create_task(send_file, &s);
+        wire_turns(10);
+        assert_false(coil_future_done(task));
+        set_stage(old[0]);
+        empty(b, old[1]);
+        for (int i = 0; i < turns; i++)
+            must(coil_sleep(0));
+        coil_sock_close(s.sock);
+        must(b->cls->calls.socketpair(b, AF_UNIX, SOCK_STREAM, next));
+        assert_int_equal(next[0], old[0]);
+        assert_int_equal(coil_join(task), -EBADF);
+        assert_int_equal(b->cls->calls.recv(b, next[1], &byte, 1, 0), -EAGAIN);
+        strike_stage();
+        b->cls->calls.close(b, next[0]);
+        b->cls->calls.close(b, next[1]);
+        b->cls->calls.close(b, old[1]);
+        coil_sock_unref(s.sock);
+        close(s.file);
     }
 }
 
