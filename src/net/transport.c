@@ -281,9 +281,9 @@ static void run(void *arg)
     struct coil_transport *t = arg;
     t->queued = false;
     coil__outbox_release_sent(&t->out);
-    if (!t->made) {
+    if (!t->made && !t->lost) { /* lost already: the factory failed, after somebody had closed it */
         begin(t);
-    } else {
+    } else if (t->made) {
         maybe_tell_pause(t); /* lent bytes count until they are released */
         maybe_tell_resume(t);
         if (t->try_read)

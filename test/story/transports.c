@@ -363,6 +363,43 @@ COIL_TEST(server_closed_in_its_factory_keeps_that_client)
     coil_transport_unref(t);
 }
 
+static coil_ret close_clients_and_fail(const coil_protocol **out_protocol, void **out_arg,
+                                       void *arg)
+{
+    coil_server_close_clients(*(coil_server **)arg);
+    return COIL_EUSER;
+}
+
+static coil_ret abort_clients_and_fail(const coil_protocol **out_protocol, void **out_arg,
+                                       void *arg)
+{
+    coil_server_abort_clients(*(coil_server **)arg);
+    return COIL_EUSER;
+}
+
+/* The client that it was asked for is among them, and has no protocol to be told by. */
+COIL_TEST(server_factory_may_end_all_clients_and_fail)
+{
+    static const coil_protocol_factory_fn factories[] = {close_clients_and_fail,
+                                                         abort_clients_and_fail};
+    struct wire_reports reports;
+    wire_listen_to_reports(&reports);
+    for (int i = 0; i < 2; i++) {
+        coil_server *server = NULL;
+        struct ear ear = {0};
+        coil_transport *t;
+        server = serve(factories[i], &server);
+        must(coil_loop_create_connection(NULL, ear_factory, &ear, "127.0.0.1", port_of(server),
+                                         NULL, &t, NULL));
+        ear_until(&ear, "made eof lost:0");
+        assert_int_equal(coil_server_connections(server), 0);
+        coil_transport_unref(t);
+        end(server);
+    }
+    assert_int_equal(reports.n, 2);
+    coil_loop_set_exception_handler(NULL, NULL, NULL);
+}
+
 /* ---- a table of ends: however a peer goes, what it sent comes first ---- */
 
 enum going { CLOSES, HALF_CLOSES, RESETS };
