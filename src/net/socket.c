@@ -567,9 +567,11 @@ coil_ret coil_sock_connect(coil_sock *sock, const coil_address *address)
         *address; /* the kernel's until the op is done, whatever becomes of the caller's */
     struct sock_wait w = {.wait = WAIT_INIT(&connect_class),
                           .op = {.kind = OP_CONNECT, .to = {.addr = &to.storage, .len = to.len}}};
+    coil_sock_ref(sock); /* its user may give it up between the kernel's word and our turn */
     coil_ret rc = coil__sock_park(sock, &sock->sending, &w);
     if (rc == 0)
         coil__sock_keep_peer(sock, &to);
+    coil_sock_unref(sock);
     if (rc >= 0 || rc == -ECANCELED || rc == COIL_EEXIT || rc == COIL_ERUNNING)
         return rc;
     return coil__sock_connect_failed(&to, rc);

@@ -257,6 +257,24 @@ COIL_TEST(socket_connect_refused_is_named)
     coil_sock_unref(sock);
 }
 
+/* At every moment: before the connection is there, when its task has not heard of it yet, and afterwards. */
+COIL_TEST(socket_given_up_while_it_connects)
+{
+    for (int turns = 1; turns < 6; turns++) {
+        coil_sock *listener = wire_listen(5);
+        struct connecting c;
+        must(coil_sock_getsockname(listener, &c.to));
+        must(coil_sock_new(AF_INET, SOCK_STREAM, 0, &c.sock));
+        coil_task *task = coil_create_task(connect_once, &c);
+        for (int i = 0; i < turns; i++)
+            must(coil_sleep(0));
+        coil_sock_unref(c.sock);
+        coil_ret rc = coil_join(task);
+        assert_true(rc == 0 || rc == -EBADF);
+        coil_sock_unref(listener);
+    }
+}
+
 /* ---- closing ---- */
 
 COIL_TEST(socket_close_wakes_who_waits)
