@@ -165,6 +165,7 @@ void coil__sock_nodelay(struct coil_sock *sock)
 void coil__sock_keep_peer(struct coil_sock *sock, const coil_address *peer)
 {
     bool inet = peer->storage.ss_family == AF_INET || peer->storage.ss_family == AF_INET6;
+    sock->peer_len = 0; /* not an earlier one's */
     if (!inet || peer->len > sizeof sock->peer)
         return;
     memcpy(&sock->peer, &peer->storage, peer->len);

@@ -275,6 +275,22 @@ COIL_TEST(socket_given_up_while_it_connects)
     }
 }
 
+/* Connecting to no family takes the peer away. */
+COIL_TEST(socket_without_its_peer_has_none)
+{
+    if (wire_is_imaginary())
+        return; /* that one keeps its peers */
+    coil_sock *sock;
+    coil_address to, none = {.storage.ss_family = AF_UNSPEC, .len = sizeof(struct sockaddr)};
+    must(coil_address_parse("127.0.0.1", "9", &to));
+    must(coil_sock_new(AF_INET, SOCK_DGRAM, 0, &sock));
+    must(coil_sock_connect(sock, &to));
+    must(coil_sock_getpeername(sock, &to));
+    must(coil_sock_connect(sock, &none));
+    assert_int_equal(coil_sock_getpeername(sock, &to), -ENOTCONN);
+    coil_sock_unref(sock);
+}
+
 /* ---- closing ---- */
 
 COIL_TEST(socket_close_wakes_who_waits)
