@@ -59,8 +59,8 @@ typedef struct {
     void (*pause_writing)(coil_datagram_transport *transport, void *arg);
     void (*resume_writing)(coil_datagram_transport *transport, void *arg);
 
-    /* Last of all, and once: 0 after close or abort, or what connection_made returned. The transport is gone when this
-     * returns, unless you hold a reference. asyncio: BaseProtocol.connection_lost */
+    /* Last of all, and once: 0 after close or abort, what connection_made returned, or -EBADF when its socket was closed
+     * under it. The transport is gone when this returns, unless you hold a reference. asyncio: BaseProtocol.connection_lost */
     void (*connection_lost)(coil_datagram_transport *transport, coil_ret error, void *arg);
 } coil_datagram_protocol;
 

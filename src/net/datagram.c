@@ -477,6 +477,10 @@ static void do_what_is_due(struct coil_datagram_transport *t)
 {
     if (!t->made)
         make_connection(t);
+    if (t->sock->fd < 0 && !t->closing) { /* closed behind its back: every call would fail, in every turn */
+        t->error = -EBADF;
+        coil_datagram_transport_abort(t);
+    }
     tell_errors(t);
     if (t->readable && !t->closing)
         receive(t);

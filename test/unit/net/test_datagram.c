@@ -608,6 +608,33 @@ COIL_TEST(endpoint_on_a_socket_takes_it)
     coil_sock_unref(sock);
 }
 
+/* Idle, with datagrams that wait for room, and before it was made. */
+COIL_TEST(endpoint_whose_socket_is_closed_under_it_is_lost)
+{
+    for (int i = 0; i < 3; i++) {
+        struct notes n = {0};
+        coil_address name, any = {.storage.ss_family = AF_UNIX, .len = sizeof(sa_family_t)};
+        coil_sock *receiver = unix_datagram(&name), *ours;
+        must(coil_sock_new(AF_UNIX, SOCK_DGRAM, 0, &ours));
+        must(coil_sock_bind(ours, &any));
+        coil_datagram_transport *t;
+        must(coil_datagram_transport_open(ours, &noting, &n, &t));
+        must(coil_datagram_transport_set_write_buffer_limits(t, 1 << 20, COIL_DEFAULT));
+        if (i < 2)
+            wire_turns(2);
+        for (int k = 0; i == 1 && coil_datagram_transport_get_write_buffer_size(t) == 0; k++) {
+            assert_true(k < 100000);
+            must(coil_datagram_transport_sendto(t, "hello", 5, &name));
+        }
+        coil_sock_close(coil_datagram_transport_sock(t));
+        wait_for(&n.lost, 1);
+        assert_int_equal(n.error, -EBADF);
+        expect_notes(&n, "made lost EBADF ");
+        coil_datagram_transport_unref(t);
+        coil_sock_unref(receiver);
+    }
+}
+
 COIL_TEST(endpoint_on_a_socket_excludes_other_options)
 {
     coil_address name;
