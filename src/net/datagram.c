@@ -346,7 +346,7 @@ static void maybe_resume(struct coil_datagram_transport *t)
 
 static void maybe_pause(struct coil_datagram_transport *t)
 {
-    if (t->paused || t->buffered <= t->high)
+    if (!t->made || t->paused || t->buffered <= t->high) /* connection_made comes first */
         return;
     t->paused = true;
     if (t->calls.pause_writing)
@@ -475,9 +475,12 @@ static void end(struct coil_datagram_transport *t)
 /* What is due, each at most so often: others come between. */
 static void do_what_is_due(struct coil_datagram_transport *t)
 {
-    if (!t->made)
+    if (!t->made) {
         make_connection(t);
-    if (t->sock->fd < 0 && !t->closing) { /* closed behind its back: every call would fail, in every turn */
+        maybe_pause(t);
+    }
+    if (t->sock->fd < 0 &&
+        !t->closing) { /* closed behind its back: every call would fail, in every turn */
         t->error = -EBADF;
         coil_datagram_transport_abort(t);
     }

@@ -250,7 +250,7 @@ static void begin(struct coil_transport *t)
 
 static void maybe_tell_pause(struct coil_transport *t)
 {
-    if (!t->out.paused || t->told_paused)
+    if (!t->made || !t->out.paused || t->told_paused) /* connection_made comes first */
         return;
     t->told_paused = true;
     if (t->protocol->pause_writing)

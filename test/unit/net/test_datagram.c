@@ -877,6 +877,30 @@ COIL_TEST(endpoint_buffers_in_order_for_a_full_receiver_by_name)
     buffers_and_goes_on(false);
 }
 
+COIL_TEST(endpoint_written_full_before_it_was_made_hears_of_it_afterwards)
+{
+    static const char data[1000];
+    struct notes n = {0};
+    coil_address name;
+    coil_sock *receiver = unix_datagram(&name), *ours;
+    coil_datagram_transport *t;
+    must(coil_sock_new(AF_UNIX, SOCK_DGRAM, 0, &ours));
+    must(coil_sock_connect(ours, &name));
+    must(coil_datagram_transport_open(ours, &noting, &n, &t));
+    must(coil_datagram_transport_set_write_buffer_limits(t, 10000, 0));
+    for (int k = 0; coil_datagram_transport_get_write_buffer_size(t) <= 20000; k++) {
+        assert_true(k < 100000);
+        must(coil_datagram_transport_sendto(t, data, sizeof data, NULL));
+    }
+    expect_notes(&n, "");
+    wait_for(&n.pauses, 1);
+    expect_notes(&n, "made pause ");
+    coil_datagram_transport_abort(t);
+    wait_for(&n.lost, 1);
+    coil_datagram_transport_unref(t);
+    coil_sock_unref(receiver);
+}
+
 COIL_TEST(endpoint_aborted_drops_what_it_has)
 {
     for (int connected = 0; connected < 2; connected++) {

@@ -739,6 +739,31 @@ COIL_TEST(transport_tells_when_to_pause_and_resume_writing)
     done_with(t, peer);
 }
 
+static void be_unpaused(struct ear *ear)
+{
+    assert_int_equal(ear->pauses, 0);
+}
+
+COIL_TEST(transport_written_full_before_it_was_made_hears_of_it_afterwards)
+{
+    enum { MUCH = 8 << 20 };
+    struct ear ear = {.on_made = be_unpaused};
+    coil_sock *ours, *peer;
+    wire_pair(&ours, &peer);
+    wire_narrow(ours);
+    coil_transport *t = ear_on(ours, &ear_protocol, &ear);
+    char *data = pattern(MUCH);
+    must(coil_transport_write(t, data, MUCH));
+    assert_int_equal(ear.pauses, 0);
+    ear_until(&ear, "made");
+    must(coil_sleep(0));
+    assert_int_equal(ear.pauses, 1);
+    coil_transport_abort(t);
+    ear_until_lost(&ear);
+    free(data);
+    done_with(t, peer);
+}
+
 COIL_TEST(transport_high_mark_of_zero_pauses_on_any_byte)
 {
     enum { MUCH = 1 << 20 };
