@@ -30,7 +30,7 @@ int coil__connection_new(coil_sock *sock, size_t limit, struct connection **out)
 {
     if (sock->fd < 0)
         return (int)coil__fail_plain(-EBADF);
-    if (sock->lent || sock->receiving || sock->sending)
+    if (sock->lent || sock->receiving || sock->sending || sock->sending_all)
         return (int)coil__fail(COIL_ERUNNING, "this socket is in use already");
     struct connection *conn = coil__zalloc(sizeof *conn);
     if (!conn)

@@ -73,7 +73,7 @@ int coil__transport_new(coil_sock *sock, struct coil_transport **out)
 {
     if (sock->fd < 0)
         return (int)coil__fail_plain(-EBADF);
-    if (sock->lent || sock->receiving || sock->sending)
+    if (sock->lent || sock->receiving || sock->sending || sock->sending_all)
         return (int)coil__fail(COIL_ERUNNING, "this socket is in use already");
     int err = coil__net_read_buffer(sock->part);
     if (err < 0)

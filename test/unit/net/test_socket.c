@@ -4,6 +4,8 @@
  * wakes whoever waits. */
 #include "wire.h"
 
+#include <coil/transport.h>
+
 /* ---- the plain way ---- */
 
 COIL_TEST(socket_bytes_arrive)
@@ -449,6 +451,38 @@ COIL_TEST(socket_one_sender_at_a_time)
         got += (size_t)must(coil_sock_recv(b, data, 30000));
     }
     assert_true(refused);
+    must(coil_join(task));
+    free(data);
+    coil_sock_unref(a);
+    coil_sock_unref(b);
+}
+
+/* Neither while its sender waits nor between two of its parts, when it only gives up its turn. */
+COIL_TEST(socket_in_a_sendall_becomes_no_stream_and_no_transport)
+{
+    enum { N = 16 << 20 };
+    static const coil_protocol deaf = {.size = sizeof deaf};
+    coil_sock *a, *b;
+    coil_reader *reader;
+    coil_writer *writer;
+    wire_pair(&a, &b);
+    char *data = calloc(1, N);
+    struct sending s = {.sock = a, .data = data, .n = N};
+    coil_task *task = coil_create_task(send_all, &s);
+    must(coil_sleep(0));
+    bool between = false, waiting = false;
+    for (size_t got = 0; got < N;) {
+        if (!coil_future_done(task)) {
+            assert_int_equal(coil_transport_open(a, &deaf, NULL, NULL), COIL_ERUNNING);
+            assert_int_equal(coil_open_connection_sock(a, 0, &reader, &writer), COIL_ERUNNING);
+            between = between || !a->sending;
+            waiting = waiting || a->sending;
+        }
+        must(coil_sleep(0));
+        if (coil_future_done(task) || a->sending)
+            got += (size_t)must(coil_sock_recv(b, data, N));
+    }
+    assert_true(between && waiting);
     must(coil_join(task));
     free(data);
     coil_sock_unref(a);
