@@ -77,8 +77,8 @@ static void end_of_stream(struct coil_transport *t)
     /* After a reset the kernel says the same once the error was given to a send; only with EPIPE had the peer's own
      * end come before. */
     bool real = !t->mute || t->error == -EPIPE;
-    if (real && t->protocol->eof_received)
-        keep = t->protocol->eof_received(t, t->arg);
+    if (real && t->calls.eof_received)
+        keep = t->calls.eof_received(t, t->arg);
     if (keep < 0)
         coil__transport_fatal(t, "eof_received", keep);
     else if (keep == 0 || t->mute || t->kind == TRANSPORT_READS)
@@ -143,10 +143,9 @@ static coil_ret receive_into(struct coil_transport *t, void *p, size_t n)
 
 static void receive_plain(struct coil_transport *t)
 {
-    const coil_protocol *protocol = t->protocol;
     coil_ret rc = receive_into(t, t->part->read_buffer, NET_READ_MAX);
-    if (rc > 0 && protocol->data_received) {
-        coil_ret said = protocol->data_received(t, t->part->read_buffer, (size_t)rc, t->arg);
+    if (rc > 0 && t->calls.data_received) {
+        coil_ret said = t->calls.data_received(t, t->part->read_buffer, (size_t)rc, t->arg);
         if (said < 0)
             coil__transport_fatal(t, "data_received", said);
     }
@@ -157,7 +156,7 @@ static void receive_buffered(struct coil_transport *t)
 {
     const coil_protocol *protocol = t->protocol;
     void *buffer = NULL;
-    coil_ret room = protocol->get_buffer(t, NET_READ_MAX, &buffer, t->arg);
+    coil_ret room = t->calls.get_buffer(t, NET_READ_MAX, &buffer, t->arg);
     if (room == 0 || (room > 0 && !buffer))
         room = coil__fail(-EINVAL, "get_buffer() returned an empty buffer");
     if (room < 0) {
@@ -169,8 +168,8 @@ static void receive_buffered(struct coil_transport *t)
         return;
     }
     coil_ret rc = receive_into(t, buffer, (size_t)room);
-    if (rc > 0 && protocol->buffer_updated) {
-        coil_ret said = protocol->buffer_updated(t, (size_t)rc, t->arg);
+    if (rc > 0 && t->calls.buffer_updated) {
+        coil_ret said = t->calls.buffer_updated(t, (size_t)rc, t->arg);
         if (said < 0)
             coil__transport_fatal(t, "buffer_updated", said);
     }
@@ -228,7 +227,7 @@ void coil__transport_receive(struct coil_transport *t)
     if (!transport_may_read(t))
         return;
     t->try_read = false;
-    if (t->protocol->get_buffer)
+    if (t->calls.get_buffer)
         receive_buffered(t);
     else
         receive_plain(t);

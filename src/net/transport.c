@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/opts.h"
 
 #include <stdio.h>
 
@@ -128,13 +129,24 @@ void coil_transport_unref(coil_transport *transport)
     coil__free(transport);
 }
 
+static void take_protocol(struct coil_transport *t, const coil_protocol *protocol, void *arg)
+{
+    coil_protocol own;
+    t->protocol = protocol;
+    t->calls = *OPTS_READ(protocol, own);
+    t->arg = arg;
+}
+
 coil_ret coil__transport_equip(struct coil_transport *t, coil_protocol_factory_fn factory,
                                void *arg)
 {
-    coil_ret rc = factory(&t->protocol, &t->arg, arg);
-    if (rc >= 0 && !t->protocol)
+    const coil_protocol *protocol = NULL;
+    void *protocol_arg = NULL;
+    coil_ret rc = factory(&protocol, &protocol_arg, arg);
+    if (rc >= 0 && !protocol)
         rc = coil__fail(-EINVAL, "the factory made no protocol");
     if (rc >= 0) {
+        take_protocol(t, protocol, protocol_arg);
         coil__transport_kick(t);
         return 0;
     }
@@ -157,8 +169,7 @@ int coil_transport_open(coil_sock *sock, const coil_protocol *protocol, void *ar
     int err = coil__transport_new(sock, &t);
     if (err < 0)
         return err;
-    t->protocol = protocol;
-    t->arg = arg;
+    take_protocol(t, protocol, arg);
     coil__transport_kick(t);
     if (out_transport)
         *out_transport = transport_ref(t);
@@ -213,10 +224,10 @@ void coil__transport_fatal(struct coil_transport *t, const char *callback, coil_
 static void end(struct coil_transport *t)
 {
     t->lost = true;
-    if (t->protocol->connection_lost) {
+    if (t->calls.connection_lost) {
         if (t->error)
             coil__error_restore(t->words, t->error);
-        t->protocol->connection_lost(t, t->error, t->arg);
+        t->calls.connection_lost(t, t->error, t->arg);
     }
     coil__transport_stop_reading(t);
     if (t->friendly && !t->error && !t->eof && t->kind == TRANSPORT_BOTH)
@@ -232,8 +243,8 @@ static void end(struct coil_transport *t)
 static void begin(struct coil_transport *t)
 {
     t->made = true;
-    if (t->protocol->connection_made) {
-        coil_ret rc = t->protocol->connection_made(t, t->arg);
+    if (t->calls.connection_made) {
+        coil_ret rc = t->calls.connection_made(t, t->arg);
         if (rc < 0 && waiters_live(&t->openers)) { /* who waits is told, nobody else needs to be */
             t->made_error = rc;
             coil__transport_lost(t, rc, coil__error_capture(rc));
@@ -253,8 +264,8 @@ static void maybe_tell_pause(struct coil_transport *t)
     if (!t->made || !t->out.paused || t->told_paused) /* connection_made comes first */
         return;
     t->told_paused = true;
-    if (t->protocol->pause_writing)
-        t->protocol->pause_writing(t, t->arg);
+    if (t->calls.pause_writing)
+        t->calls.pause_writing(t, t->arg);
 }
 
 static void maybe_tell_resume(struct coil_transport *t)
@@ -263,8 +274,8 @@ static void maybe_tell_resume(struct coil_transport *t)
     if (t->out.paused || !t->told_paused || forced) /* dropped bytes are no room for more */
         return;
     t->told_paused = false;
-    if (t->protocol->resume_writing)
-        t->protocol->resume_writing(t, t->arg);
+    if (t->calls.resume_writing)
+        t->calls.resume_writing(t, t->arg);
 }
 
 /* What cannot be ended cannot be sent to either: -ENOTCONN means that a reset came, not read yet. */
@@ -341,8 +352,7 @@ int coil_transport_set_protocol(coil_transport *transport, const coil_protocol *
 {
     if (!protocol)
         return (int)coil__fail(-EINVAL, "a transport needs a protocol");
-    transport->protocol = protocol;
-    transport->arg = arg;
+    take_protocol(transport, protocol, arg);
     return 0;
 }
 

@@ -39,7 +39,8 @@ struct coil_transport {
     struct net_part *part;
     coil_sock *sock;
     uint32_t refs;
-    const coil_protocol *protocol;
+    const coil_protocol *protocol; /* as it was given */
+    coil_protocol calls;           /* as far as its program knew it */
     void *arg;
     struct context_map *map; /* the context variables that callbacks see */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * options.c: programs that were built against other headers: every structure of options is read as far as the
- * program knew it, and as far as this library does. docs/decisions/0012. */
+ * program knew it, and as far as this library does. docs/decisions/0015. */
+#include "../unit/net/wire.h"
 #include "refuse.h"
 
 /* What an older program has behind its own fields is its next variable. */
@@ -243,6 +244,68 @@ COIL_TEST(callbacks_of_an_older_protocol_are_those_it_knew)
     coil_datagram_transport_close(transport); /* and connection_lost is not one of them */
     assert_int_equal(coil_sleep(0.01), 0);
     coil_datagram_transport_unref(transport);
+}
+
+static coil_ret keep_bytes(coil_transport *transport, const void *data, size_t n, void *arg)
+{
+    (void)transport;
+    snprintf(arg, 32, "%.*s", (int)n, (const char *)data);
+    return 0;
+}
+
+static coil_ret give_protocol(const coil_protocol **out_protocol, void **out_arg, void *arg)
+{
+    static char bytes[32];
+    *out_protocol = arg;
+    *out_arg = bytes;
+    return 0;
+}
+
+/* A transport of that protocol, given in every way there is: it hears the bytes, and nothing else is called. */
+static void hear_bytes_by(coil_protocol *protocol)
+{
+    for (int way = 0; way < 3; way++) {
+        static const coil_protocol nothing = {.size = sizeof nothing};
+        char own[32] = "";
+        void *arg = own;
+        coil_sock *ours, *peer;
+        coil_transport *transport;
+        wire_pair(&ours, &peer);
+        if (way == 0)
+            assert_int_equal(coil_transport_open(ours, protocol, arg, &transport), 0);
+        else if (way == 1)
+            assert_int_equal(coil_loop_create_connection_sock(NULL, give_protocol, protocol, ours,
+                                                              &transport, &arg),
+                             0);
+        else
+            assert_int_equal(coil_transport_open(ours, &nothing, NULL, &transport), 0);
+        if (way == 2)
+            assert_int_equal(coil_transport_set_protocol(transport, protocol, arg), 0);
+        assert_ptr_equal(coil_transport_get_protocol(transport, NULL), protocol);
+        assert_int_equal(coil_sock_sendall(peer, "hello", 5, NULL), 0);
+        assert_int_equal(coil_sleep(0.01), 0);
+        assert_string_equal(arg, "hello");
+        coil_sock_unref(peer);
+        assert_int_equal(coil_sleep(0.01), 0);
+        assert_true(coil_transport_is_closing(transport));
+        coil_transport_unref(transport);
+    }
+}
+
+COIL_TEST(callbacks_of_an_older_stream_protocol_are_those_it_knew)
+{
+    coil_protocol older;
+    memset(&older, 0xff, sizeof older);
+    older.size = offsetof(coil_protocol, eof_received);
+    older.connection_made = NULL;
+    older.connection_lost = NULL;
+    older.data_received = keep_bytes;
+    hear_bytes_by(&older);
+    NEWER(coil_protocol) newer = {.known = {.size = sizeof newer, .data_received = keep_bytes}};
+    memset(newer.beyond, 0xff, sizeof newer.beyond);
+    hear_bytes_by(&newer.known);
+    newer.known.size = 0;
+    hear_bytes_by(&newer.known);
 }
 
 COIL_TEST_MAIN()
