@@ -155,6 +155,7 @@ static void receive_plain(struct coil_transport *t)
 static void receive_buffered(struct coil_transport *t)
 {
     const coil_protocol *protocol = t->protocol;
+    const void *arg = t->arg;
     void *buffer = NULL;
     coil_ret room = t->calls.get_buffer(t, NET_READ_MAX, &buffer, t->arg);
     if (room == 0 || (room > 0 && !buffer))
@@ -163,7 +164,8 @@ static void receive_buffered(struct coil_transport *t)
         coil__transport_fatal(t, "get_buffer", room);
         return;
     }
-    if (!transport_may_read(t) || t->protocol != protocol) { /* get_buffer changed its mind */
+    if (!transport_may_read(t) || t->protocol != protocol ||
+        t->arg != arg) { /* it changed its mind */
         again(t);
         return;
     }

@@ -959,6 +959,27 @@ COIL_TEST(transport_may_change_its_mind_in_get_buffer)
     done_with(a, pa);
 }
 
+static void become_the_other(struct ear *ear)
+{
+    if (ear->pauses++ == 1)
+        must(coil_transport_set_protocol(ear->t, &ear_buffered, ear->more));
+}
+
+/* The same protocol with another argument is another one: its buffer is asked for. */
+COIL_TEST(transport_may_change_the_argument_in_get_buffer)
+{
+    struct ear other = {0}, one = {.on_room = become_the_other, .more = &other};
+    coil_transport *t;
+    coil_sock *peer = ear_wire(&ear_buffered, &one, &t);
+    wire_turns(3);
+    wire_say(peer, "hello");
+    ear_until(&other, "filled:hello");
+    assert_string_equal(one.log, "made");
+    coil_sock_unref(peer);
+    ear_until(&other, "filled:hello eof lost:0");
+    coil_transport_unref(t);
+}
+
 static coil_ret change_kind(struct ear *ear, const char *data, size_t n)
 {
     void *arg;
