@@ -177,8 +177,8 @@ COIL_API int coil_loop_create_server_sock(coil_loop *loop, coil_protocol_factory
  *   Suspends: until connection_made has run.
  *   Cancel:   as coil_loop_create_connection.
  *   Owns:     takes the descriptor over, whatever happens, but where the error says that it may not be had: -EPERM (a
- *             regular file, a directory, a block device), COIL_EINVALIDSTATE (it belongs to a coil_sock), -EBADF. The
- *             transport as above.
+ *             regular file, a directory, a block device), COIL_EINVALIDSTATE (it belongs to a coil_sock), -EBUSY
+ *             (somebody waits for it), -EBADF. The transport as above.
  *   Where:    inside a coroutine; loop: NULL, or the running one.
  *   Errors:   these, and as coil_loop_create_connection_sock.
  *   asyncio:  loop.connect_read_pipe, loop.connect_write_pipe */

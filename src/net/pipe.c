@@ -90,13 +90,16 @@ static coil_ret connect_pipe(coil_loop *loop, struct transport_plan *plan, int f
 {
     struct pipe_end end;
     coil_sock *sock;
-    coil_ret rc = coil__transport_may_attach(loop, plan->factory);
-    if (rc == 0) {
+    coil_ret rc = 0;
+    if (coil__running_loop)
         rc = look_at(coil__running_loop->backend, fd, &end);
-        if (rc < 0)
-            return rc;
+    if (rc < 0)
+        return rc; /* not ours to close */
+    rc = coil__transport_may_attach(loop, plan->factory);
+    if (rc == 0)
         rc = wrap(fd, &end, &sock);
-    }
+    if (rc == -EBUSY)
+        return rc; /* somebody waits for it */
     if (rc < 0) {
         close_fd(fd);
         return rc;

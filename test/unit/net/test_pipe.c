@@ -215,6 +215,45 @@ COIL_TEST(pipe_taken_over_is_closed_when_it_comes_to_nothing)
     assert_int_equal(fcntl(fd[1], F_GETFD), -1);
 }
 
+static void nobody_hears(void *arg)
+{
+    (void)arg;
+}
+
+/* It may not be had, whatever else is wrong with the call. */
+COIL_TEST(pipe_of_somebody_else_is_left_open)
+{
+    struct ear ear = {0};
+    coil_transport *t;
+    int fd[2];
+    assert_int_equal(pipe2(fd, O_CLOEXEC | O_NONBLOCK), 0);
+    if (!wire_is_imaginary()) {
+        must(coil_loop_add_reader(coil_get_running_loop(), fd[0], nobody_hears, NULL));
+        assert_int_equal(coil_loop_connect_read_pipe(NULL, ear_factory, &ear, fd[0], &t, NULL),
+                         -EBUSY);
+        must(coil_loop_remove_reader(coil_get_running_loop(), fd[0]));
+        assert_true(fcntl(fd[0], F_GETFD) >= 0);
+    }
+    close(fd[0]);
+    close(fd[1]);
+
+    coil_run_opts opts = {.size = sizeof opts};
+    coil_loop *other = coil_new_event_loop(&opts);
+    coil_sock *a, *b;
+    wire_pair(&a, &b);
+    int number = coil_sock_fileno(a);
+    assert_int_equal(coil_loop_connect_read_pipe(other, ear_factory, &ear, number, &t, NULL),
+                     COIL_EINVALIDSTATE);
+    assert_int_equal(coil_loop_connect_write_pipe(NULL, NULL, NULL, number, &t, NULL),
+                     COIL_EINVALIDSTATE);
+    wire_say(a, "still there");
+    wire_expect(b, "still there");
+    coil_loop_free(other);
+    coil_sock_unref(a);
+    coil_sock_unref(b);
+    assert_string_equal(ear.log, "");
+}
+
 COIL_TEST(pipe_of_the_kernel_is_made_non_blocking)
 {
     int fd[2];
