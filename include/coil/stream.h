@@ -91,8 +91,8 @@ COIL_ASYNC coil_ret coil_open_unix_connection(const char *path, const coil_conne
  * `limit` 0: COIL_STREAM_LIMIT.
  *
  *   Owns:    takes your reference to the socket; on failure it is still yours. The faces as above.
- *   Errors:  COIL_ERUNNING while a coroutine waits on the socket; -EBADF if it is closed; -ENOMEM,
- *            COIL_ECLOSED.
+ *   Errors:  COIL_ERUNNING while the socket is in use; -EBADF if it is closed; -EINVAL unless it is a stream socket;
+ *            -ENOMEM, COIL_ECLOSED.
  *   asyncio: open_connection(sock=...) */
 COIL_API int coil_open_connection_sock(coil_sock *sock, size_t limit, coil_reader **out_reader,
                                        coil_writer **out_writer);

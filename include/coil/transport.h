@@ -119,7 +119,8 @@ COIL_ASYNC coil_ret coil_loop_create_unix_connection(coil_loop *loop,
  *   Suspends: until connection_made has run.
  *   Cancel:   as coil_loop_create_connection.
  *   Owns:     takes your reference to the socket, whatever happens; the transport as above.
- *   Errors:   COIL_ERUNNING while the socket is in use; -EBADF if it is closed; and as above.
+ *   Errors:   COIL_ERUNNING while the socket is in use; -EBADF if it is closed; -EINVAL unless it is a stream socket;
+ *             and as above.
  *   asyncio:  loop.create_connection(sock=), loop.connect_accepted_socket */
 COIL_ASYNC coil_ret coil_loop_create_connection_sock(coil_loop *loop,
                                                      coil_protocol_factory_fn factory, void *arg,
@@ -136,7 +137,8 @@ COIL_ASYNC coil_ret coil_loop_connect_accepted_socket(coil_loop *loop,
  *
  *   Owns:    takes your reference to the socket; on failure it is still yours. The transport as above.
  *   Where:   the loop's thread.
- *   Errors:  COIL_ERUNNING while the socket is in use; -EBADF if it is closed; -ENOMEM, COIL_ECLOSED. */
+ *   Errors:  -EINVAL without a protocol, and unless it is a stream socket; COIL_ERUNNING while it is in use; -EBADF if
+ *            it is closed; COIL_EWRONGLOOP, -ENOMEM, COIL_ECLOSED. */
 COIL_API int coil_transport_open(coil_sock *sock, const coil_protocol *protocol, void *arg,
                                  coil_transport **out_transport);
 

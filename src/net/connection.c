@@ -81,6 +81,8 @@ int coil_open_connection_sock(coil_sock *sock, size_t limit, coil_reader **out_r
                               coil_writer **out_writer)
 {
     struct connection *conn;
+    if (sock->type != SOCK_STREAM)
+        return (int)coil__fail(-EINVAL, "A stream socket was expected");
     int err = coil__connection_new(sock, limit, &conn);
     if (err < 0)
         return err;

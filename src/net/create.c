@@ -103,6 +103,8 @@ coil_ret coil_loop_create_connection_sock(coil_loop *loop, coil_protocol_factory
     coil_ret rc = coil__transport_may_attach(loop, factory);
     if (rc == 0 && sock->fd >= 0 && sock->loop != coil__running_loop)
         rc = coil__fail(COIL_EWRONGLOOP, "this socket belongs to a different event loop");
+    if (rc == 0 && sock->type != SOCK_STREAM)
+        rc = coil__fail(-EINVAL, "A stream socket was expected");
     struct transport_plan plan = {.factory = factory, .arg = arg};
     if (rc == 0)
         return coil__transport_attach(sock, &plan, out_transport, out_protocol_arg);

@@ -164,6 +164,8 @@ int coil_transport_open(coil_sock *sock, const coil_protocol *protocol, void *ar
     struct coil_transport *t;
     if (!protocol)
         return (int)coil__fail(-EINVAL, "a transport needs a protocol");
+    if (sock->type != SOCK_STREAM)
+        return (int)coil__fail(-EINVAL, "A stream socket was expected");
     if (sock->fd >= 0 && !coil__loop_use(sock->loop))
         return (int)coil_last_error()->code;
     int err = coil__transport_new(sock, &t);

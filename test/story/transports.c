@@ -174,6 +174,23 @@ COIL_TEST(create_connection_meets_the_error_of_connection_made)
     coil_sock_unref(y);
 }
 
+COIL_TEST(connections_are_made_of_stream_sockets_only)
+{
+    struct ear ear = {0};
+    coil_transport *t;
+    coil_reader *reader;
+    coil_writer *writer;
+    coil_sock *sock;
+    must(coil_sock_new(AF_INET, SOCK_DGRAM, 0, &sock));
+    assert_int_equal(coil_transport_open(sock, &ear_protocol, &ear, &t), -EINVAL);
+    assert_int_equal(coil_open_connection_sock(sock, 0, &reader, &writer), -EINVAL);
+    assert_int_equal(coil_transport_open(sock, NULL, &ear, &t), -EINVAL);
+    assert_int_equal(coil_loop_create_connection_sock(NULL, ear_factory, &ear, sock, &t, NULL),
+                     -EINVAL); /* it took the socket, all the same */
+    assert_string_equal(coil_last_error()->message, "A stream socket was expected");
+    assert_string_equal(ear.log, "");
+}
+
 static void cancel_more(struct ear *ear)
 {
     coil_task_cancel(ear->more, NULL);
