@@ -130,6 +130,15 @@ static void end(struct connection *conn)
 
 static void end_of_client(struct connection *conn);
 
+/* What cannot be ended cannot be sent to either: -ENOTCONN means that a reset came, not read yet. */
+static void send_eof(struct connection *conn)
+{
+    conn->writer.eof_sent = true;
+    int rc = sock_calls(conn->sock)->shutdown(sock_backend(conn->sock), conn->sock->fd, SHUT_WR);
+    if (rc < 0)
+        coil__connection_lost(conn, rc == -ENOTCONN ? -ECONNRESET : rc, true);
+}
+
 static void run(void *arg)
 {
     struct connection *conn = arg;
@@ -140,9 +149,7 @@ static void run(void *arg)
     if (!conn->closed && outbox_idle(&conn->writer.out)) {
         struct coil_writer *w = &conn->writer;
         if (w->eof_asked && !w->eof_sent && !conn->closing && !conn->mute) {
-            w->eof_sent = true;
-            (void)sock_calls(conn->sock)
-                ->shutdown(sock_backend(conn->sock), conn->sock->fd, SHUT_WR);
+            send_eof(conn);
         }
         /* What the release callbacks did may have queued the slot again; it looks then. */
         if (conn->closing && !conn->queued)

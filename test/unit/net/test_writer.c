@@ -492,6 +492,19 @@ COIL_TEST(write_eof_after_what_was_written)
     coil_sock_unref(s.peer);
 }
 
+COIL_TEST(write_eof_to_a_peer_that_reset_is_an_error_of_sending)
+{
+    struct stream s;
+    s.peer = wire_stream(0, &s.r, &s.w);
+    wire_turns(2);
+    wire_reset(s.peer);
+    wire_turns(5);
+    must(coil_writer_write_eof(s.w));
+    wire_turns(2);
+    assert_int_equal(coil_writer_drain(s.w), -ECONNRESET);
+    coil_ignore(coil_writer_finish(s.w));
+}
+
 /* ---- the end ---- */
 
 COIL_TEST(close_wakes_the_reader_with_the_end)
