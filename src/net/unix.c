@@ -118,8 +118,10 @@ static int take_file(struct backend *b, const char *path, const coil_server_opts
     if (err < 0)
         return opts->unix_mode ? (int)coil__fail_plain(err) : 0;
     bound->file = file_new(path, &st);
-    if (!bound->file)
+    if (!bound->file) {
+        (void)b->cls->calls.unlink(b, path); /* nobody will know of it */
         return (int)coil__fail_plain(-ENOMEM);
+    }
     /* What the umask took away at birth. */
     if (opts->unix_mode && (st.st_mode & 07777) != opts->unix_mode &&
         (err = b->cls->calls.chmod(b, path, opts->unix_mode)) < 0)
