@@ -120,9 +120,7 @@ static void end(struct connection *conn)
     coil__writer_wake_drainers(&conn->writer);
     while (coil__waiters_wake(&conn->closers))
         ;
-    /* A client function that is still running may use what the server's owner lent it. */
-    if (conn->client.server && !conn->task)
-        coil__server_let_go(&conn->client);
+    maybe_let_go(conn);
     coil__connection_unref(conn);
 }
 
@@ -325,8 +323,7 @@ static void end_of_client(struct connection *conn)
         report_client(conn, task, rc);
     coil_unref(task);
     give_back_faces(conn);
-    if (conn->closed && conn->client.server)
-        coil__server_let_go(&conn->client);
+    maybe_let_go(conn);
 }
 
 /* ---- the loop closes ---- */

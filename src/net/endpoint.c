@@ -10,6 +10,7 @@
  * Runs on the loop's thread. Elsewhere: names (resolve.c), the endpoint's life (datagram.c). */
 #include "base/error.h"
 #include "base/opts.h"
+#include "net/connect.h"
 #include "net/datagram.h"
 #include "net/socket.h"
 #include "net/unix.h"
@@ -94,12 +95,6 @@ static const coil_addrinfo *first_like(const coil_addrinfo *list, const coil_add
     return NULL;
 }
 
-/* Not worth another address: it is us, not them. */
-static bool final(coil_ret rc)
-{
-    return rc == -ECANCELED || rc == COIL_EEXIT || rc == -ENOMEM || rc == COIL_ECLOSED;
-}
-
 static coil_ret try_all(const coil_addrinfo *locals, const coil_addrinfo *remotes,
                         const coil_datagram_opts *opts, struct pair *out_pair, coil_sock **out)
 {
@@ -115,7 +110,7 @@ static coil_ret try_all(const coil_addrinfo *locals, const coil_addrinfo *remote
                                   .local = locals ? &key->address : NULL,
                                   .remote = remotes ? &other->address : NULL};
         coil_ret rc = attempt(out_pair, opts, out);
-        if (rc == 0 || final(rc)) {
+        if (rc == 0 || connect_is_final(rc)) {
             coil__error_unref(why);
             return rc;
         }

@@ -427,7 +427,7 @@ int coil__sock_may_wait(const struct coil_sock *sock, struct sock_wait *const *p
         return err;
     if (coil_unlikely(taken || sock->lent))
         return (int)coil__fail(COIL_ERUNNING,
-                               sock->lent ? "this socket belongs to a stream or server"
+                               sock->lent ? "this socket belongs to a stream, transport or server"
                                           : "another coroutine is already waiting on this socket");
     return 0;
 }
