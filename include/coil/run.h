@@ -4,7 +4,7 @@
  *
  *     int main(void) { return coil_report(coil_run(program, NULL)); }
  *
- * Four variables of the environment are read: COIL_BACKEND (auto, epoll, poll, sim), COIL_DEBUG=1,
+ * Four variables of the environment are read: COIL_BACKEND (auto, uring, epoll, poll, sim), COIL_DEBUG=1,
  * COIL_SEED (of the imaginary kernel) and COIL_VIRTUAL_TIME=1. */
 #ifndef COIL_RUN_H
 #define COIL_RUN_H
