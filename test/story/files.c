@@ -319,11 +319,12 @@ struct sailor {
 static coil_ret sail(void *arg)
 {
     struct sailor *s = arg;
-    char name[16], piece[3000], back[3000];
+    char name[16], path[512], piece[3000], back[3000];
     snprintf(name, sizeof name, "sea-%d", s->number % 3);
+    snprintf(path, sizeof path, "%s", disk(name)); /* disk's own are soon another task's */
     for (int i = 0; i < STORM_ROUNDS; i++) {
         coil_file *file;
-        coil_ret rc = coil_file_open(disk(name), O_RDWR | O_CREAT, 0600, &file);
+        coil_ret rc = coil_file_open(path, O_RDWR | O_CREAT, 0600, &file);
         if (rc == 0) {
             memset(piece, 'a' + s->number, sizeof piece);
             rc = coil_file_pwrite(file, piece, sizeof piece, s->number * 4000, NULL);
