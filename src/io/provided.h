@@ -5,7 +5,8 @@
  *
  *     [ with the kernel ] --data came--> held by a watch --taken--> [ with the kernel ]
  *
- * As many as were used at a time, by trial: it begins with a few, and doubles when the kernel found none left. */
+ * As many as the busy sockets need: it begins with a few, and doubles when the kernel found none left and
+ * there are sockets enough to share them (uring.c decides). */
 #ifndef COIL_IO_PROVIDED_H
 #define COIL_IO_PROVIDED_H
 

@@ -69,6 +69,9 @@ struct uring {
     bool no_recv;    /* no stock of buffers, or no RECV that brings many */
     bool no_accept;
     bool wake_armed;
+    uint32_t holders; /* sockets that hold a buffer */
+    uint32_t
+        starved; /* the kernel found none left for a socket that holds none: since the last wait */
     bool short_of_buffers; /* the kernel found none left, since the last wait */
     size_t file_ops;       /* under way: the ring cannot change threads */
 };
@@ -193,10 +196,12 @@ static void stop_in(struct uring *u, struct watch *w)
 
 static void hold_buffer(struct uring *u, struct watch *w, uint16_t id)
 {
-    if (w->held++)
+    if (w->held++) {
         u->provided.buffers[w->last].next = id;
-    else
+    } else {
         w->first = id;
+        u->holders++;
+    }
     w->last = id;
 }
 
@@ -204,7 +209,8 @@ static void drop_first(struct uring *u, struct watch *w)
 {
     uint16_t id = w->first;
     w->first = u->provided.buffers[id].next;
-    w->held--;
+    if (--w->held == 0)
+        u->holders--;
     coil__provided_back(&u->provided, id);
 }
 
@@ -550,8 +556,10 @@ static void received(struct uring *u, struct watch *w, const struct io_uring_cqe
             w->end = 1;
         else if (cqe->res < 0 && !passes(cqe->res))
             w->end = cqe->res;
-        if (cqe->res == -ENOBUFS)
+        if (cqe->res == -ENOBUFS) {
             u->short_of_buffers = true;
+            u->starved += !w->held;
+        }
         if (cqe->res == -EINVAL || cqe->res == -EOPNOTSUPP)
             u->no_recv = true;
     }
@@ -687,6 +695,7 @@ static int open_ring(struct uring *u, enum ring_level level, bool pollable)
     u->ring = ring;
     u->owner = coil__thread_self();
     u->wake_armed = u->short_of_buffers = false;
+    u->starved = 0;
     u->no_recv = u->no_accept = level == RING_LINUX_5_15;
     if (!u->no_recv && coil__provided_attach(&u->provided, ring.fd) < 0)
         u->no_recv = true;
@@ -895,6 +904,16 @@ static int enter(struct uring *u, bool sleep, int64_t timeout_ns)
     return coil__ring_enter(&u->ring, sleep, timeout_ns);
 }
 
+/* The stock is sized to the sockets that are busy, HELD_MAX for each: one that is flooded takes what there is,
+ * and takes its turn; it does not make the loop's memory grow. Once, however many sockets met the lack. */
+static void grow_stock(struct uring *u)
+{
+    if ((uint64_t)(u->holders + u->starved) * HELD_MAX > u->provided.n)
+        (void)coil__provided_grow(&u->provided);
+    u->short_of_buffers = false;
+    u->starved = 0;
+}
+
 static int uring_wait(struct backend *b, int64_t timeout_ns)
 {
     struct uring *u = uring_of_backend(b);
@@ -909,8 +928,7 @@ static int uring_wait(struct backend *b, int64_t timeout_ns)
     while (ring_overflown(&u->ring) && coil__ring_enter(&u->ring, false, 0) == 0)
         take_completions(u);
     if (u->short_of_buffers)
-        (void)coil__provided_grow(&u->provided); /* once, however many sockets met it */
-    u->short_of_buffers = false;
+        grow_stock(u);
     serve_what_came(u);
     /* Short of memory for requests, or completions first: there was work for this turn, and the next tries
      * again. */
