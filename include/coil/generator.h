@@ -31,7 +31,9 @@
  * What one step returns: 1 yielded, 0 finished (the value is what the function returned), < 0
  * raised or misused. Each generator belongs to the thread that made it. Driven from a task, a
  * generator may wait: the whole chain of callers waits with it, and the call below that drives it
- * suspends as long.
+ * suspends as long. That is Python's async generator: one whose first step a task made belongs to
+ * that task's loop, and coil_loop_shutdown_asyncgens, with which coil_run ends, closes it if nobody
+ * has. Its argument must live as long. A `plain` one belongs to no loop.
  *
  * A generator is not a coroutine object (coil/coroutine.h), and the compiler refuses one for the
  * other. */
@@ -62,6 +64,7 @@ typedef struct {
     size_t size;
     const char *name;  /* copied, cut at 31 bytes; default: the function's */
     size_t stack_size; /* bytes; 0: 256 KB */
+    bool plain;        /* no loop closes it, whoever makes its first step */
 } coil_gen_opts;
 
 /* Make a generator. Nothing of fn runs before the first step. Never NULL: when it cannot be made, a
@@ -89,8 +92,10 @@ COIL_API coil_gen *coil_gen_ref(coil_gen *gen);
  * refuses a thousand times is left where it stands, and reported on standard error, as is any other
  * error it raises. NULL is fine.
  *
- *   Where:  the generator's own thread; also while it runs, then the end comes when it next stops.
- *   asyncio: the last reference to a generator goes */
+ *   Where:  the generator's own thread; also while it runs, then the end comes when it next stops. In
+ *           another thread the last one hands it to the loop that drove it, which closes it in a task,
+ *           where it may wait; one without a loop, or whose loop is closed, is lost, and reported.
+ *   asyncio: the last reference to a generator goes; the hook for async generators */
 COIL_API void coil_gen_unref(coil_gen *gen);
 
 /* Run it to its next yield. 1: *out_value is what it yielded. 0: it finished, *out_value is what it
@@ -171,6 +176,18 @@ COIL_API const char *coil_gen_name(const coil_gen *gen);
  * loop, or unref). asyncio: for value in gen */
 #define COIL_GEN_FOREACH(value, gen, rc) \
     for (coil_ret value = 0; ((rc) = coil_gen_next((gen), &value)) > 0;)
+
+/* Close every generator whose first step was made by a task of this loop and that has not ended. All
+ * at once, each in a task of its own. What one raises goes to the loop's exception handler, as does a
+ * word about each that is begun on this loop later. coil_run does this at its end.
+ *
+ *   Suspends: until all have ended; not at all if there are none.
+ *   Cancel:   cancels those that are still cleaning up, waits for them, returns -ECANCELED.
+ *   Where:    a task of that loop.
+ *   Errors:   COIL_ENOTASK, COIL_EWRONGLOOP.
+ *   asyncio:  loop.shutdown_asyncgens */
+struct coil_loop;
+COIL_ASYNC coil_ret coil_loop_shutdown_asyncgens(struct coil_loop *loop);
 
 #ifdef __cplusplus
 }

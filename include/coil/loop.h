@@ -25,6 +25,7 @@ typedef struct coil_handle coil_handle;
 typedef struct coil_future coil_future;
 typedef struct coil_future coil_task; /* a task is a future */
 typedef struct coil_coro coil_coro;
+struct coil_gen;
 
 typedef void (*coil_callback_fn)(void *arg);
 
@@ -198,6 +199,7 @@ typedef struct {
     coil_handle *handle;
     void *protocol, *transport; /* a coil_protocol, a coil_transport */
     int fd;                     /* of a socket, or -1 */
+    struct coil_gen *asyncgen;  /* a generator that a task drove */
 } coil_exception_context;
 
 typedef void (*coil_exception_handler_fn)(coil_loop *loop, const coil_exception_context *context,

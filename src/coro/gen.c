@@ -13,7 +13,9 @@
  *     The generator may wait in between (the floors above then run other things in this thread), so
  *     a step assumes nothing but that control comes back to it;
  *   - a step holds a reference, so a generator is never freed under its own feet;
- *   - its stack goes home from outside, at the last unref.
+ *   - its stack goes home from outside, at the last unref;
+ *   - one that a loop drives is in its thread's list `driven` from its first step to its last, and no other thread
+ *     touches that list: a last reference that goes elsewhere is sent home through the loop's inbox.
  *
  * Runs on the thread that made the generator, whose pool its stack is of. */
 #include <coil/generator.h>
@@ -23,6 +25,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/inbox.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/opts.h"
@@ -46,6 +49,12 @@ struct coil_gen {
     enum coil_gen_state state;
     int failure;    /* not 0: stands in for one that could not be made */
     bool abandoned; /* refused to unwind; its stack is lost */
+    bool plain;     /* belongs to no loop, whoever drives it */
+    bool sent_home; /* once; the loop may have gone to another thread meanwhile */
+    bool orphan;    /* its last reference went in another thread: the one it has is its list's */
+    struct inbox *home;     /* of the loop that drives it, counted; NULL: of none */
+    struct list of_driven;  /* here->driven */
+    struct inbox_node node; /* the way home */
     char own_name[NAME_MAX_BYTES];
 };
 
@@ -55,8 +64,19 @@ static coil_gen no_memory = {
 static coil_gen bad_options = {
     .state = COIL_GEN_CLOSED, .failure = -EINVAL, .name = "generator", .file = ""};
 
-/* The thread's generators stand on stacks of this pool. */
-static CORO_THREAD_LOCAL struct stack_pool *thread_pool;
+/* What a thread has for its generators. */
+struct gen_thread {
+    struct stack_pool pool; /* they stand on stacks of this */
+    struct list driven;     /* those that have begun and are a loop's, in that order */
+};
+static CORO_THREAD_LOCAL struct gen_thread *here;
+
+_Atomic(const struct gen_hooks *) coil__gen_hooks;
+
+static bool is_here(const coil_gen *gen)
+{
+    return here && gen->coro.stack->pool == &here->pool;
+}
 
 COIL_PRINTF(1, 2) static void complain(const char *fmt, ...)
 {
@@ -68,7 +88,7 @@ COIL_PRINTF(1, 2) static void complain(const char *fmt, ...)
     coil__coro_complain(line);
 }
 
-/* ---- the thread's pool ---- */
+/* ---- the thread's own ---- */
 
 static void describe(const struct stack *stack, struct stack_about *out)
 {
@@ -79,19 +99,19 @@ static void describe(const struct stack *stack, struct stack_about *out)
 
 size_t coil__gen_live(void)
 {
-    return thread_pool ? thread_pool->in_use : 0;
+    return here ? here->pool.in_use : 0;
 }
 
 size_t coil__gen_thread_fini(void)
 {
-    struct stack_pool *pool = thread_pool;
-    if (!pool)
+    if (!here)
         return 0;
-    if (pool->in_use > 0)
-        return pool->in_use;
-    coil__stack_pool_fini(pool); /* abandoned stacks stay mapped, and nobody asks for their pool */
-    coil__free(pool);
-    thread_pool = NULL;
+    if (here->pool.in_use > 0)
+        return here->pool.in_use;
+    coil__stack_pool_fini(
+        &here->pool); /* abandoned stacks stay mapped, and nobody asks for their pool */
+    coil__free(here);
+    here = NULL;
     return 0;
 }
 
@@ -101,27 +121,95 @@ static void thread_ends(void *arg)
     size_t left = coil__gen_thread_fini();
     if (left > 0) {
         complain("a thread ends with %zu generators that were never released", left);
-        thread_pool = NULL;
+        here = NULL;
     }
 }
 
-static int make_pool(void)
+static int thread_begins(void)
 {
     static struct thread_key key;
-    struct stack_pool *pool = coil__alloc(sizeof *pool);
-    if (!pool)
+    struct gen_thread *mine = coil__alloc(sizeof *mine);
+    if (!mine)
         return (int)coil__fail_plain(-ENOMEM);
-    int err = coil__stack_pool_init(pool, 0);
+    int err = coil__stack_pool_init(&mine->pool, 0);
     if (!err)
         err = coil__thread_at_exit(&key, thread_ends, NULL);
     if (err) {
-        coil__free(pool);
+        coil__free(mine);
         return (int)coil__fail_plain(err == -EAGAIN ? -ENOMEM : err);
     }
-    pool->idle_max = IDLE_MAX;
-    pool->describe = describe;
-    thread_pool = pool;
+    mine->pool.idle_max = IDLE_MAX;
+    mine->pool.describe = describe;
+    list_init(&mine->driven);
+    here = mine;
     return 0;
+}
+
+/* ---- those that a loop drives ---- */
+
+/* Its first step: from now on it is that loop's, if any. */
+__attribute__((noinline)) static void begin(coil_gen *gen)
+{
+    const struct gen_hooks *hooks = atomic_load_explicit(&coil__gen_hooks, memory_order_acquire);
+    struct inbox *home = hooks && !gen->plain ? hooks->begins(gen) : NULL;
+    if (!home)
+        return;
+    gen->home = coil__inbox_ref(home);
+    list_push(&here->driven, &gen->of_driven);
+}
+
+size_t coil__gen_driven(const struct inbox *home)
+{
+    size_t n = 0;
+    if (here)
+        LIST_FOREACH(link, &here->driven)
+            n += container_of(link, coil_gen, of_driven)->home == home;
+    return n;
+}
+
+coil_gen *coil__gen_take(const struct inbox *home, bool orphans_only)
+{
+    if (!here)
+        return NULL;
+    LIST_FOREACH(link, &here->driven) {
+        coil_gen *gen = container_of(link, coil_gen, of_driven);
+        if (gen->home != home || (orphans_only && !gen->orphan))
+            continue;
+        list_remove(link);
+        if (!gen->orphan)
+            gen->refs++;
+        gen->orphan = false;
+        return gen;
+    }
+    return NULL;
+}
+
+static void comes_home(struct inbox_node *node)
+{
+    coil_gen *gen = container_of(node, coil_gen, node);
+    if (!is_here(gen) || gen->state != COIL_GEN_SUSPENDED) {
+        coil_gen_unref(gen);
+        return;
+    }
+    /* Back in the list it is not forgotten, whatever becomes of who is told now. */
+    gen->orphan = true;
+    list_remove(&gen->of_driven);
+    list_push(&here->driven, &gen->of_driven);
+    atomic_load_explicit(&coil__gen_hooks, memory_order_acquire)->orphaned();
+}
+
+/* The last reference went in a thread that cannot run it. False: there is no way home. */
+static bool send_home(coil_gen *gen)
+{
+    if (!gen->home || gen->sent_home)
+        return false;
+    gen->sent_home = true;
+    gen->refs = 1; /* the errand's */
+    gen->node.fn = comes_home;
+    if (coil__inbox_post(gen->home, &gen->node))
+        return true;
+    gen->refs = 0;
+    return false;
 }
 
 /* ---- birth and death ---- */
@@ -131,6 +219,7 @@ static void body(struct coro *co)
     coil_gen *gen = container_of(co, coil_gen, coro);
     gen->word = gen->fn(gen, gen->arg);
     gen->state = COIL_GEN_CLOSED;
+    list_remove(&gen->of_driven);
     coil__coro_exit_to(gen->coro.resumer);
 }
 
@@ -141,6 +230,7 @@ static void abandon(struct coro *co)
     coil_gen *gen = container_of(co, coil_gen, coro);
     gen->word = COIL_EEXIT;
     gen->state = COIL_GEN_CLOSED;
+    list_remove(&gen->of_driven);
     gen->abandoned = true;
     if (coro_current() != co)
         coil__coro_drop(co);
@@ -161,9 +251,9 @@ coil_gen *coil_gen_new_at(const char *file, int line, const char *name, coil_gen
         coil__fail(-EINVAL, "there are no arguments to copy (NULL)");
         return &bad_options;
     }
-    if (!thread_pool && make_pool() < 0)
+    if (!here && thread_begins() < 0)
         return &no_memory;
-    int err = coil__stack_get(thread_pool, opts->stack_size, &stack);
+    int err = coil__stack_get(&here->pool, opts->stack_size, &stack);
     if (err)
         return err == -EINVAL ? &bad_options : &no_memory;
     coil_gen *gen = copy < SIZE_MAX / 2 ? coil__stack_reserve(stack, sizeof *gen + copy) : NULL;
@@ -188,6 +278,10 @@ coil_gen *coil_gen_new_at(const char *file, int line, const char *name, coil_gen
     gen->state = COIL_GEN_CREATED;
     gen->failure = 0;
     gen->abandoned = false;
+    gen->plain = opts->plain;
+    gen->orphan = gen->sent_home = false;
+    gen->home = NULL;
+    list_init(&gen->of_driven);
     if (opts->name) {
         snprintf(gen->own_name, sizeof gen->own_name, "%s", opts->name);
         gen->name = gen->own_name;
@@ -224,15 +318,19 @@ static void unwind(coil_gen *gen)
 __attribute__((noinline)) static void destroy(coil_gen *gen)
 {
     struct stack *stack = gen->coro.stack;
-    if (stack->pool != thread_pool) {
+    if (!is_here(gen)) {
+        if (send_home(gen))
+            return;
         complain("generator %s (%s:%d) was released by another thread; it is lost", gen->name,
                  gen->file, gen->line);
         return;
     }
+    list_remove(&gen->of_driven);
     if (gen->state == COIL_GEN_CREATED)
         coil__coro_drop(&gen->coro);
     if (gen->state == COIL_GEN_SUSPENDED)
         unwind(gen);
+    coil__inbox_unref(gen->home);
     if (gen->abandoned)
         coil__stack_abandon(stack);
     else
@@ -277,7 +375,7 @@ static int unfit(const coil_gen *gen)
         return (int)coil__fail(gen->failure, "the generator could not be made: %s",
                                gen->failure == -ENOMEM ? "no memory for its stack"
                                                        : "bad function, options or arguments");
-    if (gen->coro.stack->pool != thread_pool)
+    if (!is_here(gen))
         return (int)coil__fail(COIL_EWRONGTHREAD, "generator %s belongs to another thread",
                                gen->name);
     if (gen->state == COIL_GEN_RUNNING)
@@ -298,9 +396,12 @@ int coil_gen_send(coil_gen *gen, coil_ret value, coil_ret *out_value)
             *out_value = 0;
         return 0;
     }
-    if (value != 0 && gen->state == COIL_GEN_CREATED)
-        return (int)coil__fail(COIL_ETYPE, "nothing but 0 can be sent to a generator that is just "
-                                           "created");
+    if (coil_unlikely(gen->state == COIL_GEN_CREATED)) {
+        if (value != 0)
+            return (int)coil__fail(COIL_ETYPE,
+                                   "nothing but 0 can be sent to a generator that is just created");
+        begin(gen);
+    }
     return step(gen, value, out_value);
 }
 
@@ -402,4 +503,10 @@ enum coil_gen_state coil_gen_state(const coil_gen *gen)
 const char *coil_gen_name(const coil_gen *gen)
 {
     return gen ? gen->name : "";
+}
+
+const char *coil__gen_made_at(const coil_gen *gen, int *out_line)
+{
+    *out_line = gen->line;
+    return gen->file;
 }

@@ -2,7 +2,7 @@
  *
  * run.c: open a loop, run one task, leave nothing behind.
  *
- *     new loop --> main task --> cancel and collect the others --> join the threads --> close
+ *     new loop --> main task --> cancel and collect the others --> close generators --> join the threads --> close
  *
  * The way out is the same whatever the main task came to; its error is kept aside meanwhile, since
  * the thread's record speaks of the last failing call.
@@ -16,7 +16,10 @@
 #include "base/opts.h"
 #include "coro/overflow.h"
 #include "loop/loop.h"
+#include "task/task.h"
 #include "work/work.h"
+
+#include <coil/generator.h>
 
 #include <string.h>
 
@@ -79,6 +82,26 @@ static void cancel_leftovers(coil_loop *loop)
     coil__free(all);
 }
 
+static void run_to_its_end(coil_loop *loop, coil_fn fn)
+{
+    coil_task_opts opts = {.size = sizeof opts, .loop = loop, .name = "coil_run shutdown"};
+    coil_task *task = coil_create_task_opts(fn, NULL, &opts);
+    (void)coil_loop_run_until_complete_future(loop, task);
+    coil_unref(task);
+}
+
+static coil_ret close_asyncgens(void *arg)
+{
+    (void)arg;
+    return coil_loop_shutdown_asyncgens(NULL);
+}
+
+static void shut_down_asyncgens(coil_loop *loop)
+{
+    if (coil__asyncgens_shut(loop) > 0)
+        run_to_its_end(loop, close_asyncgens);
+}
+
 static coil_ret join_threads(void *arg)
 {
     (void)arg;
@@ -90,10 +113,7 @@ static void shut_down_executor(coil_loop *loop)
     struct loop_part *part = loop_part(loop, LOOP_PART_WORK);
     if (!part || !container_of(part, struct work_part, part)->executor)
         return;
-    coil_task_opts opts = {.size = sizeof opts, .loop = loop, .name = "coil_run shutdown"};
-    coil_task *task = coil_create_task_opts(join_threads, NULL, &opts);
-    (void)coil_loop_run_until_complete_future(loop, task);
-    coil_unref(task);
+    run_to_its_end(loop, join_threads);
 }
 
 /* ---- the whole ---- */
@@ -130,6 +150,7 @@ coil_ret coil__run(coil_fn fn, void *arg, const coil_run_opts *opts, const struc
 
     look(hooks->main_ended, loop, hooks->arg);
     cancel_leftovers(loop);
+    shut_down_asyncgens(loop);
     shut_down_executor(loop);
     look(hooks->all_ended, loop, hooks->arg);
     coil_loop_close(loop);

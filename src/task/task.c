@@ -96,6 +96,7 @@ struct task_part *coil__task_part(coil_loop *loop)
     list_init(&part->callbacks);
     list_init(&part->outers);
     loop->parts[LOOP_PART_TASK] = &part->part;
+    coil__asyncgens_init();
     return part;
 }
 
@@ -169,10 +170,12 @@ static void task_step(void *arg)
 
 int coil__cannot_wait(void)
 {
-    if (!coil__current())
+    struct coro *unwinding =
+        coil__coro_unwinding(); /* a generator may be, where there is no task */
+    if (!unwinding)
         return (int)coil__fail_plain(COIL_ENOTASK);
     coil__fail_plain(COIL_EEXIT);
-    return (int)coil__coro_refuse(coil__coro_unwinding());
+    return (int)coil__coro_refuse(unwinding);
 }
 
 bool coil__wait_cancel_plain(struct wait *w, const char *message)
@@ -661,7 +664,6 @@ static void unwind(struct task_part *part, struct coil__task *t)
 static void part_closing(struct loop_part *p, coil_loop *loop)
 {
     struct task_part *part = container_of(p, struct task_part, part);
-    (void)loop;
     /* Children were created after their parents: the newest first. */
     struct coil_context *outer = coil__context_ptr;
     struct error_record *slot =
@@ -670,6 +672,7 @@ static void part_closing(struct loop_part *p, coil_loop *loop)
         struct coil__task *t = container_of(part->tasks.prev, struct coil__task, future.all);
         unwind(part, t);
     }
+    coil__asyncgens_closing(loop);
     coil__context_ptr = outer;
     error_switch(slot);
     coil__future_abandon_outers(part);

@@ -241,6 +241,7 @@ struct task_part {
     /* futures that stand for others, to be told of the end, through future.all */
     struct list outers;
     size_t tasks_n;
+    bool asyncgens_shut;            /* coil_loop_shutdown_asyncgens was called */
     char last_name[ERROR_NAME_MAX]; /* "Task-7", the last one given */
     unsigned last_digits;
     uint64_t number;
@@ -248,6 +249,18 @@ struct task_part {
 };
 
 struct task_part *coil__task_part(coil_loop *loop);
+
+/* ---- generators that belong to a loop (asyncgen.c) ---- */
+
+/* Tells the floor below; once is enough. */
+void coil__asyncgens_init(void);
+/* From now on each one that begins is reported. Returns how many there are. */
+size_t coil__asyncgens_shut(coil_loop *loop);
+/* Those that another thread has let go of are unwound. */
+void coil__asyncgens_closing(coil_loop *loop);
+/* "generator NAME (FILE:LINE) WHAT", to the exception handler. */
+void coil__asyncgen_report(coil_loop *loop, struct coil_gen *gen, const char *what, coil_ret code,
+                           const coil_error *error);
 
 /* The current task of the running loop, or NULL. */
 static inline struct coil__task *coil__current(void)
