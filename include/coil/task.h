@@ -23,6 +23,7 @@ typedef struct {
     coil_loop *loop;       /* NULL: the running one, else the thread's current one */
     coil_context *context; /* run in this very context; NULL: in a copy of the creator's */
     void (*free_result)(coil_ret value); /* for a result that owns memory and that nobody took */
+    bool no_eager; /* not even where the loop's task factory would; asyncio: eager_start=False */
 } coil_task_opts;
 
 /* Start a task. Never NULL: when it cannot be made, a failed future stands in and the error is met at the
@@ -51,6 +52,58 @@ COIL_API coil_task *coil_loop_create_task_at(const char *file, int line, coil_lo
 COIL_API coil_task *coil_create_task_coro_at(const char *file, int line, coil_coro *coro,
                                              const coil_task_opts *opts);
 #define coil_create_task_coro(coro) coil_create_task_coro_at(__FILE__, __LINE__, (coro), NULL)
+
+/* ---- task factories ---- */
+
+/* What a task is made of; `size` is that of this struct. A task of a coroutine object has a function of coil's and the
+ * object as its argument. */
+typedef struct {
+    size_t size;
+    const char *file; /* where it was asked for */
+    int line;
+    coil_fn fn;
+    const void *arg;
+    size_t copy; /* bytes at `arg` to be copied onto the task's stack; 0: `arg` itself is passed */
+} coil_task_recipe;
+
+/* Makes the tasks of a loop, all but those that coil needs for itself: whatever starts a task asks it.
+ * It gets the options it was called with, and may pass others on; it returns a task (coil_task_new makes one), or
+ * any other future, with one reference, the caller's. It may not wait. Inside it coil_create_task is as if
+ * no factory were set. */
+typedef coil_task *(*coil_task_factory_fn)(coil_loop *loop, const coil_task_recipe *recipe,
+                                           const coil_task_opts *opts, void *arg);
+
+/* Let `factory` make this loop's tasks; NULL restores coil_task_new.
+ *
+ *   Owns:   nothing; `arg` comes back with each call.
+ *   Errors: COIL_ENOLOOP, COIL_ECLOSED, -ENOMEM; debug mode: COIL_EWRONGTHREAD. A factory that returns NULL is
+ *           met at the await, as COIL_ETYPE.
+ *   asyncio: loop.set_task_factory, loop.get_task_factory */
+COIL_API int coil_loop_set_task_factory(coil_loop *loop, coil_task_factory_fn factory, void *arg);
+/* The one that was set, or NULL. */
+COIL_API coil_task_factory_fn coil_loop_get_task_factory(coil_loop *loop, void **out_arg);
+
+/* Make a task of a recipe, whatever the loop's factory. Never NULL. `opts` may be NULL; `loop` goes before theirs.
+ *
+ *   Errors: as coil_create_task.
+ *   asyncio: Task(coro, loop=, ...) */
+COIL_API coil_task *coil_task_new(coil_loop *loop, const coil_task_recipe *recipe,
+                                  const coil_task_opts *opts);
+
+/* A factory whose tasks are all eager, but for those that ask not to be (no_eager). `arg` is NULL, or a
+ * coil_task_factory that makes them of the options so changed.
+ *
+ *     coil_loop_set_task_factory(NULL, coil_eager_task_factory, NULL);
+ *
+ *   asyncio: eager_task_factory; create_eager_task_factory(constructor) with an `arg` */
+typedef struct {
+    coil_task_factory_fn fn;
+    void *arg;
+} coil_task_factory;
+COIL_API coil_task *coil_eager_task_factory(coil_loop *loop, const coil_task_recipe *recipe,
+                                            const coil_task_opts *opts, void *arg);
+
+/* ---- looking ---- */
 
 /* The task that runs now, or NULL in callbacks and outside of loops. Borrowed. asyncio: current_task */
 COIL_API coil_task *coil_current_task(void);

@@ -278,11 +278,8 @@ int coil__connection_serve(struct connection *conn, coil_client_fn fn, void *arg
     conn->client_fn = fn;
     conn->client_arg = arg;
     coil_task *task = coil_create_task_at(__FILE__, __LINE__, client_main, conn, 0, opts);
-    if (coil_future_done(task)) {
-        int err = (int)coil_future_result(task);
-        coil_unref(task);
-        return err;
-    }
+    if (task->immortal)
+        return (int)task->result;
     conn->task = task;
     conn->task_done.fire = client_done;
     coil__future_watch(task, &conn->task_done);

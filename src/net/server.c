@@ -132,8 +132,10 @@ static int welcome_stream(struct coil_server *server, coil_sock *sock)
         return err;
     }
     client_came(server, &conn->client);
-    coil_task_opts opts = {
-        .size = sizeof opts, .stack_size = server->opts.client_stack_size, .loop = server->loop};
+    coil_task_opts opts = {.size = sizeof opts,
+                           .stack_size = server->opts.client_stack_size,
+                           .loop = server->loop,
+                           .no_eager = true /* we are in the middle of accepting */};
     err = coil__connection_serve(conn, server->fn, server->arg, &opts);
     if (err < 0) {
         coil__connection_abort(conn);

@@ -73,7 +73,8 @@ static void orphaned(void)
     }
     /* Without memory it stays an orphan, until another one comes or the loop ends. */
     coil_task_opts opts = {.size = sizeof opts, .name = "closes a generator", .loop = loop};
-    coil_unref(coil_create_task_at(__FILE__, __LINE__, close_an_orphan, loop, 0, &opts));
+    const coil_task_recipe recipe = {sizeof recipe, __FILE__, __LINE__, close_an_orphan, loop, 0};
+    coil_unref(coil_task_new(loop, &recipe, &opts));
 }
 
 void coil__asyncgens_closing(coil_loop *loop)

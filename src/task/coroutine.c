@@ -14,14 +14,22 @@
 
 #include <stdio.h>
 
+/* On the task that is to run a coroutine object. */
+struct coro_watch {
+    struct future_callback cb;
+    coil_coro *coro; /* good unless begun */
+    bool begun;
+};
+
 struct coil_coro {
     coil_fn fn;
     void *arg;
     const char *name, *file;
     int line;
     bool taken;
-    coil_gen *gen;           /* counted, where it drives one; it is `arg` too */
-    struct coil__task *task; /* who runs it, while that is known */
+    struct coro_watch *watch; /* of the task it was made; NULL: awaited where it was */
+    coil_gen *gen;            /* counted, where it drives one; it is `arg` too */
+    struct coil__task *task;  /* who runs it, while that is known */
 };
 
 coil_coro *coil_coro_new_at(const char *file, int line, const char *name, coil_fn fn, void *arg)
@@ -76,6 +84,8 @@ static coil_ret run_coro(void *arg)
 {
     coil_coro *coro = arg;
     coro->task = coil__current();
+    if (coro->watch)
+        coro->watch->begun = true;
     coil_ret rc = coro->fn(coro->arg);
     free_coro(coro);
     return rc;
@@ -102,17 +112,11 @@ coil_ret coil_await_coro(coil_coro *coro)
 }
 
 /* The task of a coroutine object that was cancelled before its first step never ran run_coro. */
-static void coro_task_done(struct future_callback *cb, coil_future *f);
-
-struct coro_watch {
-    struct future_callback cb;
-    coil_coro *coro;
-};
-
 static void coro_task_done(struct future_callback *cb, coil_future *f)
 {
     struct coro_watch *watch = container_of(cb, struct coro_watch, cb);
-    if (!as_task(f)->started)
+    /* A factory may have made no task of it; what it made knows when it is through with the coroutine. */
+    if (!watch->begun && f->is_task)
         free_coro(watch->coro);
     coil__free(watch);
 }
@@ -129,10 +133,12 @@ coil_task *coil_create_task_coro_at(const char *file, int line, coil_coro *coro,
         return coil__future_failed(coil__fail_plain(-ENOMEM));
     }
     *watch = (struct coro_watch){.cb = {.fire = coro_task_done}, .coro = coro};
-    /* An eager task may be over before it can be watched; that it started is all the watch asks. */
+    coro->watch = watch;
+    /* An eager task may be over before it can be watched; that it has begun is all the watch asks. */
     coil_task *task = coil_create_task_at(file, line, run_coro, coro, 0, opts);
     if (task->immortal) {
-        free_coro(coro);
+        if (!watch->begun)
+            free_coro(coro);
         coil__free(watch);
     } else {
         coil__future_watch(task, &watch->cb);

@@ -429,8 +429,11 @@ static void run_eagerly(struct task_part *part, struct coil__task *t)
     struct coil__task *creator = part->current;
     struct coil_context *context = coil__context_ptr;
     struct error_record *slot = coil__error_slot_ptr;
+    bool in_factory = part->in_factory;
+    part->in_factory = false;
     t->back = coro_current();
     coil__coro_switch(become(part, t));
+    part->in_factory = in_factory;
     part->current = creator;
     coil__context_ptr = context;
     error_switch(slot);
@@ -446,9 +449,11 @@ static void pin_context(struct coil_context *context, bool on)
         coil_unref(&t->future);
 }
 
-static coil_task *create(const char *file, int line, coil_fn fn, const void *arg, size_t copy,
-                         const coil_task_opts *opts)
+coil_task *coil__task_make(const coil_task_recipe *recipe, const coil_task_opts *opts, bool ask)
 {
+    coil_fn fn = recipe->fn;
+    const void *arg = recipe->arg;
+    size_t copy = recipe->copy;
     coil_loop *loop = coil__loop_use_current(opts->loop);
     if (!loop)
         return coil__future_failed(coil_last_error()->code);
@@ -462,6 +467,8 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
     struct task_part *part = coil__task_part(loop);
     if (!part)
         return coil__future_failed(coil_last_error()->code);
+    if (coil_unlikely(part->factory && ask && !part->in_factory))
+        return coil__task_by_factory(part, recipe, opts);
 
     int err = coil__loop_hold(loop, ROOMS);
     if (err)
@@ -477,7 +484,7 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
                               copy, stack_bytes(stack));
         goto undo_stack;
     }
-    coil__future_init(&t->future, loop, &task_class, file, line);
+    coil__future_init(&t->future, loop, &task_class, recipe->file, recipe->line);
     t->future.is_task = true;
     t->future.refs = 2; /* the caller's and, until it is done, the loop's */
     t->future.free_result = opts->free_result;
@@ -516,7 +523,7 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
     list_push(&part->tasks, &t->future.all);
     part->tasks_n++;
 
-    if (opts->eager && loop == coil__running_loop) {
+    if (opts->eager && !opts->no_eager && loop == coil__running_loop) {
         run_eagerly(part, t);
     } else {
         t->queued = true;
@@ -538,14 +545,15 @@ coil_task *coil_create_task_at(const char *file, int line, coil_fn fn, const voi
 {
     static const coil_task_opts defaults;
     coil_task_opts own;
-    return create(file, line, fn, arg, copy, opts ? OPTS_READ(opts, own) : &defaults);
+    const coil_task_recipe recipe = {sizeof recipe, file, line, fn, arg, copy};
+    return coil__task_make(&recipe, opts ? OPTS_READ(opts, own) : &defaults, true);
 }
 
 coil_task *coil_loop_create_task_at(const char *file, int line, coil_loop *loop, coil_fn fn,
                                     const void *arg)
 {
     coil_task_opts opts = {.size = sizeof opts, .loop = loop};
-    return create(file, line, fn, arg, 0, &opts);
+    return coil_create_task_at(file, line, fn, arg, 0, &opts);
 }
 
 /* ---- cancelling ---- */

@@ -241,7 +241,10 @@ struct task_part {
     /* futures that stand for others, to be told of the end, through future.all */
     struct list outers;
     size_t tasks_n;
-    bool asyncgens_shut;            /* coil_loop_shutdown_asyncgens was called */
+    bool asyncgens_shut;          /* coil_loop_shutdown_asyncgens was called */
+    bool in_factory;              /* it is being asked; tasks are made without it */
+    coil_task_factory_fn factory; /* NULL: the constructor */
+    void *factory_arg;
     char last_name[ERROR_NAME_MAX]; /* "Task-7", the last one given */
     unsigned last_digits;
     uint64_t number;
@@ -249,6 +252,11 @@ struct task_part {
 };
 
 struct task_part *coil__task_part(coil_loop *loop);
+
+/* The constructor; with `ask`, the loop's factory is, if there is one. Never NULL. */
+coil_task *coil__task_make(const coil_task_recipe *recipe, const coil_task_opts *opts, bool ask);
+coil_task *coil__task_by_factory(struct task_part *part, const coil_task_recipe *recipe,
+                                 const coil_task_opts *opts);
 
 /* ---- generators that belong to a loop (asyncgen.c) ---- */
 

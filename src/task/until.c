@@ -94,7 +94,7 @@ coil_ret coil_loop_run_until_complete_coro(coil_loop *loop, coil_coro *coro)
     coil_task *task = coil_create_task_coro_at(
         NULL, 0, coro, &(coil_task_opts){.size = sizeof(coil_task_opts), .loop = loop});
     /* Whatever becomes of it, the caller hears it from us. */
-    if (!task->immortal)
+    if (task->is_task)
         as_task(task)->silent = true;
     coil_ret rc = coil_loop_run_until_complete_future(loop, task);
     if (future_done(task))

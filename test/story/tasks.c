@@ -648,8 +648,77 @@ PLAY(arguments_that_are_copied_outlive_the_caller_s)
     assert_int_equal(end_of(spawn_with_locals()), 42);
 }
 
-/* The caller in the other thread learns why: here its arguments leave no room on the task's stack. */
+/* ---- task factories ---- */
+
+static int made;
+
+static coil_task *my_task(coil_loop *loop, const coil_task_recipe *recipe,
+                          const coil_task_opts *opts, void *unused)
+{
+    made++;
+    return coil_task_new(loop, recipe, opts);
+}
+
+PLAY(test_set_task_factory)
+{
+    made = 0;
+    assert_null(coil_loop_get_task_factory(NULL, NULL));
+    assert_int_equal(coil_loop_set_task_factory(NULL, my_task, &made), 0);
+    void *arg;
+    assert_true(coil_loop_get_task_factory(NULL, &arg) == my_task);
+    assert_ptr_equal(arg, &made);
+    assert_int_equal(end_of(coil_create_task(note_name, "x")), 0);
+    assert_int_equal(made, 1);
+    assert_int_equal(coil_loop_set_task_factory(NULL, NULL, NULL), 0);
+    assert_null(coil_loop_get_task_factory(NULL, NULL));
+    assert_int_equal(end_of(coil_create_task(note_name, "y")), 0);
+    assert_int_equal(made, 1);
+    assert_trace("x y");
+}
+
+static void create_named_task(void)
+{
+    t = coil_create_task_opts(
+        note_name, "x", &((coil_task_opts){.size = sizeof(coil_task_opts), .name = "test_task"}));
+    assert_string_equal(coil_task_get_name(t), "test_task");
+    assert_int_equal(end_of(t), 0);
+}
+
+PLAY(test_create_named_task_with_default_factory)
+{
+    create_named_task();
+    assert_trace("x");
+}
+
+PLAY(test_create_named_task_with_custom_factory)
+{
+    assert_int_equal(coil_loop_set_task_factory(NULL, my_task, NULL), 0);
+    create_named_task();
+    assert_trace("x");
+}
+
+static coil_task *corrupted(coil_loop *loop, const coil_task_recipe *recipe,
+                            const coil_task_opts *opts, void *unused)
+{
+    coil_future *failed = coil_loop_create_future(loop);
+    coil_future_set_exception(failed, coil_fail(COIL_EUSER, "a corrupted factory"));
+    return failed;
+}
+
+/* The caller in the other thread learns why. */
 PLAY(test_run_coroutine_threadsafe_task_factory_exception)
+{
+    assert_int_equal(coil_loop_set_task_factory(NULL, corrupted, NULL), 0);
+    coil_thread_future *future = coil_run_coroutine_threadsafe(coil_get_running_loop(), note_name,
+                                                               "x");
+    assert_int_equal(coil_join(coil_wrap_future(future, NULL)), COIL_EUSER);
+    assert_string_equal(coil_last_error()->message, "a corrupted factory");
+    coil_thread_future_unref(future);
+    assert_trace("");
+}
+
+/* So does one whose arguments leave no room on the task's stack. */
+PLAY(threadsafe_coroutine_that_cannot_be_made_is_told_to_its_caller)
 {
     enum { TOO_MUCH = 64 << 20 };
     char *args = calloc(1, TOO_MUCH);
@@ -706,6 +775,40 @@ PLAY(test_cancellation_after_eager_step_blocks)
     assert_true(coil_task_cancelling(t) > 0);
     assert_int_equal(end_of(t), -ECANCELED);
     assert_string_equal(coil_last_error()->message, "cancellation message");
+}
+
+PLAY(test_eager_task_factory_set)
+{
+    assert_int_equal(coil_loop_set_task_factory(NULL, coil_eager_task_factory, NULL), 0);
+    assert_true(coil_loop_get_task_factory(NULL, NULL) == coil_eager_task_factory);
+    t = coil_create_task(note_name, "x");
+    assert_true(coil_is_task(t));
+    assert_trace("x");
+    assert_int_equal(end_of(t), 0);
+}
+
+static coil_ret set_fut(void *value)
+{
+    return coil_future_set_result(fut, (coil_ret)value);
+}
+
+PLAY(test_await_future_during_eager_step)
+{
+    assert_int_equal(coil_loop_set_task_factory(NULL, coil_eager_task_factory, NULL), 0);
+    fut = coil_loop_create_future(NULL);
+    t = coil_create_task(set_fut, (void *)5);
+    assert_true(coil_future_done(t));
+    assert_int_equal(end_of(fut), 5);
+    assert_int_equal(end_of(t), 0);
+}
+
+PLAY(test_cancellation_after_eager_completion)
+{
+    t = coil_create_task_opts(note_name, "x", &eager);
+    assert_false(coil_task_cancel(t, NULL));
+    assert_false(coil_future_cancelled(t));
+    assert_int_equal(end_of(t), 0);
+    assert_trace("x");
 }
 
 static coil_task *captured;
