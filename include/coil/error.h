@@ -120,6 +120,104 @@ COIL_API const char *coil_errname(coil_ret code);
  *   Where:  anywhere; main ends in `return coil_report(coil_run(...))`. */
 COIL_API int coil_report(coil_ret rc);
 
+/* The same as text: the record in a line, its causes and members below it, as a tree. Returns how many bytes that
+ * takes without the NUL, as snprintf does; what does not fit is cut. NULL for an error is no text. */
+COIL_API size_t coil_error_format(const coil_error *error, char *out, size_t size);
+
+/* ---- keeping errors, and taking groups apart ---- */
+
+/* Keep a record that coil has shown (coil_last_error, coil_future_exception, a cause, a member, a handler's)
+ * beyond the next failing call. Counted, immutable, good in every thread.
+ *
+ *   Owns:   one reference, yours. NULL for NULL, and without memory. */
+COIL_API const coil_error *coil_error_ref(const coil_error *error);
+/* Give it back; NULL is fine. */
+COIL_API void coil_error_unref(const coil_error *error);
+
+/* Make it the last error here, as if it had just happened: `return coil_raise(kept)`. Its code; -EINVAL for NULL.
+ * asyncio: raise error */
+COIL_API coil_ret coil_raise(const coil_error *error);
+
+/* A group of n errors, whose code is the first one's; `message` begins its words, and may be "".
+ *
+ *   Owns:   one reference, yours; the members are shared, and stay yours.
+ *   Errors: NULL with -EINVAL recorded for no errors, or -ENOMEM.
+ *   asyncio: ExceptionGroup(message, errors) */
+COIL_API const coil_error *coil_error_group(const char *message, const coil_error *const *members,
+                                            size_t n);
+
+/* As coil_error_group, with the words, place, task and cause of `group`. asyncio: ExceptionGroup.derive */
+COIL_API const coil_error *coil_error_derive(const coil_error *group,
+                                             const coil_error *const *members, size_t n);
+
+/* Does this one count? Asked of single errors, at any depth, never of a group. */
+typedef bool (*coil_error_match_fn)(const coil_error *error, void *arg);
+
+/* Take an error apart: those of that code (or that `fn` says yes to), and the others. Both parts keep the
+ * groups in which they stood, with their words, places and causes; groups that get empty are gone. An error that is
+ * no group is one part or the other.
+ *
+ *   Owns:   a reference to each part, yours; NULL where nothing is. `error` stays yours. Either `out` may be NULL.
+ *   Errors: -ENOMEM, and then nothing was written; -EINVAL for NULL.
+ *   asyncio: ExceptionGroup.split */
+COIL_API int coil_error_split(const coil_error *error, coil_ret code, const coil_error **out_match,
+                              const coil_error **out_rest);
+COIL_API int coil_error_split_if(const coil_error *error, coil_error_match_fn fn, void *arg,
+                                 const coil_error **out_match, const coil_error **out_rest);
+
+/* The first part alone. NULL if nothing matches, and without memory. asyncio: ExceptionGroup.subgroup */
+COIL_API const coil_error *coil_error_subgroup(const coil_error *error, coil_ret code);
+COIL_API const coil_error *coil_error_subgroup_if(const coil_error *error, coil_error_match_fn fn,
+                                                  void *arg);
+
+/* ---- except* ---- */
+
+/* Answer the errors of a group kind by kind, and return what is left.
+ *
+ *     coil_try(attempt, coil_group_exit(&g, 0));
+ *     COIL_EXCEPT(refused, attempt, -ECONNREFUSED)
+ *         printf("%zu are down\n", refused->members_n);
+ *     COIL_EXCEPT_IF(slow, attempt, is_slow, NULL)
+ *         coil_try_raise(&attempt, try_again(slow));
+ *     return coil_try_exit(&attempt);     // 0 if all of it was answered
+ *
+ * The block runs once, if something matches; the part is a group, also of one error alone, and good until the
+ * end of the block. What a block matched, later ones do not see. Left by `return` without exit, what was left is
+ * dropped. An error that memory is too short to take apart stays as it is.
+ *
+ * asyncio: try, except* */
+typedef struct {
+    void *priv_[3];
+} coil_try_scope;
+
+#define coil_try(name, rc) \
+    coil_try_scope name __attribute__((cleanup(coil_try_leave))) = coil_try_begin(rc)
+#define COIL_EXCEPT(part, name, code) COIL_EXCEPT_PART(part, coil_try_except(&(name), (code)))
+#define COIL_EXCEPT_IF(part, name, fn, arg) \
+    COIL_EXCEPT_PART(part, coil_try_except_if(&(name), (fn), (arg)))
+#define COIL_EXCEPT_PART(part, taken)                                                    \
+    for (const coil_error *part __attribute__((cleanup(coil_try_part_leave))) = (taken), \
+                                *part##_once = part;                                     \
+         part##_once; part##_once = NULL)
+
+/* Keep what a call failed with. A value is kept as well. */
+COIL_API coil_try_scope coil_try_begin(coil_ret rc);
+/* The part of it that is of that code (that fn says yes to), no longer left: a group, a reference to which is yours;
+ * NULL: nothing is. */
+COIL_API const coil_error *coil_try_except(coil_try_scope *scope, coil_ret code);
+COIL_API const coil_error *coil_try_except_if(coil_try_scope *scope, coil_error_match_fn fn,
+                                              void *arg);
+/* An error of the handler's own joins what is left; other values do nothing. Returns rc.
+ * asyncio: raise, in an except* block */
+COIL_API coil_ret coil_try_raise(coil_try_scope *scope, coil_ret rc);
+/* What the call returned; 0 once its error was answered; else what is left, with its record. */
+COIL_API coil_ret coil_try_exit(coil_try_scope *scope);
+COIL_API void coil_try_leave(coil_try_scope *scope);
+static inline void coil_try_part_leave(const coil_error **part)
+{
+    coil_error_unref(*part);
+}
+
 #ifdef __cplusplus
 }
 #endif

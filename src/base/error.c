@@ -86,21 +86,15 @@ struct error_record *coil__error_slot(void)
     return coil__error_slot_ptr ? coil__error_slot_ptr : &thread_slot;
 }
 
-/* The record that a public pointer is part of. */
-static struct error_record *record_of(const coil_error *pub)
-{
-    return (struct error_record *)((char *)(uintptr_t)pub - offsetof(struct error_record, pub));
-}
-
 static void drop_links(struct error_record *r)
 {
     if (r->pub.cause)
-        coil__error_unref(record_of(r->pub.cause));
+        coil__error_unref(error_record_of(r->pub.cause));
     for (size_t i = 0; i < r->pub.members_n; i++)
-        coil__error_unref(record_of(r->pub.members[i]));
+        coil__error_unref(error_record_of(r->pub.members[i]));
     coil__free((void *)(uintptr_t)r->pub.members);
     r->pub.cause = NULL;
-    r->causes = 0;
+    r->causes = r->levels = 0;
     r->pub.members = NULL;
     r->pub.members_n = 0;
 }
@@ -231,8 +225,8 @@ const coil_error *coil_last_error(void)
 
 /* ---- counted records ---- */
 
-/* Copies words and links; `to` has no links of its own. False: a link array could not be copied. */
-static void copy_record(struct error_record *to, const struct error_record *from)
+/* Copies all but the members; `to` has no links of its own. */
+static void copy_head(struct error_record *to, const struct error_record *from)
 {
     to->pub = from->pub;
     if (from->pub.message == from->text) {
@@ -247,14 +241,22 @@ static void copy_record(struct error_record *to, const struct error_record *from
     to->pub.members = NULL;
     to->pub.members_n = 0;
     to->causes = from->causes;
+    to->levels = from->levels;
+    to->title_n = from->title_n;
     if (from->pub.cause)
-        ref(record_of(from->pub.cause));
+        ref(error_record_of(from->pub.cause));
+}
+
+/* Copies words and links. */
+static void copy_record(struct error_record *to, const struct error_record *from)
+{
+    copy_head(to, from);
     if (from->pub.members_n) {
         const coil_error **members = coil__alloc(from->pub.members_n * sizeof *members);
         if (members) { /* without memory the copy speaks for the group alone */
             for (size_t i = 0; i < from->pub.members_n; i++) {
                 members[i] = from->pub.members[i];
-                ref(record_of(members[i]));
+                ref(error_record_of(members[i]));
             }
             to->pub.members = members;
             to->pub.members_n = from->pub.members_n;
@@ -272,23 +274,35 @@ static struct error_record *new_record(void)
     return r;
 }
 
+/* Takes over a counted record for one that is to hang below another. Who fails for ever, each time because of the
+ * last time, must not grow for ever, nor must groups in groups: then it is a copy without what led to it, or NULL. */
+static struct error_record *to_hang(struct error_record *r, bool as_cause)
+{
+    if (r->levels + 1 < ERROR_LEVELS_MAX && !(as_cause && r->causes + 1 >= ERROR_CAUSES_MAX))
+        return r;
+    struct error_record *bare = new_record();
+    if (bare) {
+        copy_head(bare, r);
+        drop_links(bare);
+    }
+    coil__error_unref(r);
+    return bare;
+}
+
+static void deepen(struct error_record *r, const struct error_record *below)
+{
+    if (r->levels < below->levels + 1)
+        r->levels = below->levels + 1;
+}
+
 static void link_cause(struct error_record *r, struct error_record *cause)
 {
-    if (cause && cause->causes + 1 >= ERROR_CAUSES_MAX) {
-        /* Who fails for ever, each time because of the last time, must not grow for ever: a copy of
-         * the cause without what led to it. */
-        struct error_record *last = new_record();
-        if (last) {
-            copy_record(last, cause);
-            coil__error_unref(record_of(last->pub.cause));
-            last->pub.cause = NULL;
-            last->causes = 0;
-        }
-        coil__error_unref(cause);
-        cause = last;
-    }
+    if (cause)
+        cause = to_hang(cause, true);
     r->pub.cause = cause ? &cause->pub : NULL;
     r->causes = cause ? cause->causes + 1 : 0;
+    if (cause)
+        deepen(r, cause);
 }
 
 struct error_record *coil__error_capture(coil_ret code)
@@ -350,38 +364,92 @@ coil_ret coil__error_restore(const struct error_record *r, coil_ret code)
 
 const coil_error *coil__error_show(struct error_record *r, coil_ret code)
 {
-    static _Thread_local coil_error plain;
+    static _Thread_local struct error_record plain; /* a whole one: coil_error_ref may ask for it */
     if (r && r->pub.code)
         return &r->pub;
-    plain = (coil_error){.code = code, .message = coil_strerror(code), .task = ""};
-    return &plain;
+    plain.pub = (coil_error){.code = code, .message = coil_strerror(code), .task = ""};
+    return &plain.pub;
 }
 
-struct error_record *coil__error_group(coil_ret code, const char *message,
-                                       struct error_record *const *members, size_t n)
+/* The title, and what there is to say of the members. */
+static void set_group_words(struct error_record *r, const char *title, size_t title_n)
 {
-    struct error_record *r = new_record();
+    char words[2 * ERROR_TEXT_MAX];
+    const char *first = r->pub.members_n ? r->pub.members[0]->message : coil_strerror(r->pub.code);
+    int own = (int)(title_n < ERROR_TEXT_MAX / 2 ? title_n : ERROR_TEXT_MAX / 2);
+    if (r->pub.members_n > 1)
+        snprintf(words, sizeof words, "%.*s (%zu), the first: %s", own, title, r->pub.members_n,
+                 first);
+    else
+        snprintf(words, sizeof words, "%.*s%s%s", own, title, own ? ": " : "", first);
+    set_words(r, words, false);
+    r->title_n = (unsigned)own;
+}
+
+/* Takes over the members, counted, NULLs among them. */
+static void link_members(struct error_record *r, struct error_record *const *members, size_t n)
+{
     const coil_error **list = r && n ? coil__alloc(n * sizeof *list) : NULL;
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
-        if (!members[i])
+        struct error_record *member = members[i];
+        if (member && list)
+            member = to_hang(member, false);
+        if (!member)
             continue;
-        if (list)
-            list[kept++] = &members[i]->pub;
-        else
-            coil__error_unref(members[i]);
+        if (!list) {
+            coil__error_unref(member);
+            continue;
+        }
+        deepen(r, member);
+        list[kept++] = &member->pub;
     }
+    if (r) {
+        r->pub.members = list;
+        r->pub.members_n = kept;
+    }
+}
+
+struct error_record *coil__error_group(coil_ret code, const char *title,
+                                       struct error_record *const *members, size_t n)
+{
+    struct error_record *r = new_record();
+    link_members(r, members, n);
     if (!r)
         return NULL;
     r->pub.code = code;
-    set_words(r, message, false);
-    r->pub.members = list;
-    r->pub.members_n = kept;
+    set_group_words(r, title, strlen(title));
     const struct error_record *slot = coil__error_slot();
     if (slot->owner) {
         strncpy(r->task, slot->owner, sizeof r->task - 1);
         r->pub.task = r->task;
     }
+    return r;
+}
+
+struct error_record *coil__error_derive(const struct error_record *group,
+                                        struct error_record *const *members, size_t n)
+{
+    struct error_record *r = new_record();
+    link_members(r, members, n);
+    if (!r || !r->pub.members) { /* a part that says nothing of what it is made of is none */
+        coil__error_unref(r);
+        return NULL;
+    }
+    const coil_error *const *list = r->pub.members;
+    size_t kept = r->pub.members_n;
+    unsigned levels = r->levels;
+    copy_head(r, group);
+    r->pub.members = list;
+    r->pub.members_n = kept;
+    r->levels = levels;
+    if (r->pub.cause)
+        deepen(r, error_record_of(r->pub.cause));
+    /* A group goes by its first member's code, unless it had one of its own. */
+    if (kept && group->pub.members_n && group->pub.code == group->pub.members[0]->code)
+        r->pub.code = list[0]->code;
+    if (group->pub.message == group->text)
+        set_group_words(r, group->text, group->title_n);
     return r;
 }
 
@@ -402,41 +470,8 @@ struct error_record *coil__error_with_cause(struct error_record *r, coil_ret cod
     }
     if (shared) {
         if (copy->pub.cause)
-            coil__error_unref(record_of(copy->pub.cause));
+            coil__error_unref(error_record_of(copy->pub.cause));
         link_cause(copy, shared);
     }
     return copy;
-}
-
-/* ---- for people ---- */
-
-enum { REPORT_DEPTH_MAX = 2 * ERROR_CAUSES_MAX }; /* groups inside groups end there too */
-
-static void print_error(const coil_error *e, int depth)
-{
-    fprintf(stderr, "%*s%s: %s", depth * 2, "", coil_errname(e->code), e->message);
-    if (e->file)
-        fprintf(stderr, " (%s:%d%s%s)", e->file, e->line, e->task[0] ? ", " : "", e->task);
-    else if (e->task[0])
-        fprintf(stderr, " (%s)", e->task);
-    fputc('\n', stderr);
-    if (depth >= REPORT_DEPTH_MAX)
-        return;
-    for (size_t i = 0; i < e->members_n; i++)
-        print_error(e->members[i], depth + 1);
-    if (e->cause) {
-        fprintf(stderr, "%*scaused by\n", depth * 2, "");
-        print_error(e->cause, depth + 1);
-    }
-}
-
-int coil_report(coil_ret rc)
-{
-    if (!coil_iserr(rc))
-        return 0;
-    const coil_error *e = coil_last_error();
-    coil_error plain = {.code = rc, .message = coil_strerror(rc), .task = ""};
-    fputs("coil: ", stderr);
-    print_error(e && e->code == rc ? e : &plain, 0);
-    return rc == -ECANCELED ? 130 : 1;
 }

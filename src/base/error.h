@@ -21,11 +21,16 @@
 
 enum { ERROR_TEXT_MAX = 160, ERROR_NAME_MAX = 32 };
 enum { ERROR_CAUSES_MAX = 16 }; /* a longer chain loses its oldest; nobody reads on */
+enum {
+    ERROR_LEVELS_MAX = 48
+}; /* groups and causes inside one another: what is deeper is a word only */
 
 struct error_record {
     coil_error pub; /* what users see; its pointers lead into this record or to static text */
     _Atomic unsigned refs; /* 0: embedded */
     unsigned causes;       /* how many hang below this one */
+    unsigned levels;       /* of causes and members below this one, the deepest way down */
+    unsigned title_n;      /* a group's: the first so many bytes of the text are its own */
     const char *owner;     /* slot: the task's name, kept by the task; NULL outside of tasks */
     char text[ERROR_TEXT_MAX];
     char task[ERROR_NAME_MAX];
@@ -48,7 +53,7 @@ static inline void coil__error_init(struct error_record *slot, const char *owner
 {
     slot->pub = (coil_error){.message = "", .task = ""};
     slot->owner = owner;
-    slot->causes = 0;
+    slot->causes = slot->levels = slot->title_n = 0;
     atomic_init(&slot->refs, 0);
 }
 /* Forgets what the slot says and gives back what it holds. */
@@ -80,9 +85,18 @@ coil_ret coil__error_restore(const struct error_record *r, coil_ret code);
 const coil_error *coil__error_show(struct error_record *r, coil_ret code);
 
 /* A counted record of a group: takes over n counted members (NULLs allowed, skipped) whatever happens.
- * NULL when out of memory. */
-struct error_record *coil__error_group(coil_ret code, const char *message,
+ * Its words are the title, how many there are, and the first one's. NULL when out of memory. */
+struct error_record *coil__error_group(coil_ret code, const char *title,
                                        struct error_record *const *members, size_t n);
+/* The same with all that is known of `group` but its members. */
+struct error_record *coil__error_derive(const struct error_record *group,
+                                        struct error_record *const *members, size_t n);
+
+/* The record that a public pointer is part of. */
+static inline struct error_record *error_record_of(const coil_error *pub)
+{
+    return (struct error_record *)((char *)(uintptr_t)pub - offsetof(struct error_record, pub));
+}
 /* A counted copy of `r` with this cause (shared); either may be NULL. */
 struct error_record *coil__error_with_cause(struct error_record *r, coil_ret code,
                                             struct error_record *cause);

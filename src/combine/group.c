@@ -330,14 +330,7 @@ static coil_ret fail_together(struct group *g)
         }
         if (g->not_made)
             members[n++] = member(g->not_made, g->not_made_error);
-        char text[ERROR_TEXT_MAX];
-        const char *words = error ? error->pub.message : coil_strerror(code);
-        if (n == 1)
-            snprintf(text, sizeof text, "unhandled error in a group: %s", words);
-        else
-            snprintf(text, sizeof text, "unhandled errors in a group (%zu), the first: %s", n,
-                     words);
-        all = coil__error_group(code, text, members, n);
+        all = coil__error_group(code, "unhandled errors in a group", members, n);
         coil__free(members);
     }
     coil__error_restore(all ? all : error, code);

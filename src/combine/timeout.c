@@ -150,11 +150,6 @@ int coil_timeout_enter_at(coil_timeout_scope *scope, double when)
 
 /* ---- leaving ---- */
 
-static struct error_record *record_of(const coil_error *pub)
-{
-    return (struct error_record *)((char *)(uintptr_t)pub - offsetof(struct error_record, pub));
-}
-
 enum { CHAIN_MAX = 16 }; /* causes looked through; nobody reads on */
 
 /* A counted copy of `r` in whose chain of causes the first -ECANCELED is said to be what it was: a
@@ -163,7 +158,7 @@ static struct error_record *with_timeout_in_chain(struct error_record *r, unsign
 {
     if (!r->pub.cause || depth == CHAIN_MAX)
         return NULL;
-    struct error_record *cause = record_of(r->pub.cause), *changed;
+    struct error_record *cause = error_record_of(r->pub.cause), *changed;
     if (cause->pub.code == -ECANCELED)
         changed = coil__error_with_cause(NULL, -ETIMEDOUT, cause);
     else
@@ -183,7 +178,7 @@ static struct error_record *with_timeout_in_members(struct error_record *r)
     if (!members)
         return NULL;
     for (size_t i = 0; i < n; i++) {
-        struct error_record *member = record_of(r->pub.members[i]);
+        struct error_record *member = error_record_of(r->pub.members[i]);
         members[i] = with_timeout_in_chain(member, 0);
         if (members[i])
             changed++;
@@ -192,7 +187,7 @@ static struct error_record *with_timeout_in_members(struct error_record *r)
     }
     struct error_record *group = NULL;
     if (changed) {
-        group = coil__error_group(r->pub.code, r->pub.message, members, n);
+        group = coil__error_derive(r, members, n);
     } else {
         for (size_t i = 0; i < n; i++)
             coil__error_unref(members[i]);

@@ -8,6 +8,9 @@
 #include "loop/loop.h"
 
 #include <stdio.h>
+#include <string.h>
+
+enum { MESSAGE_MAX = 1000 }; /* bytes of a report's message that the default handler prints */
 
 void coil_loop_set_exception_handler(coil_loop *loop, coil_exception_handler_fn fn, void *arg)
 {
@@ -44,21 +47,23 @@ void coil_loop_default_exception_handler(coil_loop *loop, const coil_exception_c
     (void)loop;
     coil_exception_context own;
     context = read_context(context, &own);
-    char text[1024];
-    int n = snprintf(text, sizeof text, "coil: %s\n",
-                     context->message ? context->message : "Unhandled exception in event loop");
+    char text[4096];
+    const char *message = context->message ? context->message : "Unhandled exception in event loop";
+    bool long_winded = strlen(message) > MESSAGE_MAX; /* the error is to be told, too */
+    size_t n = (size_t)snprintf(text, sizeof text, "coil: %.*s%s\n", MESSAGE_MAX, message,
+                                long_winded ? "..." : "");
     const coil_error *e = context->error;
-    if (e && n < (int)sizeof text)
-        n += snprintf(text + n, sizeof text - (size_t)n, "  %s: %s", coil_errname(e->code),
-                      e->message);
-    else if (context->code && n < (int)sizeof text)
-        n += snprintf(text + n, sizeof text - (size_t)n, "  %s: %s", coil_errname(context->code),
-                      coil_strerror(context->code));
-    if (e && e->file && n < (int)sizeof text)
-        n += snprintf(text + n, sizeof text - (size_t)n, " (%s:%d%s%s)", e->file, e->line,
-                      e->task[0] ? ", " : "", e->task);
+    coil_error plain = {.code = context->code, .message = coil_strerror(context->code), .task = ""};
+    if (!e && context->code)
+        e = &plain;
+    if (e) {
+        memcpy(text + n, "  ", 3);
+        size_t more = coil_error_format(e, text + n + 2, sizeof text - n - 2);
+        if (n + 2 + more >= sizeof text)
+            memcpy(text + sizeof text - 5, "...\n", 5);
+    }
     /* One write, so that lines of several threads do not mix. */
-    fprintf(stderr, (e || context->code) ? "%s\n" : "%s", text);
+    fputs(text, stderr);
 }
 
 void coil_loop_call_exception_handler(coil_loop *loop, const coil_exception_context *context)

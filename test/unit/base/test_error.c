@@ -351,7 +351,7 @@ PLAIN(error_group_lists_its_members)
     struct error_record *members[] = {made(-EIO, "first"), NULL, made(COIL_EUSER, "second")};
     struct error_record *g = coil__error_group(-EIO, "two of three failed", members, 3);
     FACT_INT(g->pub.code, -EIO);
-    FACT_TEXT(g->pub.message, "two of three failed");
+    FACT_TEXT(g->pub.message, "two of three failed (2), the first: first");
     FACT_INT(g->pub.members_n, 2);
     FACT_TEXT(g->pub.members[0]->message, "first");
     FACT_TEXT(g->pub.members[1]->message, "second");
@@ -446,8 +446,8 @@ PLAIN(report_prints_words_causes_and_members)
     FACT_INT(report(COIL_EUSER - 1), 1);
     FACT_HAS(printed, "coil: COIL_EUSER: given up (");
     FACT_HAS(printed, "test_error.c:");
-    FACT_HAS(printed, "caused by\n  EIO: two failed\n    EIO: first (");
-    FACT_HAS(printed, "\n    COIL_EUSER: second (");
+    FACT_HAS(printed, "\n  caused by EIO: two failed (2), the first: first\n    |- EIO: first (");
+    FACT_HAS(printed, "\n    `- COIL_EUSER: second (");
     coil_fail(-EIO, "the end");
 }
 

@@ -7,7 +7,7 @@
 
 #include <time.h>
 
-static char printed[4096];
+static char printed[16384];
 static int stderr_before = -1;
 static FILE *stderr_file;
 
@@ -112,6 +112,7 @@ LOOP(handler_default_survives_words_without_end)
     FACT_HAS(caught(), "coil: xxxx");
     size_t n = strlen(printed);
     FACT(n > 0 && printed[n - 1] == '\n');
+    FACT_HAS(printed, "x...\n  COIL_EUSER: xxxx"); /* a long message leaves room for the error */
 }
 
 static void report_again(coil_loop *loop, const coil_exception_context *context, void *arg)
