@@ -47,6 +47,12 @@ ECHO = [
     ("echo, 64 bytes, 50 AF_UNIX", "echo_unix", "unix", 50, 100000, 64, 16384, ["epoll", "uring", "uv"], 1),
     ("echo, 1 MiB, 4 connections", "echo_large", "tcp", 4, 200, 1 << 20, 256 * 1024, ["epoll", "uv"], 4),  # caches make it restless
 ]
+# what, word, sockets of the generator, datagrams, bytes
+DATAGRAMS = [
+    ("datagrams, 64 bytes, 50 senders", "datagrams", 50, 60000, 64),
+    ("datagrams, 1,400 bytes, 50 senders", "datagrams_large", 50, 60000, 1400),
+    ("datagrams, 64 bytes, 1 sender", "datagrams_one", 1, 5000, 64),
+]
 HTTPD_CONNECTIONS, HTTPD_SECONDS, HTTPD_BYTES = 50, 1, 1024
 NAMES = {"raw": "the bare call", "st": "State Threads", "go": "Go", "uv": "libuv", "epoll": "raw epoll", "uring": "raw io_uring",
          "nginx": "nginx"}
@@ -171,6 +177,21 @@ def echo(backends, what, transport, connections, requests, size, buffer, peers, 
         show(what + ", server's CPU", "us", in_turns(servers, measure, ROUNDS * times, warm_up=True))
 
 
+def datagrams(backends, what, senders, n, size):
+    servers = {f"coil {kind}, {b}": ([program("coil", "udp"), kind], with_backend(b))
+               for b in backends for kind in ("endpoint", "sock")}
+    servers[NAMES["epoll"]] = ([program("epoll", "udp")], None)
+    with running(servers) as processes:
+
+        def measure(name):
+            p, port = processes[name]
+            before = on_cpu_ns([p.pid])
+            subprocess.run(pinned(1, [program("udp", "load"), port, str(senders), str(n), str(size)]), check=True)
+            return (on_cpu_ns([p.pid]) - before) / n / 1000
+
+        show(what + ", server's CPU", "us", in_turns(servers, measure, ROUNDS, warm_up=True))
+
+
 # ---- a file server beside nginx ----
 
 
@@ -267,6 +288,9 @@ def main():
     for what, word, *row in ECHO:
         if wanted(what, word):
             echo(backends, what, *row)
+    for what, word, *row in DATAGRAMS:
+        if wanted(what, word):
+            datagrams(backends, what, *row)
     if wanted("httpd", "httpd"):
         httpd(backends)
 
