@@ -156,7 +156,14 @@ LOOP(cancel_again_with_another_message)
     FACT(coil_task_cancel(task, "second"));
     FACT_INT(coil_task_cancelling(task), 2);
     FACT_INT(run(task), -ECANCELED);
-    FACT_ERROR(-ECANCELED, "second"); /* the last word counts */
+    FACT_ERROR(-ECANCELED, "first"); /* it was on its way already */
+    coil_unref(task);
+
+    task = start(sleep_ten, NULL);
+    FACT(coil_task_cancel(task, "first"));
+    FACT(coil_task_cancel(task, "second"));
+    FACT_INT(run(task), -ECANCELED);
+    FACT_ERROR(-ECANCELED, "second"); /* none was */
     coil_unref(task);
 }
 
