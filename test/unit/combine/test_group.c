@@ -289,6 +289,20 @@ STAGE(group_with_an_error_and_an_outside_cancel_gives_the_error_then_the_cancel)
     return 0;
 }
 
+/* asyncio cancels the task again, and says nothing with it. */
+STAGE(group_with_an_error_delivers_an_outside_cancel_again_without_its_words)
+{
+    coil_task_group(g);
+    coil_group_create_task(&g, fail_when_cancelled, NULL);
+    coil_loop_call_later(NULL, 1, cancel_with_words, self(), NULL);
+    FACT(coil_group_exit(&g, 0), -EIO);
+    FACT(coil_sleep(10), -ECANCELED);
+    TEXT(coil_last_error()->message, "cancelled");
+    FACT(coil_task_uncancel(self()), 0);
+    turns(1);
+    return 0;
+}
+
 static coil_ret slow_to_end(void *arg)
 {
     coil_ret rc = coil_sleep(100);
@@ -558,6 +572,7 @@ int main(void)
         T(group_passes_an_outside_cancel_on_after_its_children),
         T(group_keeps_the_words_of_an_outside_cancel),
         T(group_with_an_error_and_an_outside_cancel_gives_the_error_then_the_cancel),
+        T(group_with_an_error_delivers_an_outside_cancel_again_without_its_words),
         T(group_drains_through_repeated_cancels),
         T(group_cancel_ends_children_and_body_and_is_swallowed),
         T(group_cancel_while_draining),
