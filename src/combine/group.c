@@ -299,11 +299,14 @@ static void drop_errors(struct group *g)
     g->errors_n = 0;
 }
 
-/* A cancel was delivered here that is not ours to keep: the next waiting call gets it. */
+/* A cancel was delivered here that is not ours to keep: the next waiting call gets it, without its words, as in
+ * asyncio. */
 static void deliver_later(struct coil__task *t)
 {
-    if (t->cancelling > 0)
-        t->must_cancel = true;
+    if (t->cancelling == 0)
+        return;
+    coil_task_uncancel(&t->future);
+    coil_task_cancel(&t->future, NULL);
 }
 
 /* ---- the errors of all ---- */

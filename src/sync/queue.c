@@ -242,8 +242,8 @@ int coil_queue_fini(coil_queue *public)
 int coil_queue_repr(const coil_queue *public, char *out, size_t n)
 {
     const struct queue *q = (const struct queue *)public;
-    return snprintf(out, n,
-                    "queue [maxsize=%" PRIdPTR ", items:%zu, getters:%u, putters:%u, tasks:%zu%s]",
-                    q->maxsize, q->store.n, q->getters.n, q->putters.n, q->unfinished,
-                    q->is_shutdown ? ", shutdown" : "");
+    return snprintf(
+        out, n, "queue [maxsize=%" PRIdPTR ", items:%zu, getters:%u, putters:%u, tasks:%zu%s]",
+        q->maxsize, q->store.n, coil__waiters_pending_n(&q->getters),
+        coil__waiters_pending_n(&q->putters), q->unfinished, q->is_shutdown ? ", shutdown" : "");
 }

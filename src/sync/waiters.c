@@ -115,6 +115,19 @@ int coil__waiters_check_thread(const struct waiters *line)
                            "a task of another thread's loop waits here: use call_soon_threadsafe");
 }
 
+unsigned coil__waiters_pending_n(const struct waiters *line)
+{
+    unsigned n = 0;
+    if (!line->pending)
+        return n;
+    const struct waiter *w = line->pending;
+    do {
+        n += w->state == WAITER_PENDING;
+        w = next_of(w);
+    } while (w != line->first);
+    return n;
+}
+
 int coil__waiters_repr(const struct waiters *line, const char *kind, const char *state, char *out,
                        size_t n)
 {

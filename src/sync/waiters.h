@@ -77,6 +77,9 @@ static inline bool waiters_live(const struct waiters *line)
     return line->n > line->cancelled_n;
 }
 
+/* How many wait and were neither woken nor cancelled: those asyncio's queues have in their lists. */
+unsigned coil__waiters_pending_n(const struct waiters *line);
+
 /* Appends "[STATE, waiters:N]" to what `kind` is. As snprintf. */
 int coil__waiters_repr(const struct waiters *line, const char *kind, const char *state, char *out,
                        size_t n);

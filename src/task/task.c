@@ -561,6 +561,9 @@ coil_task *coil_loop_create_task_at(const char *file, int line, coil_loop *loop,
 static void count_cancel(struct coil__task *t, const char *message)
 {
     t->cancelling++;
+    /* A cancel that is on its way already keeps its words. */
+    if (t->waiting && t->waiting->woken && t->waiting->value == -ECANCELED)
+        return;
     forget_message(t);
     if (message) { /* without memory the cancel goes on without its words */
         size_t n = strlen(message) + 1;

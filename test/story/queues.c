@@ -90,6 +90,22 @@ static coil_task *spawn_put(intptr_t n)
 
 /* ---- QueueBasicTests ---- */
 
+PLAY(queue_repr_counts_who_waits_and_not_who_was_woken)
+{
+    begin(0);
+    coil_task *woken = spawn_get(), *waiting = spawn_get(), *cancelled = spawn_get();
+    turn();
+    assert_string_equal(repr_queue(), "queue [maxsize=0, items:0, getters:3, putters:0, tasks:0]");
+    assert_int_equal(put_nowait(7), 0);
+    cancel(cancelled);
+    assert_string_equal(repr_queue(), "queue [maxsize=0, items:1, getters:1, putters:0, tasks:1]");
+    assert_int_equal(end_of(woken), 7);
+    assert_int_equal(put_nowait(8), 0);
+    assert_int_equal(end_of(waiting), 8);
+    assert_int_equal(end_of(cancelled), -ECANCELED);
+    done();
+}
+
 PLAY(basic_test_repr)
 {
     begin(0);

@@ -8,7 +8,11 @@ Needs CPython 3.13 or newer: uncancel changed there.
 """
 
 import asyncio
+import os
 import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "diff"))
+from virtual import Loop  # noqa: E402
 
 SCRIPTS, BATCH = 4096, 64
 MASK = (1 << 64) - 1
@@ -35,35 +39,6 @@ class UserError(Exception):
     pass
 
 
-class Loop(asyncio.SelectorEventLoop):
-    """Virtual time, and turns that are counted."""
-
-    def __init__(self):
-        super().__init__()
-        self.now = 0.0
-        self.turn = 0
-        selector = self._selector
-        loop = self
-        real_select = selector.select
-
-        def select(timeout):
-            if timeout is None or timeout > 0:
-                if not loop._scheduled:
-                    raise RuntimeError("deadlock")
-                loop.now = max(loop.now, loop._scheduled[0].when())
-            return real_select(0)
-
-        selector.select = select
-        self._clock_resolution = 1e-9
-
-    def time(self):
-        return self.now
-
-    def _run_once(self):
-        self.turn += 1
-        super()._run_once()
-
-
 class Play:
     def __init__(self, seed, loop):
         r = Random(seed)
@@ -83,7 +58,7 @@ class Play:
         self.turn0 = 0
 
     def note(self, who, kind, arg, what):
-        self.log.append(f"{self.loop.turn - self.turn0} {who}{kind}{arg}={what}")
+        self.log.append(f"{self.loop.turns - self.turn0} {who}{kind}{arg}={what}")
 
     def delay(self, b):
         self.unique += 1
@@ -221,7 +196,7 @@ class Play:
             self.note("!", "G", a, 1)
 
     async def main(self):
-        self.turn0 = self.loop.turn
+        self.turn0 = self.loop.turns
         self.futures = [self.loop.create_future() for _ in range(FUTURES)]
         for _ in range(self.first):
             self.make(False)

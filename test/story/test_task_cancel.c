@@ -156,7 +156,27 @@ LOOP(cancel_again_with_another_message)
     FACT(coil_task_cancel(task, "second"));
     FACT_INT(coil_task_cancelling(task), 2);
     FACT_INT(run(task), -ECANCELED);
-    FACT_ERROR(-ECANCELED, "second"); /* the last word counts */
+    FACT_ERROR(-ECANCELED, "first"); /* it was on its way already */
+    coil_unref(task);
+
+    task = start(sleep_ten, NULL);
+    FACT(coil_task_cancel(task, "first"));
+    FACT(coil_task_cancel(task, "second"));
+    FACT_INT(run(task), -ECANCELED);
+    FACT_ERROR(-ECANCELED, "second"); /* none was */
+    coil_unref(task);
+}
+
+LOOP(cancelled_task_says_why_to_everyone_who_asks)
+{
+    task = start(sleep_ten, NULL);
+    one_turn();
+    FACT(coil_task_cancel(task, "go home"));
+    FACT_INT(run(task), -ECANCELED);
+    for (int i = 0; i < 2; i++) {
+        FACT_INT(coil_future_result(task), -ECANCELED);
+        FACT_ERROR(-ECANCELED, "go home");
+    }
     coil_unref(task);
 }
 
@@ -319,6 +339,7 @@ int main(void)
         cmocka_unit_test(task_that_returns_cancelled_is_cancelled_though_nobody_asked),
         cmocka_unit_test(test_cancel_with_message_then_future_result),
         cmocka_unit_test(cancel_again_with_another_message),
+        cmocka_unit_test(cancelled_task_says_why_to_everyone_who_asks),
         cmocka_unit_test(test_cancelling),
         cmocka_unit_test(test_uncancel_basic),
         cmocka_unit_test(uncancel_before_the_first_step_lets_it_run),

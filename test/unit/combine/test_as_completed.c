@@ -52,6 +52,21 @@ STAGE(as_completed_merges_duplicates)
     return 0;
 }
 
+STAGE(as_completed_hands_out_those_that_are_done_in_the_order_of_the_arguments)
+{
+    coil_future *three[] = {done_future(1), done_future(2), done_future(3)}, *f;
+    coil_as_completed it;
+    FACT(coil_as_completed_init(&it, three, 3, COIL_FOREVER), 0);
+    for (int i = 0; i < 3; i++) {
+        FACT(coil_as_completed_next(&it, &f), 1);
+        TRUE(f == three[i]);
+    }
+    coil_as_completed_close(&it);
+    for (int i = 0; i < 3; i++)
+        coil_unref(three[i]);
+    return 0;
+}
+
 STAGE(as_completed_drops_the_late_ones)
 {
     coil_task *two[] = {sleeper(NULL, 0.1, 1), sleeper(NULL, 5, 2)};
@@ -221,6 +236,7 @@ int main(void)
         T(as_completed_of_nothing_ends_at_once),
         T(as_completed_gives_the_futures_themselves),
         T(as_completed_merges_duplicates),
+        T(as_completed_hands_out_those_that_are_done_in_the_order_of_the_arguments),
         T(as_completed_drops_the_late_ones),
         T(as_completed_whose_time_is_not_used_stops_its_timer),
         T(as_completed_cancelled_loses_nothing),

@@ -289,6 +289,39 @@ STAGE(group_with_an_error_and_an_outside_cancel_gives_the_error_then_the_cancel)
     return 0;
 }
 
+/* asyncio cancels the task again, and says nothing with it. */
+STAGE(group_with_an_error_delivers_an_outside_cancel_again_without_its_words)
+{
+    coil_task_group(g);
+    coil_group_create_task(&g, fail_when_cancelled, NULL);
+    coil_loop_call_later(NULL, 1, cancel_with_words, self(), NULL);
+    FACT(coil_group_exit(&g, 0), -EIO);
+    FACT(coil_sleep(10), -ECANCELED);
+    TEXT(coil_last_error()->message, "cancelled");
+    FACT(coil_task_uncancel(self()), 0);
+    turns(1);
+    return 0;
+}
+
+static coil_ret marks_its_cancel(void *name)
+{
+    coil_ret rc = coil_sleep(10);
+    mark("%s", (const char *)name);
+    return rc;
+}
+
+STAGE(group_cancels_its_children_in_the_order_of_their_creation)
+{
+    coil_task_group(g);
+    coil_group_create_task(&g, marks_its_cancel, "a");
+    coil_group_create_task(&g, marks_its_cancel, "b");
+    coil_group_create_task(&g, marks_its_cancel, "c");
+    turns(1);
+    FACT(coil_group_exit(&g, coil_fail(-EIO, "the body failed")), -EIO);
+    TRACE("0:a 0:b 0:c");
+    return 0;
+}
+
 static coil_ret slow_to_end(void *arg)
 {
     coil_ret rc = coil_sleep(100);
@@ -558,6 +591,8 @@ int main(void)
         T(group_passes_an_outside_cancel_on_after_its_children),
         T(group_keeps_the_words_of_an_outside_cancel),
         T(group_with_an_error_and_an_outside_cancel_gives_the_error_then_the_cancel),
+        T(group_with_an_error_delivers_an_outside_cancel_again_without_its_words),
+        T(group_cancels_its_children_in_the_order_of_their_creation),
         T(group_drains_through_repeated_cancels),
         T(group_cancel_ends_children_and_body_and_is_swallowed),
         T(group_cancel_while_draining),

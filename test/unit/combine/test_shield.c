@@ -130,6 +130,18 @@ STAGE(shield_value_is_freed_once_unless_taken)
     return 0;
 }
 
+STAGE(shield_keeps_the_words_of_the_inner_futures_cancel)
+{
+    coil_future *f = new_future(), *s = coil_shield_future(f);
+    TRUE(coil_future_cancel(f, "go home"));
+    turns(2);
+    FACT(coil_future_result(s), -ECANCELED);
+    TEXT(coil_last_error()->message, "go home");
+    coil_unref(s);
+    coil_unref(f);
+    return 0;
+}
+
 STAGE(shield_value_taken_from_the_inner_future_is_not_freed)
 {
     freed = 0;
@@ -198,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(shield_of_a_done_future_is_that_future),
         T(shield_passes_result_and_error_on),
+        T(shield_keeps_the_words_of_the_inner_futures_cancel),
         T(shield_cancelled_leaves_the_inner_future_alone),
         T(shield_reports_an_error_after_it_was_cancelled),
         T(shields_of_one_future_report_once),
