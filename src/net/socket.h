@@ -44,6 +44,8 @@ struct sock_wait {
 /* Classes of waits with a sock_wait are made with these. */
 bool coil__sock_wait_cancel(struct wait *wait, const char *message);
 void coil__sock_wait_abandon(struct wait *wait);
+/* What stands at the other end of a wait, for people. As snprintf. */
+int coil__sock_describe(struct coil_sock *sock, char *out, size_t n);
 int coil__sock_wait_describe(const struct wait *wait, char *out, size_t n);
 #define SOCK_WAIT_CLASS(word)                                                                 \
     {                                                                                         \
