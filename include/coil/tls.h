@@ -49,7 +49,7 @@ enum {
  * certificate chain before it can serve.
  *
  * A context is counted, and may be used by any number of connections, loops and threads. What is changed after the
- * first connection concerns later ones; the changes themselves belong to one thread at a time.
+ * first connection concerns later ones; nobody else may use it during a change.
  *
  *   Owns:    one reference, yours; connections and servers keep their own.
  *   Errors:  -EINVAL for a flag that does not exist, and for COIL_TLS_INSECURE_... on a server's; COIL_ETLS, -ENOMEM.
@@ -188,7 +188,8 @@ COIL_API const char *coil_tls_server_name(const coil_tls *tls);
 COIL_API bool coil_tls_session_reused(const coil_tls *tls);
 
 /* The peer's chain as it was checked, in DER: its own certificate at 0, then up to the trusted one. (Unchecked ones, under
- * COIL_TLS_INSECURE_NO_VERIFY and after a session was reused: its own alone.)
+ * COIL_TLS_INSECURE_NO_VERIFY, and after a session was reused: its own alone.) Good until the next call for this
+ * connection.
  *
  *   Errors:  -ENOENT beyond the last; -ENOMEM.
  *   asyncio: SSLObject.getpeercert(binary_form=True), get_verified_chain */

@@ -124,6 +124,12 @@ COIL_MUST coil_ret coil__sock_send(struct coil_sock *sock, const void *p, size_t
 COIL_MUST coil_ret coil__sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t count,
                                        unsigned flags, int64_t *out_sent);
 
+/* Its parts, for who sends files in another way: are these good arguments (0 or an error, recorded), one read, and the
+ * file's own position afterwards. */
+int coil__sendfile_check(int file, int64_t offset, int64_t count, unsigned flags);
+ssize_t coil__sendfile_read(int file, char *buf, size_t n, int64_t offset);
+void coil__sendfile_sent(int file, int64_t to);
+
 /* Whoever receives returns at once, with -EINTR or with what was quicker. */
 void coil__sock_interrupt(struct coil_sock *sock);
 
