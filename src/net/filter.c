@@ -679,9 +679,11 @@ coil_ret coil__filter_receive(struct filter *f, void *p, size_t n, bool pull)
 void coil__filter_want(struct filter *f)
 {
     f->want = true;
-    if (!may_read(f))
+    if (has_plain(f) || f->peer_ended || f->error)
+        tell(f); /* it came together with what was taken already */
+    else if (!may_read(f))
         return;
-    if (f->try_read)
+    else if (f->try_read)
         coil__filter_kick(f);
     else
         wait_readable(f);
