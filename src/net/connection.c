@@ -404,14 +404,14 @@ static void give_back_faces(struct connection *conn)
 static void shake_client(struct connection *conn)
 {
     struct filter *f = conn->filter;
-    if (f->state == FILTER_SHAKING && !f->error && !conn->closing)
+    if (filter_is_shaking(f) && !conn->closing)
         return;
     conn->shaking = false;
-    if (f->error) {
+    if (filter_shake_failed(f)) {
         coil__error_restore(f->words, f->error);
         coil__server_client_failed(&conn->client, f->error);
     }
-    if (f->error || conn->closing)
+    if (filter_shake_failed(f) || conn->closing)
         give_back_faces(conn);
     else
         coil__server_client_ready(&conn->client);

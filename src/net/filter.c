@@ -641,13 +641,13 @@ coil_ret coil__filter_wait(struct filter *f)
 {
     coil_ret rc = 0;
     filter_ref(f);
-    while (rc == 0 && f->loop && f->state == FILTER_SHAKING && !f->error) {
+    while (rc == 0 && f->loop && filter_is_shaking(f)) {
         struct waiter waiter;
         rc = coil__waiters_wait(&f->shakers, &waiter, &shake_class);
     }
-    if (rc == 0 && f->error)
+    if (rc == 0 && filter_shake_failed(f))
         rc = coil__error_restore(f->words, f->error);
-    else if (rc == 0 && !f->loop)
+    else if (rc == 0 && f->state == FILTER_SHAKING)
         rc = coil__fail(-ECONNABORTED, "the connection was closed during the TLS handshake");
     coil__filter_unref(f);
     return rc;

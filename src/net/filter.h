@@ -140,9 +140,14 @@ int coil__filter_new(coil_sock *sock, struct outbox *out, filter_told_fn told, v
  * filter's own plain bytes behind the `n` early ones. 0; -ENOMEM, -ENOTSUP (too many), recorded. */
 int coil__filter_add(struct filter *f, const struct filter_plan *plan, const void *early, size_t n);
 
-static inline bool filter_is_open(const struct filter *f)
+static inline bool filter_is_shaking(const struct filter *f)
 {
-    return f->state != FILTER_SHAKING && !f->error;
+    return f->state == FILTER_SHAKING && !f->error;
+}
+/* An error that came behind a handshake, with the same bytes, is one of reading. */
+static inline bool filter_shake_failed(const struct filter *f)
+{
+    return f->state == FILTER_SHAKING && f->error;
 }
 
 /* Wait for the handshake. 0, or an error, recorded. */

@@ -306,10 +306,10 @@ static void send_eof(struct coil_transport *t)
 static void shake_client(struct coil_transport *t)
 {
     struct filter *f = t->filter;
-    if (f->state == FILTER_SHAKING && !f->error && !t->closing)
+    if (filter_is_shaking(f) && !t->closing)
         return;
     t->shaking = false;
-    if (f->error) {
+    if (filter_shake_failed(f)) {
         coil__error_restore(f->words, f->error);
         coil__server_client_failed(&t->client, f->error);
     } else if (!t->closing) {
