@@ -248,7 +248,24 @@ COIL_TEST(a_peer_that_does_not_answer_close_notify_is_given_up)
     strike_stage(&s);
 }
 
-COIL_TEST(flush_before_shutdown)
+COIL_TEST(shutdown_waits_thirty_seconds_unless_told)
+{
+    struct stage s = {0};
+    coil_reader *r;
+    coil_writer *w;
+    coil_event over = {0};
+    set_stage(&s, never_read, &over);
+    assert_int_equal(connect_to(&s, &r, &w), 0);
+    double begun = coil_loop_time(NULL);
+    assert_int_equal(coil_writer_finish(w), -ETIMEDOUT);
+    assert_true(coil_loop_time(NULL) - begun >= 30);
+    assert_true(coil_loop_time(NULL) - begun < 31);
+    coil_event_set(&over);
+    strike_stage(&s);
+}
+
+/* test_ssl::TestSSL::test_flush_before_shutdown */
+COIL_TEST(test_flush_before_shutdown)
 {
     struct stage s = {0};
     coil_reader *r;
