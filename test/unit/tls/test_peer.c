@@ -83,12 +83,16 @@ static void hand_say(struct hand *h, const char *text)
     coil_ignore(hand_flush(h));
 }
 
-/* What a server's function returns is no news where its peer misbehaves. */
+/* What a server's function returns where its peer misbehaves: words of TLS. */
+static char heard[160];
+static coil_event hearing;
 static void hear(coil_loop *loop, const coil_exception_context *context, void *arg)
 {
     (void)loop, (void)arg;
     if (context->code != COIL_ETLS)
         fail_msg("%s", context->message);
+    snprintf(heard, sizeof heard, "%s", context->error->message);
+    coil_event_set(&hearing);
 }
 
 COIL_TEST(layer_by_hand_is_a_good_peer)
@@ -206,14 +210,38 @@ COIL_TEST(renegotiation_is_refused)
     strike_stage(&s);
 }
 
+/* The kernel shall not hold much for us. */
+static coil_ret echo_by_little(coil_reader *r, coil_writer *w, void *arg)
+{
+    int little = 4096;
+    assert_int_equal(
+        coil_sock_setsockopt(coil_writer_sock(w), SOL_SOCKET, SO_SNDBUF, &little, sizeof little),
+        0);
+    return echo(r, w, arg);
+}
+
+static void hand_open_little(struct hand *h, const struct stage *s)
+{
+    int little = 4096;
+    coil_sock *sock;
+    coil_address to;
+    assert_int_equal(coil_server_sockname(s->server, 0, &to), 0);
+    assert_int_equal(coil_sock_new(AF_INET, SOCK_STREAM, 0, &sock), 0);
+    assert_int_equal(coil_sock_setsockopt(sock, SOL_SOCKET, SO_RCVBUF, &little, sizeof little), 0);
+    assert_int_equal(coil_sock_connect(sock, &to), 0);
+    assert_int_equal(coil_open_connection_sock(sock, 0, &h->r, &h->w), 0);
+    assert_int_equal(s->client_tls->cls->open(s->client_tls, "localhost", &h->tls), 0);
+}
+
 /* Each asks for an answer; none is read. */
 COIL_TEST(flood_of_key_updates_makes_no_heap_of_answers)
 {
     struct stage s = {.opts = {.tls_shutdown_timeout = 1}};
     struct hand h;
+    hearing = (coil_event){0};
     coil_loop_set_exception_handler(NULL, hear, NULL);
-    set_stage(&s, echo, NULL);
-    hand_open(&h, &s);
+    set_stage(&s, echo_by_little, NULL);
+    hand_open_little(&h, &s);
     assert_int_equal(hand_shake(&h), 1);
     hand_say(&h, "!");
     for (int i = 0; i < 20000; i++) {
@@ -223,8 +251,10 @@ COIL_TEST(flood_of_key_updates_makes_no_heap_of_answers)
         if (i % 100 == 0 && (hand_flush(&h) < 0 || coil_writer_drain(h.w) < 0))
             break;
     }
-    assert_int_equal(coil_sleep(1), 0);
+    assert_int_equal(coil_event_wait(&hearing), 0);
     hand_close(&h);
+    assert_non_null(strstr(heard, "makes us answer and does not read"));
+    s.opts.tls_shutdown_timeout = 0;
     one_echo(&s);
     strike_stage(&s);
 }

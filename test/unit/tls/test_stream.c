@@ -589,6 +589,29 @@ COIL_TEST(keys_of_tls_1_2_stay)
     strike_stage(&s);
 }
 
+/* ---- on small stacks ---- */
+
+/* Uses no more than it must: OpenSSL would not fit in here beside it. */
+static coil_ret small_echo(coil_reader *reader, coil_writer *writer, void *unused)
+{
+    char buf[64];
+    coil_ret n;
+    (void)unused;
+    while ((n = coil_reader_read(reader, buf, sizeof buf)) > 0)
+        if (coil_writer_write(writer, buf, (size_t)n) < 0)
+            break;
+    return n < 0 ? n : 0;
+}
+
+COIL_TEST(tls_needs_no_large_stacks)
+{
+    struct stage s = {.opts = {.client_stack_size = 1}}; /* the smallest there is */
+    set_stage(&s, small_echo, NULL);
+    for (int i = 0; i < 3; i++)
+        one_echo(&s);
+    strike_stage(&s);
+}
+
 /* ---- without memory ---- */
 
 static void speak_once(const struct stage *s)
