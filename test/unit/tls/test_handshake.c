@@ -262,31 +262,6 @@ COIL_TEST(server_of_several_names_shows_the_certificate_asked_for)
     coil_tls_context_unref(three_tls);
 }
 
-/* What one name asks of its clients cannot be got round by a session of another name. */
-COIL_TEST(session_of_one_name_is_none_at_another)
-{
-    struct identity *strict = issue(
-        test_ca(), &(struct wish){.name = "strict", .sans = "DNS:strict.org,DNS:localhost"});
-    for (int version = COIL_TLS_1_2; version <= COIL_TLS_1_3; version++) {
-        coil_tls_context *strict_tls = server_context(strict);
-        struct stage s = {.server_tls = server_context(NULL),
-                          .client_tls = client_context(COIL_TLS_INSECURE_NO_HOSTNAME),
-                          .server_hostname = "localhost"};
-        trust(strict_tls, test_ca());
-        assert_int_equal(coil_tls_context_set_clients(strict_tls, COIL_TLS_CLIENTS_REQUIRED), 0);
-        assert_int_equal(coil_tls_context_set_versions(s.client_tls, version, version), 0);
-        assert_int_equal(coil_tls_context_set_sessions(s.client_tls, 4), 0);
-        assert_int_equal(coil_tls_context_add_server_name(s.server_tls, "strict.org", strict_tls),
-                         0);
-        set_stage(&s, say_peer, NULL);
-        hears(&s, "nobody");
-        s.server_hostname = "strict.org";
-        refused(&s, COIL_ETLS, NULL);
-        strike_stage(&s);
-        coil_tls_context_unref(strict_tls);
-    }
-}
-
 static const char *const http[] = {"h2", "http/1.1"};
 static const char *const mail[] = {"smtp"};
 

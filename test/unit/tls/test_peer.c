@@ -20,10 +20,15 @@ static SSL *ssl_of(const struct hand *h)
     return ((struct layer *)(uintptr_t)h->tls)->ssl;
 }
 
-static void hand_open(struct hand *h, const struct stage *s)
+static void hand_open_to(struct hand *h, const struct stage *s, const char *name)
 {
     assert_int_equal(coil_open_connection("127.0.0.1", s->port, &h->r, &h->w), 0);
-    assert_int_equal(s->client_tls->cls->open(s->client_tls, "localhost", &h->tls), 0);
+    assert_int_equal(s->client_tls->cls->open(s->client_tls, name, &h->tls), 0);
+}
+
+static void hand_open(struct hand *h, const struct stage *s)
+{
+    hand_open_to(h, s, "localhost");
 }
 
 static void hand_close(struct hand *h)
@@ -179,6 +184,58 @@ COIL_TEST(peer_that_sends_on_after_our_end_is_cut_off)
     }
     hand_close(&h);
     strike_stage(&s);
+}
+
+/* ---- sessions ---- */
+
+static coil_ret greet(coil_reader *r, coil_writer *w, void *unused)
+{
+    (void)r, (void)unused;
+    return coil_writer_write(w, "let in", 6);
+}
+
+/* With this session, or none. Keeps the new one. */
+static bool is_let_in(const struct stage *s, const char *name, SSL_SESSION **session, bool *reused)
+{
+    struct hand h;
+    char buf[64];
+    hand_open_to(&h, s, name);
+    if (*session)
+        assert_int_equal(SSL_set_session(ssl_of(&h), *session), 1);
+    bool in = hand_shake(&h) == 1 && hand_read(&h, buf, sizeof buf) == 6;
+    *reused = in && SSL_session_reused(ssl_of(&h));
+    if (in && !*session)
+        *session = SSL_get1_session(ssl_of(&h));
+    SSL_shutdown(ssl_of(&h)); /* else the session counts as broken */
+    hand_close(&h);
+    return in;
+}
+
+/* What one name asks of its clients cannot be got round by a session of another name. */
+COIL_TEST(session_of_one_name_is_none_at_another)
+{
+    struct identity *strict = issue(test_ca(),
+                                    &(struct wish){.name = "strict", .sans = "DNS:strict.org"});
+    for (int version = COIL_TLS_1_2; version <= COIL_TLS_1_3; version++) {
+        coil_tls_context *strict_tls = server_context(strict);
+        struct stage s = {.server_tls = server_context(NULL),
+                          .client_tls = client_context(COIL_TLS_INSECURE_NO_HOSTNAME)};
+        SSL_SESSION *session = NULL;
+        bool reused;
+        trust(strict_tls, test_ca());
+        assert_int_equal(coil_tls_context_set_clients(strict_tls, COIL_TLS_CLIENTS_REQUIRED), 0);
+        assert_int_equal(coil_tls_context_set_versions(s.client_tls, version, version), 0);
+        assert_int_equal(coil_tls_context_add_server_name(s.server_tls, "strict.org", strict_tls),
+                         0);
+        set_stage(&s, greet, NULL);
+        assert_true(is_let_in(&s, "localhost", &session, &reused));
+        assert_true(is_let_in(&s, "localhost", &session, &reused));
+        assert_true(reused); /* it is a good one */
+        assert_false(is_let_in(&s, "strict.org", &session, &reused));
+        SSL_SESSION_free(session);
+        strike_stage(&s);
+        coil_tls_context_unref(strict_tls);
+    }
 }
 
 /* ---- renegotiation, keys ---- */
