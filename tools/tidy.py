@@ -6,8 +6,8 @@
 
 Prints `file:line: sentence` for each thing found and exits 1 if there was any. Each check below is
 a function that yields findings; the sentence says what is wrong and, where it helps, what to do.
-With --build (a build folder with -Dsys_table=true) it also reads the symbols of libcoil.a; with --shared
-it compares what a libcoil.so shows with what the headers promise, and does nothing else.
+With --build (a build folder with -Dsys_table=true) it also reads the symbols of libcoil.a and libcoil-tls.a; with
+--shared it compares what a libcoil.so (or libcoil-tls.so) shows with what the headers promise, and does nothing else.
 """
 
 import argparse
@@ -35,6 +35,14 @@ DOORS = re.compile(
     r"|open_memstream|mmap(64)?|munmap|mremap|mprotect|madvise"
     r"|pthread_\w+|getrandom|getentropy|s?rand(om)?|getaddrinfo|freeaddrinfo"
     r")(_chk)?$")
+
+
+# A library of its own has headers of its own, and alone knows what it stands on.
+TLS_HEADERS = {"tls.h"}
+TLS_FOLDER = "tls"
+# What OpenSSL has for programs that let it do their input and output. (Files of certificates are read by BIO_new_file.)
+OPENSSL_IO = re.compile(r"^(SSL_set_[rw]?fd|SSL_get_[rw]?fd|BIO_(s|new)_(socket|connect|accept|fd|dgram)\w*|BIO_socket\w*"
+                        r"|BIO_connect|BIO_listen|BIO_accept\w*|SSL_CTX_new_dane|RAND_(load|write)_file)$")
 
 
 class Finding:
@@ -97,6 +105,16 @@ def check_arrows(root):
             if quoted and not (path.parent / target).is_file():
                 yield Finding(path, line, f'"{target}" is private; only <coil.h>, <coil/...> and '
                                           'system headers are seen from here')
+
+
+def check_openssl(root):
+    """OpenSSL is seen from the TLS library alone."""
+    for path in sources(root, ["src", "include"]):
+        if path.parts[len(root.parts):][:2] == ("src", TLS_FOLDER):
+            continue
+        for line, _, target in includes(path.read_text()):
+            if target.startswith("openssl/"):
+                yield Finding(path, line, f"<{target}> is for src/{TLS_FOLDER}/ alone")
 
 
 def check_openings(root):
@@ -194,21 +212,31 @@ def check_doors(library):
             yield Finding(member, 0, f"{symbol} is called outside the seams; go through src/base/")
 
 
+def check_openssl_io(library):
+    """Of OpenSSL nothing is used that does input or output by itself."""
+    for member, symbol in symbols(library, "-u"):
+        if OPENSSL_IO.match(symbol):
+            yield Finding(member, 0, f"{symbol} would have OpenSSL do input or output of its own")
+
+
 def check_exports(root, shared):
-    """libcoil.so shows what the headers promise, under a version, and nothing else."""
+    """libcoil.so shows what the headers promise, under a version, and nothing else; so does libcoil-tls.so."""
     promised = {}
+    of_tls = shared.name.startswith("libcoil-tls")
     for path in sources(root, ["include"]):
+        if (path.name in TLS_HEADERS) != of_tls:
+            continue
         for line, declaration, _ in declarations(path.read_text()):
             if not declaration.startswith("static inline"):
                 promised[declared_name(declaration)] = (path, line)
     shown = set()
     for _, symbol in symbols(shared, "-D", "--defined-only"):
         name, _, version = symbol.partition("@@")
-        if re.fullmatch(r"COIL_[0-9.]+", symbol):
+        if re.fullmatch(r"COIL_(TLS_)?[0-9.]+", symbol):
             continue  # the version itself
         shown.add(name)
-        if not re.fullmatch(r"COIL_[0-9.]+", version):
-            yield Finding(shared, 0, f"{name} is shown without a version: tools/install/coil.map")
+        if not re.fullmatch(r"COIL_(TLS_)?[0-9.]+", version):
+            yield Finding(shared, 0, f"{name} is shown without a version: tools/install/*.map")
         if name not in promised:
             yield Finding(shared, 0, f"{name} is shown, but no header promises it")
     for name, (path, line) in promised.items():
@@ -216,8 +244,8 @@ def check_exports(root, shared):
             yield Finding(path, line, f"{name} is promised, but {shared.name} does not show it")
 
 
-SOURCE_CHECKS = [check_arrows, check_openings, check_leftovers, check_labels]
-OBJECT_CHECKS = [check_names, check_doors]
+SOURCE_CHECKS = [check_arrows, check_openssl, check_openings, check_leftovers, check_labels]
+OBJECT_CHECKS = [check_names, check_doors, check_openssl_io]
 
 
 def main():
@@ -233,7 +261,9 @@ def main():
         return 1 if findings else 0
     findings = [finding for check in SOURCE_CHECKS for finding in check(args.root)]
     if args.build:
-        findings += [f for check in OBJECT_CHECKS for f in check(args.build / "libcoil.a")]
+        libraries = [args.build / name for name in ("libcoil.a", "libcoil-tls.a")]
+        findings += [f for check in OBJECT_CHECKS for library in libraries if library.exists()
+                     for f in check(library)]
     for finding in findings:
         print(finding)
     return 1 if findings else 0

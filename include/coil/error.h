@@ -70,6 +70,8 @@ enum {
     COIL_ESTOPPED = -2019,     /* "Event loop stopped before Future completed" */
     COIL_ESELFAWAIT = -2020,   /* a task awaits itself */
     COIL_EGROUP = -2021,       /* several errors in a group and no first one to name */
+    COIL_ETLSCERT = -2022,     /* SSLCertVerificationError: the peer's certificate is not good */
+    COIL_ETLSEOF = -2023,      /* SSLEOFError: the stream ended without the peer's close_notify */
     COIL_EUSER = -3001         /* down to -4000: yours */
 };
 

@@ -38,6 +38,10 @@ typedef struct coil_reader coil_reader;
 typedef struct coil_writer coil_writer;
 typedef struct coil_server coil_server;
 
+/* TLS over a connection: coil/tls.h makes contexts, and tells of what a connection agreed on. */
+typedef struct coil_tls_context coil_tls_context;
+typedef struct coil_tls coil_tls;
+
 /* How long a line or record may be, unless you say otherwise. */
 enum { COIL_STREAM_LIMIT = 65536 };
 
@@ -58,6 +62,11 @@ typedef struct {
     /* How many addresses of the first family are tried before the families take turns
      * (first_address_family_count). 0: one, if there is a delay; else, and for -1, the resolver's order. */
     int interleave;
+    coil_tls_context *tls; /* speak TLS over it: a client's context; NULL: none. asyncio: ssl */
+    /* Whom the server's certificate must name (a name or an address); NULL: `host`. */
+    const char *server_hostname;
+    double tls_handshake_timeout; /* seconds; 0: 60 */
+    double tls_shutdown_timeout;  /* seconds for the peer's close_notify; 0: 30 */
 } coil_connect_opts;
 
 /* Connect to a host by name or address, trying its addresses in order, or some at a time.
@@ -240,6 +249,34 @@ COIL_ASYNC coil_ret coil_writer_drain(coil_writer *writer);
 COIL_API int coil_writer_write_eof(coil_writer *writer);
 COIL_API bool coil_writer_can_write_eof(const coil_writer *writer);
 
+/* All zero (or NULL) means the defaults. Set `size` to sizeof this struct. */
+typedef struct {
+    size_t size;
+    const char *server_hostname; /* whom the server's certificate must name; a client must say it */
+    double handshake_timeout;    /* seconds; 0: 60 */
+    double shutdown_timeout;     /* seconds for the peer's close_notify; 0: 30 */
+} coil_start_tls_opts;
+
+/* Speak TLS from here on, as a client or a server, as the context says; a connection that speaks TLS already gets a second
+ * layer within it. What was written before goes out first, in the clear. What was received and not read yet
+ * goes to TLS and never to the reader: whoever slipped plain bytes in behind the last plain answer spoils
+ * the handshake with them.
+ *
+ *   Suspends: until the handshake is over.
+ *   Cancel:   returns -ECANCELED; the connection is closed.
+ *   Owns:     keeps a reference to the context, as long as the connection lives.
+ *   Where:    as a read; nobody reads meanwhile.
+ *   Errors:   whatever comes, the connection is closed, unless the error is -EINVAL (no server_hostname for a client
+ *             that must check it), COIL_ERUNNING (a coroutine reads), COIL_EINVALIDSTATE (after write_eof) or -ENOTSUP.
+ *             COIL_ETLSCERT: the peer's certificate is not good, the words say what is wrong. COIL_ETLS: the
+ *             handshake failed otherwise. -ECONNABORTED: it took too long. -ECONNRESET: the peer went away.
+ *   asyncio:  StreamWriter.start_tls */
+COIL_ASYNC coil_ret coil_writer_start_tls(coil_writer *writer, coil_tls_context *context,
+                                          const coil_start_tls_opts *opts);
+
+/* The (outermost) TLS of this connection, borrowed; NULL: it has none. asyncio: get_extra_info("ssl_object") */
+COIL_API coil_tls *coil_writer_tls(const coil_writer *writer);
+
 /* Close: what was written is still sent, by itself; reads find the end of the stream. Twice, and
  * NULL, are fine. asyncio: StreamWriter.close */
 COIL_API void coil_writer_close(coil_writer *writer);
@@ -272,7 +309,8 @@ COIL_ASYNC coil_ret coil_writer_finish(coil_writer *writer);
 COIL_API coil_writer *coil_writer_ref(coil_writer *writer);
 COIL_API void coil_writer_unref(coil_writer *writer);
 
-/* "peername" or "sockname", as text; NULL for other names, or when it cannot be told. Good as long as the
+/* "peername" or "sockname", as text; over TLS also "version", "cipher", "alpn", "server_name" and "peer_name" (what
+ * coil/tls.h says of coil_tls_version and so on). NULL for other names, or when it cannot be told. Good as long as the
  * writer. asyncio: StreamWriter.get_extra_info */
 COIL_API const char *coil_writer_get_extra_info(coil_writer *writer, const char *name);
 
@@ -313,6 +351,11 @@ typedef struct {
     size_t hosts_n;
     unsigned unix_mode;     /* permissions of a unix socket's file; 0: the umask's */
     bool no_cleanup_socket; /* that file stays at the close; asyncio: cleanup_socket=False */
+    /* Speak TLS with the clients: a server's context, of which it keeps a reference; NULL: none. A client comes to the
+     * server's function, or factory, when its handshake is over. asyncio: ssl */
+    coil_tls_context *tls;
+    double tls_handshake_timeout; /* seconds; 0: 60 */
+    double tls_shutdown_timeout;  /* seconds for the peer's close_notify; 0: 30 */
 } coil_server_opts;
 
 /* Listen on every address of `host` (NULL or "": of this machine), or of several hosts, and call

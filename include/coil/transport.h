@@ -101,7 +101,7 @@ COIL_ASYNC coil_ret coil_loop_create_connection(coil_loop *loop, coil_protocol_f
                                                 coil_transport **out_transport,
                                                 void **out_protocol_arg);
 
-/* The same over a unix socket: a path or "@name" (coil_address_unix).
+/* The same over a unix socket: a path or "@name" (coil_address_unix). Of `opts` only what concerns TLS matters here.
  *
  *   Suspends: until the server has room and connection_made has run.
  *   Cancel:   as coil_loop_create_connection.
@@ -113,8 +113,12 @@ COIL_ASYNC coil_ret coil_loop_create_unix_connection(coil_loop *loop,
                                                      const char *path,
                                                      coil_transport **out_transport,
                                                      void **out_protocol_arg);
+COIL_ASYNC coil_ret coil_loop_create_unix_connection_with(
+    coil_loop *loop, coil_protocol_factory_fn factory, void *arg, const char *path,
+    const coil_connect_opts *opts, coil_transport **out_transport, void **out_protocol_arg);
 
-/* The same for a socket that is connected already, or was accepted.
+/* The same for a socket that is connected already, or was accepted. Of `opts` only what concerns TLS matters; the context
+ * may be a client's or a server's.
  *
  *   Suspends: until connection_made has run.
  *   Cancel:   as coil_loop_create_connection.
@@ -127,6 +131,9 @@ COIL_ASYNC coil_ret coil_loop_create_connection_sock(coil_loop *loop,
                                                      coil_sock *sock,
                                                      coil_transport **out_transport,
                                                      void **out_protocol_arg);
+COIL_ASYNC coil_ret coil_loop_create_connection_sock_with(
+    coil_loop *loop, coil_protocol_factory_fn factory, void *arg, coil_sock *sock,
+    const coil_connect_opts *opts, coil_transport **out_transport, void **out_protocol_arg);
 COIL_ASYNC coil_ret coil_loop_connect_accepted_socket(coil_loop *loop,
                                                       coil_protocol_factory_fn factory, void *arg,
                                                       coil_sock *sock,
@@ -210,8 +217,7 @@ COIL_API int coil_transport_set_protocol(coil_transport *transport, const coil_p
 COIL_API const coil_protocol *coil_transport_get_protocol(const coil_transport *transport,
                                                           void **out_arg);
 
-/* "peername" or "sockname", as text; NULL for other names, or when it cannot be told. Good as long as the
- * transport. asyncio: BaseTransport.get_extra_info */
+/* As coil_writer_get_extra_info; good as long as the transport. asyncio: BaseTransport.get_extra_info */
 COIL_API const char *coil_transport_get_extra_info(coil_transport *transport, const char *name);
 
 /* The socket under it, borrowed; for options. NULL: it is a pipe. asyncio: get_extra_info("socket") */
@@ -219,6 +225,24 @@ COIL_API coil_sock *coil_transport_sock(coil_transport *transport);
 
 /* The descriptor under it, still coil's. -1 once closed. asyncio: get_extra_info("pipe") */
 COIL_API int coil_transport_fileno(const coil_transport *transport);
+
+/* Speak TLS from here on, as coil_writer_start_tls does for streams; on the same transport (asyncio makes another one). The
+ * protocol is told of nothing but what comes over TLS: connection_made is not called again. If `protocol` is not
+ * NULL, it has the connection from then on, as after coil_transport_set_protocol.
+ *
+ *   Suspends: until the handshake is over. Meanwhile nothing is delivered, and what is written waits.
+ *   Cancel:   returns -ECANCELED; the transport is closed, and connection_lost called.
+ *   Owns:     keeps a reference to the context, as long as the transport lives.
+ *   Where:    inside a coroutine of the transport's loop; loop: NULL, or that one.
+ *   Errors:   as coil_writer_start_tls; whatever comes but these few, connection_lost is called with it. -ENOTSUP for a
+ *             pipe.
+ *   asyncio:  loop.start_tls */
+COIL_ASYNC coil_ret coil_loop_start_tls(coil_loop *loop, coil_transport *transport,
+                                        const coil_protocol *protocol, void *arg,
+                                        coil_tls_context *context, const coil_start_tls_opts *opts);
+
+/* The (outermost) TLS of this transport, borrowed; NULL: it has none. asyncio: get_extra_info("ssl_object") */
+COIL_API coil_tls *coil_transport_tls(const coil_transport *transport);
 
 /* Share and give back; giving back does not close. unref accepts NULL. */
 COIL_API coil_transport *coil_transport_ref(coil_transport *transport);

@@ -39,6 +39,8 @@ static const struct {
     {COIL_ESTOPPED, "COIL_ESTOPPED", "Event loop stopped before Future completed"},
     {COIL_ESELFAWAIT, "COIL_ESELFAWAIT", "Task cannot await on itself"},
     {COIL_EGROUP, "COIL_EGROUP", "several errors happened; see the members"},
+    {COIL_ETLSCERT, "COIL_ETLSCERT", "the peer's certificate is not good"},
+    {COIL_ETLSEOF, "COIL_ETLSEOF", "the stream ended without the peer's close_notify"},
 };
 
 const char *coil_strerror(coil_ret code)

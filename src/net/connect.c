@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/opts.h"
 #include "net/socket.h"
+#include "net/stream.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -239,6 +240,55 @@ coil_ret coil__connect(const char *host, const char *port, const coil_connect_op
 
 /* ---- as a stream ---- */
 
+struct filter_plan coil__tls_plan(const coil_connect_opts *opts, const char *host)
+{
+    return (struct filter_plan){.context = opts->tls,
+                                .server_hostname = opts->server_hostname ? opts->server_hostname
+                                                                         : host,
+                                .handshake_timeout = opts->tls_handshake_timeout,
+                                .shutdown_timeout = opts->tls_shutdown_timeout};
+}
+
+coil_ret coil__tls_check(const coil_connect_opts *opts, const char *host)
+{
+    struct filter_plan plan = coil__tls_plan(opts, host);
+    return plan.context ? coil__filter_check(&plan, false) : 0;
+}
+
+/* Speak TLS over a connection that nobody else knows of yet; when that fails it is given up. */
+static coil_ret secure(struct connection *conn, const struct filter_plan *plan)
+{
+    coil_ret rc = coil__connection_secure(conn, plan);
+    if (rc == 0)
+        rc = coil__connection_shake(conn);
+    if (rc < 0) {
+        struct error_record *why = coil__error_capture(rc);
+        coil__connection_close(conn);
+        coil_writer_unref(&conn->writer);
+        coil_reader_unref(&conn->reader);
+        coil__error_restore(why, rc);
+        coil__error_unref(why);
+    }
+    return rc;
+}
+
+coil_ret coil__open_stream(coil_sock *sock, const coil_connect_opts *opts, const char *host,
+                           coil_reader **out_reader, coil_writer **out_writer)
+{
+    struct connection *conn;
+    struct filter_plan plan = coil__tls_plan(opts, host);
+    coil_ret rc = coil__connection_new(sock, opts->limit, &conn);
+    if (rc < 0) {
+        coil_sock_unref(sock);
+        return rc;
+    }
+    if (plan.context && (rc = secure(conn, &plan)) < 0)
+        return rc;
+    *out_reader = &conn->reader;
+    *out_writer = &conn->writer;
+    return 0;
+}
+
 coil_ret coil_open_connection_with(const char *host, const char *port,
                                    const coil_connect_opts *opts, coil_reader **out_reader,
                                    coil_writer **out_writer)
@@ -246,13 +296,10 @@ coil_ret coil_open_connection_with(const char *host, const char *port,
     coil_connect_opts own;
     opts = OPTS_READ(opts, own);
     coil_sock *sock;
-    coil_ret rc = coil__connect(host, port, opts, &sock);
-    if (rc < 0)
-        return rc;
-    rc = coil_open_connection_sock(sock, opts->limit, out_reader, out_writer);
-    if (rc < 0)
-        coil_sock_unref(sock);
-    return rc;
+    coil_ret rc = coil__tls_check(opts, host);
+    if (rc == 0)
+        rc = coil__connect(host, port, opts, &sock);
+    return rc < 0 ? rc : coil__open_stream(sock, opts, host, out_reader, out_writer);
 }
 
 coil_ret coil_open_connection(const char *host, const char *port, coil_reader **out_reader,

@@ -13,6 +13,18 @@
 COIL_MUST coil_ret coil__connect(const char *host, const char *port, const coil_connect_opts *opts,
                                  coil_sock **out);
 
+/* What these options say of TLS; `host` is whom the certificate must name unless they say otherwise. */
+struct filter_plan;
+struct filter_plan coil__tls_plan(const coil_connect_opts *opts, const char *host);
+/* 0, or why there can be no such TLS; without a context always 0. */
+coil_ret coil__tls_check(const coil_connect_opts *opts, const char *host);
+
+/* A stream for a connected socket, and TLS over it if the options say so. Takes the reference to the socket, whatever
+ * happens. Errors as of coil_open_connection. */
+COIL_MUST coil_ret coil__open_stream(coil_sock *sock, const coil_connect_opts *opts,
+                                     const char *host, coil_reader **out_reader,
+                                     coil_writer **out_writer);
+
 /* ---- between connect.c and race.c ---- */
 
 enum { CONNECT_FAILURES_MAX = 16 }; /* further ones are forgotten */

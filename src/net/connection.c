@@ -72,6 +72,9 @@ void coil__connection_unref(struct connection *conn)
     COIL_CHECK(conn->closed && outbox_idle(&conn->writer.out));
     forget_loop(conn);
     coil__reader_fini(&conn->reader);
+    coil__filter_unref(conn->filter);
+    coil__error_unref(conn->words);
+    coil__context_map_unref(conn->map);
     coil__free(conn->names);
     coil_sock_unref(conn->sock);
     coil__free(conn);
@@ -93,9 +96,11 @@ int coil_open_connection_sock(coil_sock *sock, size_t limit, coil_reader **out_r
 
 /* ---- the end ---- */
 
+/* Also when it was TLS that failed: its last word, which says why, is on its way to the peer. */
 static bool may_discard(const struct connection *conn)
 {
-    return !conn->aborted && !conn->error && !conn->reader.eof && !conn->loop->closing;
+    bool lost = conn->error && !(conn->filter && conn->filter->error);
+    return !conn->aborted && !lost && !conn->reader.eof && !conn->loop->closing;
 }
 
 /* The server waits for both: the function may use what the server's owner lent it, whatever became of the
@@ -115,7 +120,8 @@ static void end(struct connection *conn)
     conn->closing = true;
     if (!conn->error)
         conn->reader.eof = true;
-    /* A coroutine that receives is woken by this, and finds the end. */
+    /* A coroutine that receives is woken by these, and finds the end. */
+    coil__filter_close(conn->filter);
     coil_sock_close(conn->sock);
     coil__writer_wake_drainers(&conn->writer);
     while (coil__waiters_wake(&conn->closers))
@@ -127,6 +133,7 @@ static void end(struct connection *conn)
 /* ---- the slot ---- */
 
 static void end_of_client(struct connection *conn);
+static void shake_client(struct connection *conn);
 
 /* What cannot be ended cannot be sent to either: -ENOTCONN means that a reset came, not read yet. */
 static void send_eof(struct connection *conn)
@@ -137,11 +144,33 @@ static void send_eof(struct connection *conn)
         coil__connection_lost(conn, rc == -ENOTCONN ? -ECONNRESET : rc, true);
 }
 
+/* TLS failed where nobody reads: what it still holds for a reader comes first. */
+static void look_at_filter(struct connection *conn)
+{
+    struct filter *f = conn->filter;
+    bool read_later = f->receiver || (f->start < f->end && !conn->closing);
+    if (f->error && !conn->error && !read_later) {
+        conn->words = coil__error_share(f->words);
+        coil__connection_lost(conn, f->error, false);
+    }
+}
+
+/* TLS says goodbye after all else, and hears that from the peer. */
+static bool said_goodbye(struct connection *conn)
+{
+    bool unfriendly = !conn->filter || conn->aborted || conn->error;
+    return unfriendly || coil__filter_finish(conn->filter);
+}
+
 static void run(void *arg)
 {
     struct connection *conn = arg;
     conn->queued = false;
     coil__outbox_release_sent(&conn->writer.out);
+    if (conn->shaking)
+        shake_client(conn);
+    if (conn->filter && !conn->closed)
+        look_at_filter(conn);
     if (conn->task_ended)
         end_of_client(conn);
     if (!conn->closed && outbox_idle(&conn->writer.out)) {
@@ -150,7 +179,7 @@ static void run(void *arg)
             send_eof(conn);
         }
         /* What the release callbacks did may have queued the slot again; it looks then. */
-        if (conn->closing && !conn->queued)
+        if (conn->closing && !conn->queued && said_goodbye(conn))
             end(conn);
     }
     coil__connection_unref(conn);
@@ -162,7 +191,7 @@ void coil__connection_kick(struct connection *conn)
         return;
     conn->queued = true;
     connection_ref(conn);
-    loop_push(conn->loop, run, conn, NULL);
+    loop_push(conn->loop, run, conn, conn->map ? coil__context_map_ref(conn->map) : NULL);
 }
 
 void coil__connection_close(struct connection *conn)
@@ -213,7 +242,7 @@ void coil__connection_reader_gone(struct connection *conn)
 static coil_ret no_more(struct connection *conn)
 {
     if (conn->error)
-        return coil__error_restore(NULL, conn->error);
+        return connection_error(conn);
     conn->reader.eof = true;
     return 0;
 }
@@ -236,12 +265,24 @@ static bool passes(coil_ret error)
     return error == -ENOMEM || error == -ENOBUFS || error == -ENOSPC;
 }
 
+/* TLS has recorded what it was. */
+static void lost_receiving(struct connection *conn, coil_ret error)
+{
+    struct error_record *words = conn->filter ? coil__error_capture(error) : NULL;
+    coil__connection_lost(conn, error, false);
+    if (conn->error == error && !conn->words)
+        conn->words = words;
+    else
+        coil__error_unref(words);
+}
+
 coil_ret coil__connection_receive(struct connection *conn, void *p, size_t n)
 {
     if (conn->closed)
         return no_more(conn);
     connection_ref(conn);
-    coil_ret rc = coil__sock_receive(conn->sock, p, n);
+    coil_ret rc = conn->filter ? coil__filter_receive_wait(conn->filter, p, n)
+                               : coil__sock_receive(conn->sock, p, n);
     if (rc == 0)
         rc = end_of_stream(conn);
     else if (rc == -EBADF && conn->closed)
@@ -249,11 +290,57 @@ coil_ret coil__connection_receive(struct connection *conn, void *p, size_t n)
     else if (passes(rc))
         rc = coil__fail_plain(rc);
     else if (rc < 0 && rc != -ECANCELED && rc != COIL_EEXIT && rc != -EINTR) {
-        coil__connection_lost(conn, rc, false);
-        rc = coil__error_restore(NULL, conn->error);
+        lost_receiving(conn, rc);
+        rc = connection_error(conn);
     }
     coil__connection_unref(conn);
     return rc;
+}
+
+/* ---- TLS ---- */
+
+static void filter_told(struct filter *f)
+{
+    struct connection *conn = f->owner;
+    if (conn->shaking || conn->closing || f->error)
+        coil__connection_kick(conn);
+}
+
+int coil__connection_secure(struct connection *conn, const struct filter_plan *plan)
+{
+    const void *early;
+    int err = 0;
+    if (!conn->filter)
+        err = coil__filter_new(conn->sock, &conn->writer.out, filter_told, conn, &conn->filter);
+    if (err < 0)
+        return err;
+    size_t n = coil__reader_peek(&conn->reader, &early);
+    err = coil__filter_add(conn->filter, plan, early, n);
+    if (err < 0)
+        return err;
+    coil__reader_forget(&conn->reader);
+    coil__outbox_filtered_limits(&conn->writer.out);
+    return 0;
+}
+
+coil_ret coil__connection_shake(struct connection *conn)
+{
+    connection_ref(conn);
+    coil_ret rc = coil__filter_wait(conn->filter);
+    if (rc < 0 && !conn->filter->error)
+        coil__connection_abort(conn); /* cancelled; it is lost otherwise */
+    coil__connection_unref(conn);
+    return rc;
+}
+
+int coil__connection_secure_client(struct connection *conn, const struct filter_plan *plan)
+{
+    int err = coil__connection_secure(conn, plan);
+    if (err < 0)
+        return err;
+    conn->shaking = true;
+    conn->map = context_capture();
+    return 0;
 }
 
 /* ---- a server's client ---- */
@@ -310,6 +397,23 @@ static void give_back_faces(struct connection *conn)
     coil_reader_unref(&conn->reader);
 }
 
+/* A handshake came to its end, or its connection did before. */
+static void shake_client(struct connection *conn)
+{
+    struct filter *f = conn->filter;
+    if (filter_is_shaking(f) && !conn->closing)
+        return;
+    conn->shaking = false;
+    if (filter_shake_failed(f)) {
+        coil__error_restore(f->words, f->error);
+        coil__server_client_failed(&conn->client, f->error);
+    }
+    if (filter_shake_failed(f) || conn->closing)
+        give_back_faces(conn);
+    else
+        coil__server_client_ready(&conn->client);
+}
+
 static void end_of_client(struct connection *conn)
 {
     coil_task *task = conn->task;
@@ -341,8 +445,10 @@ static void take_down(struct connection *conn)
     bool was_queued = conn->queued;
     conn->queued = true;
     connection_ref(conn);
+    if (conn->filter)
+        coil__filter_settle(conn->filter);
     if (!conn->closed) {
-        if (conn->loop->debug && !conn->closing && !conn->task)
+        if (conn->loop->debug && !conn->closing && !conn->task && !conn->shaking)
             report_unclosed(conn);
         conn->closing = true;
         coil__outbox_end(&conn->writer.out);
@@ -353,6 +459,10 @@ static void take_down(struct connection *conn)
         coil_unref(conn->task);
         conn->task = NULL;
         maybe_let_go(conn);
+        give_back_faces(conn);
+    }
+    if (conn->shaking) {
+        conn->shaking = false;
         give_back_faces(conn);
     }
     if (conn->client.server)

@@ -43,6 +43,16 @@ static coil_ret wait_made(struct coil_transport *t)
     return rc;
 }
 
+/* The protocol comes later: who fails here is not told to any. */
+static coil_ret secure(struct coil_transport *t, const struct filter_plan *plan)
+{
+    coil_ret rc = coil__transport_secure(t, plan);
+    if (rc == 0)
+        return coil__transport_shake(t);
+    coil__transport_lost(t, rc, NULL);
+    return rc;
+}
+
 coil_ret coil__transport_attach(coil_sock *sock, const struct transport_plan *plan,
                                 coil_transport **out_transport, void **out_protocol_arg)
 {
@@ -54,10 +64,14 @@ coil_ret coil__transport_attach(coil_sock *sock, const struct transport_plan *pl
     }
     t->kind = (uint8_t)plan->kind;
     t->watched = plan->watched;
-    rc = coil__transport_equip(t, plan->factory, plan->arg);
-    if (rc < 0)
-        return rc;
     transport_ref(t);
+    rc = plan->tls ? secure(t, plan->tls) : 0;
+    if (rc == 0)
+        rc = coil__transport_equip(t, plan->factory, plan->arg);
+    if (rc < 0) {
+        coil_transport_unref(t);
+        return rc;
+    }
     rc = wait_made(t);
     if (rc < 0)
         coil_transport_close(t);
@@ -77,10 +91,33 @@ coil_ret coil_loop_create_connection(coil_loop *loop, coil_protocol_factory_fn f
 {
     coil_connect_opts own;
     coil_sock *sock;
+    opts = OPTS_READ(opts, own);
+    struct filter_plan tls = coil__tls_plan(opts, host);
+    struct transport_plan plan = {.factory = factory, .arg = arg, .tls = tls.context ? &tls : NULL};
     coil_ret rc = coil__transport_may_attach(loop, factory);
     if (rc == 0)
-        rc = coil__connect(host, port, OPTS_READ(opts, own), &sock);
-    struct transport_plan plan = {.factory = factory, .arg = arg};
+        rc = coil__tls_check(opts, host);
+    if (rc == 0)
+        rc = coil__connect(host, port, opts, &sock);
+    return rc < 0 ? rc : coil__transport_attach(sock, &plan, out_transport, out_protocol_arg);
+}
+
+coil_ret coil_loop_create_unix_connection_with(coil_loop *loop, coil_protocol_factory_fn factory,
+                                               void *arg, const char *path,
+                                               const coil_connect_opts *opts,
+                                               coil_transport **out_transport,
+                                               void **out_protocol_arg)
+{
+    coil_connect_opts own;
+    coil_sock *sock;
+    opts = OPTS_READ(opts, own);
+    struct filter_plan tls = coil__tls_plan(opts, NULL);
+    struct transport_plan plan = {.factory = factory, .arg = arg, .tls = tls.context ? &tls : NULL};
+    coil_ret rc = coil__transport_may_attach(loop, factory);
+    if (rc == 0)
+        rc = coil__tls_check(opts, NULL);
+    if (rc == 0)
+        rc = coil__unix_connect(path, &sock);
     return rc < 0 ? rc : coil__transport_attach(sock, &plan, out_transport, out_protocol_arg);
 }
 
@@ -88,28 +125,39 @@ coil_ret coil_loop_create_unix_connection(coil_loop *loop, coil_protocol_factory
                                           void *arg, const char *path,
                                           coil_transport **out_transport, void **out_protocol_arg)
 {
-    coil_sock *sock;
+    return coil_loop_create_unix_connection_with(loop, factory, arg, path, NULL, out_transport,
+                                                 out_protocol_arg);
+}
+
+coil_ret coil_loop_create_connection_sock_with(coil_loop *loop, coil_protocol_factory_fn factory,
+                                               void *arg, coil_sock *sock,
+                                               const coil_connect_opts *opts,
+                                               coil_transport **out_transport,
+                                               void **out_protocol_arg)
+{
+    coil_connect_opts own;
+    opts = OPTS_READ(opts, own);
+    struct filter_plan tls = coil__tls_plan(opts, NULL);
     coil_ret rc = coil__transport_may_attach(loop, factory);
+    if (rc == 0 && sock->fd >= 0 && sock->loop != coil__running_loop)
+        rc = coil__fail(COIL_EWRONGLOOP, "this socket belongs to a different event loop");
+    if (rc == 0 && sock->type != SOCK_STREAM)
+        rc = coil__fail(-EINVAL, "A stream socket was expected");
     if (rc == 0)
-        rc = coil__unix_connect(path, &sock);
-    struct transport_plan plan = {.factory = factory, .arg = arg};
-    return rc < 0 ? rc : coil__transport_attach(sock, &plan, out_transport, out_protocol_arg);
+        rc = coil__tls_check(opts, NULL);
+    struct transport_plan plan = {.factory = factory, .arg = arg, .tls = tls.context ? &tls : NULL};
+    if (rc == 0)
+        return coil__transport_attach(sock, &plan, out_transport, out_protocol_arg);
+    coil_sock_unref(sock);
+    return rc;
 }
 
 coil_ret coil_loop_create_connection_sock(coil_loop *loop, coil_protocol_factory_fn factory,
                                           void *arg, coil_sock *sock,
                                           coil_transport **out_transport, void **out_protocol_arg)
 {
-    coil_ret rc = coil__transport_may_attach(loop, factory);
-    if (rc == 0 && sock->fd >= 0 && sock->loop != coil__running_loop)
-        rc = coil__fail(COIL_EWRONGLOOP, "this socket belongs to a different event loop");
-    if (rc == 0 && sock->type != SOCK_STREAM)
-        rc = coil__fail(-EINVAL, "A stream socket was expected");
-    struct transport_plan plan = {.factory = factory, .arg = arg};
-    if (rc == 0)
-        return coil__transport_attach(sock, &plan, out_transport, out_protocol_arg);
-    coil_sock_unref(sock);
-    return rc;
+    return coil_loop_create_connection_sock_with(loop, factory, arg, sock, NULL, out_transport,
+                                                 out_protocol_arg);
 }
 
 coil_ret coil_loop_connect_accepted_socket(coil_loop *loop, coil_protocol_factory_fn factory,

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "net/filter.h"
 
 #include <coil/stream.h>
 
@@ -18,6 +19,7 @@ enum {
     CHUNK_FIRST = 4096, /* of such a size one is kept at hand for each loop */
     CHUNK_MORE = 16384,
     HIGH_DEFAULT = 65536,
+    HIGH_FILTERED = 512 * 1024,
     RETRIES_MAX = 1000, /* turns without memory before sending is given up */
 };
 
@@ -75,9 +77,9 @@ static void chunk_add(struct chunk *c, const char *p, size_t n)
     c->n += n;
 }
 
-static struct chunk *last_chunk(const struct outbox *box)
+static struct chunk *last_chunk(const struct list *chunks)
 {
-    return list_empty(&box->chunks) ? NULL : container_of(box->chunks.prev, struct chunk, link);
+    return list_empty(chunks) ? NULL : container_of(chunks->prev, struct chunk, link);
 }
 
 /* What is buffered became less, or the marks moved. */
@@ -130,6 +132,7 @@ void coil__outbox_init(struct outbox *box, const struct outbox_class *cls, coil_
                            .high = HIGH_DEFAULT,
                            .low = HIGH_DEFAULT / 4};
     list_init(&box->chunks);
+    list_init(&box->plain);
     list_init(&box->sent);
 }
 
@@ -174,9 +177,19 @@ static void sent_bytes(struct outbox *box, size_t n)
     }
 }
 
+static void drop_plain(struct outbox *box)
+{
+    while (!list_empty(&box->plain)) {
+        struct chunk *c = container_of(list_first(&box->plain), struct chunk, link);
+        box->buffered -= c->n;
+        chunk_over(box, c);
+    }
+}
+
 static void drop_all(struct outbox *box)
 {
     box->dropping = false;
+    drop_plain(box);
     box->buffered = 0;
     while (!list_empty(&box->chunks))
         chunk_over(box, container_of(list_first(&box->chunks), struct chunk, link));
@@ -208,6 +221,8 @@ static void send_done(struct op *op)
         maybe_resume(box);
         if (!list_empty(&box->chunks))
             submit(box);
+        else if (!list_empty(&box->plain))
+            coil__filter_kick(box->filter);
         else
             box->cls->idle(box);
     }
@@ -215,8 +230,9 @@ static void send_done(struct op *op)
 
 void coil__outbox_drop(struct outbox *box)
 {
-    if (list_empty(&box->chunks))
+    if (list_empty(&box->chunks) && list_empty(&box->plain))
         return;
+    drop_plain(box);
     struct backend *b = sock_backend(box->sock);
     box->dropping = true;
     if (box->op.state == OP_IDLE || b->cls->cancel(b, &box->op) == 0)
@@ -304,24 +320,84 @@ static void added(struct outbox *box, size_t n)
         submit(box);
 }
 
+/* Something was written that waits for the filter. */
+static void added_plain(struct outbox *box, size_t n)
+{
+    box->buffered += n;
+    maybe_pause(box);
+    if (list_empty(&box->chunks)) /* else when these are sent */
+        coil__filter_kick(box->filter);
+}
+
+/* How much of n bytes goes behind the last chunk of this list, and a new one for the rest. */
+static int room_for(struct outbox *box, const struct list *chunks, size_t n, size_t *here,
+                    struct chunk **more)
+{
+    struct chunk *last = last_chunk(chunks);
+    *here = last ? chunk_room(last) : 0;
+    *more = NULL;
+    if (*here > n)
+        *here = n;
+    if (*here == n)
+        return 0;
+    size_t capacity = n - *here;
+    if (last && capacity < CHUNK_MORE)
+        capacity = CHUNK_MORE;
+    *more = chunk_new(box->part, capacity);
+    return *more ? 0 : -ENOMEM;
+}
+
+static int write_plain(struct outbox *box, const char *p, size_t n)
+{
+    size_t here;
+    struct chunk *more;
+    int err = room_for(box, &box->plain, n, &here, &more);
+    if (err < 0)
+        return err;
+    if (here > 0)
+        chunk_add(last_chunk(&box->plain), p, here);
+    if (more) {
+        chunk_add(more, p + here, n - here);
+        list_push(&box->plain, &more->link);
+    }
+    added_plain(box, n);
+    return 0;
+}
+
+size_t coil__outbox_plain(const struct outbox *box, const void **out, size_t max)
+{
+    const struct chunk *c = container_of(list_first(&box->plain), struct chunk, link);
+    *out = c->at;
+    return c->n < max ? c->n : max;
+}
+
+void coil__outbox_plain_taken(struct outbox *box, size_t n)
+{
+    struct chunk *c = container_of(list_first(&box->plain), struct chunk, link);
+    box->buffered -= n;
+    c->at += n;
+    c->n -= n;
+    if (c->n == 0)
+        chunk_over(box, c);
+    maybe_resume(box);
+}
+
 int coil__outbox_write(struct outbox *box, const void *bytes, size_t n)
 {
-    const char *p = bytes;
     if (n == 0)
         return 0;
-    struct chunk *last = last_chunk(box), *more = NULL;
-    size_t here = last ? chunk_room(last) : 0;
-    if (here > n)
-        here = n;
-    if (here < n) {
-        size_t capacity = n - here;
-        if (last && capacity < CHUNK_MORE)
-            capacity = CHUNK_MORE;
-        more = chunk_new(box->part, capacity);
-        if (!more)
-            return -ENOMEM;
-    }
-    size_t left = n;
+    return coil_unlikely(box->filter != NULL) ? write_plain(box, bytes, n)
+                                              : coil__outbox_write_raw(box, bytes, n);
+}
+
+int coil__outbox_write_raw(struct outbox *box, const void *bytes, size_t n)
+{
+    const char *p = bytes;
+    struct chunk *last = last_chunk(&box->chunks), *more;
+    size_t here, left = n;
+    int err = room_for(box, &box->chunks, n, &here, &more);
+    if (err < 0)
+        return err;
     if (!last) {
         ssize_t sent = send_now(box, p, n);
         if (sent < 0 || (size_t)sent == n) {
@@ -359,7 +435,7 @@ int coil__outbox_writelines(struct outbox *box, const struct iovec *pieces, size
     struct chunk *chunk = chunk_new(box->part, (size_t)total);
     if (!chunk)
         return -ENOMEM;
-    if (list_empty(&box->chunks)) {
+    if (list_empty(&box->chunks) && !box->filter) {
         sent = sendv_now(box, pieces, pieces_n);
         if (sent < 0 || sent == total) {
             chunk_free(box->part, chunk);
@@ -373,8 +449,11 @@ int coil__outbox_writelines(struct outbox *box, const struct iovec *pieces, size
             chunk_add(chunk, (const char *)pieces[i].iov_base + skip, n - skip);
         skip = skip < n ? 0 : skip - n;
     }
-    list_push(&box->chunks, &chunk->link);
-    added(box, (size_t)(total - sent));
+    list_push(box->filter ? &box->plain : &box->chunks, &chunk->link);
+    if (box->filter)
+        added_plain(box, (size_t)total);
+    else
+        added(box, (size_t)(total - sent));
     return 0;
 }
 
@@ -388,7 +467,7 @@ int coil__outbox_write_owned(struct outbox *box, const void *bytes, size_t n,
         return (int)coil__fail_plain(-ENOMEM);
     *chunk = (struct chunk){.at = bytes, .n = n, .lent = n, .release = release, .cookie = cookie};
     list_init(&chunk->link);
-    if (list_empty(&box->chunks) && n > 0) {
+    if (list_empty(&box->chunks) && n > 0 && !box->filter) {
         ssize_t sent = send_now(box, bytes, n);
         if (sent < 0) {
             coil__free(chunk);
@@ -401,8 +480,11 @@ int coil__outbox_write_owned(struct outbox *box, const void *bytes, size_t n,
         chunk_over(box, chunk);
         return 0;
     }
-    list_push(&box->chunks, &chunk->link);
-    added(box, chunk->n);
+    list_push(box->filter ? &box->plain : &box->chunks, &chunk->link);
+    if (box->filter)
+        added_plain(box, n);
+    else
+        added(box, chunk->n);
     return 0;
 }
 
@@ -423,4 +505,10 @@ int coil__outbox_set_limits(struct outbox *box, ssize_t high, ssize_t low)
     maybe_pause(box);
     maybe_resume(box);
     return 0;
+}
+
+void coil__outbox_filtered_limits(struct outbox *box)
+{
+    if (box->high == HIGH_DEFAULT && box->low == HIGH_DEFAULT / 4)
+        (void)coil__outbox_set_limits(box, HIGH_FILTERED, COIL_DEFAULT);
 }

@@ -12,8 +12,12 @@
  * transport, who asks whether it may write, and is told what happened; none of what it is told runs a user's
  * code at once.
  *
+ * With a filter (filter.h) what is written waits as plain chunks for the filter to turn it into those above:
+ *
+ *     write --> [ plain ][ plain ] --filter's slot--> [ chunk ][ chunk ] --> kernel
+ *
  * Always true:
- *   - `buffered` is the sum of what the chunks still have to send; `held` of lent bytes that are sent and
+ *   - `buffered` is the sum of what the chunks, plain ones too, still have to send; `held` of lent bytes that are sent and
  *     not released yet, which the marks count too: a peer that takes all at once would else let a
  *     writer that never yields hold as much as it likes;
  *   - what the op points to does not move, and goes only after the op's last word: bytes are added behind
@@ -28,6 +32,7 @@
 #include "net/socket.h"
 
 struct outbox;
+struct filter;
 
 /* How its owner is told. */
 struct outbox_class {
@@ -42,12 +47,14 @@ enum { OUTBOX_PIECES = 8 };
 struct outbox {
     const struct outbox_class *cls;
     struct net_part *part;
-    coil_sock *sock;    /* the owner's reference */
-    bool paused;        /* the high mark was passed, the low one not reached since */
-    bool dropping;      /* the chunks go as soon as the kernel lets go of them */
-    uint16_t retries;   /* in a row, for want of memory */
-    struct list chunks; /* in order of sending */
-    struct list sent;   /* whose release is due */
+    coil_sock *sock;       /* the owner's reference */
+    bool paused;           /* the high mark was passed, the low one not reached since */
+    bool dropping;         /* the chunks go as soon as the kernel lets go of them */
+    uint16_t retries;      /* in a row, for want of memory */
+    struct list chunks;    /* in order of sending */
+    struct list plain;     /* for the filter, in order */
+    struct list sent;      /* whose release is due */
+    struct filter *filter; /* NULL: none */
     size_t buffered, held, high, low;
     struct op op;
     struct iovec pieces[OUTBOX_PIECES]; /* of the op */
@@ -57,7 +64,7 @@ void coil__outbox_init(struct outbox *box, const struct outbox_class *cls, coil_
 
 static inline bool outbox_idle(const struct outbox *box)
 {
-    return list_empty(&box->chunks) && box->op.state == OP_IDLE;
+    return list_empty(&box->chunks) && list_empty(&box->plain) && box->op.state == OP_IDLE;
 }
 
 /* Send, or keep what is left over. 0; -ENOMEM, and then nothing was sent; or what the connection is lost with,
@@ -66,6 +73,12 @@ int coil__outbox_write(struct outbox *box, const void *bytes, size_t n);
 int coil__outbox_writelines(struct outbox *box, const struct iovec *pieces, size_t pieces_n);
 int coil__outbox_write_owned(struct outbox *box, const void *bytes, size_t n,
                              void (*release)(void *cookie), void *cookie);
+
+/* For the filter: what goes to the kernel as it is; results as of coil__outbox_write. */
+int coil__outbox_write_raw(struct outbox *box, const void *bytes, size_t n);
+/* Its first plain bytes, at most `max`, and that so many of them are turned into others. */
+size_t coil__outbox_plain(const struct outbox *box, const void **out, size_t max);
+void coil__outbox_plain_taken(struct outbox *box, size_t n);
 
 /* Drop what was not sent, now or when the kernel lets go of it. */
 void coil__outbox_drop(struct outbox *box);
@@ -76,5 +89,7 @@ void coil__outbox_end(struct outbox *box);
 
 /* The marks, as asyncio works them out; COIL_DEFAULT leaves one to be. 0 or -EINVAL, recorded. */
 int coil__outbox_set_limits(struct outbox *box, ssize_t high, ssize_t low);
+/* It has a filter from now on: marks that nobody has set become those that asyncio gives to TLS. */
+void coil__outbox_filtered_limits(struct outbox *box);
 
 #endif

@@ -74,6 +74,18 @@ void coil__reader_fini(struct coil_reader *r)
     r->record = NULL;
 }
 
+size_t coil__reader_peek(struct coil_reader *r, const void **out)
+{
+    end_view(r);
+    *out = r->buf ? data(r) : NULL;
+    return available(r);
+}
+
+void coil__reader_forget(struct coil_reader *r)
+{
+    free_buffer(r);
+}
+
 static void take(struct coil_reader *r, size_t n)
 {
     r->start += n;
@@ -513,7 +525,9 @@ bool coil_reader_at_eof(coil_reader *reader)
     if (available(reader) > 0)
         return false;
     struct connection *conn = reader->conn;
-    if (!reader->eof && conn && !conn->closed && !conn->error && !reader->busy) {
+    if (!reader->eof && conn && conn->filter) {
+        reader->eof = filter_at_end(conn->filter);
+    } else if (!reader->eof && conn && !conn->closed && !conn->error && !reader->busy) {
         /* Nothing is received while nobody reads, so whether the end has come is known to the kernel alone. */
         char byte;
         ssize_t rc = sock_calls(conn->sock)
@@ -536,7 +550,7 @@ const coil_error *coil_reader_exception(coil_reader *reader)
     if (reader->error)
         return coil__error_show(reader->record, reader->error);
     if (reader->conn && reader->conn->error)
-        return coil__error_show(NULL, reader->conn->error);
+        return coil__error_show(reader->conn->words, reader->conn->error);
     return NULL;
 }
 
@@ -588,7 +602,9 @@ int coil_reader_new(coil_loop *loop, size_t limit, coil_reader **out_reader)
 
 static void wake_reader(struct coil_reader *r)
 {
-    if (r->conn && r->busy)
+    if (r->conn && r->busy && r->conn->filter)
+        coil__filter_interrupt(r->conn->filter);
+    else if (r->conn && r->busy)
         coil__sock_interrupt(r->conn->sock);
     if (r->waiting && !r->waiting->woken)
         coil__wake(r->waiting, 0);

@@ -52,7 +52,9 @@ static void readable_done(struct op *op)
 static void wait_readable(struct coil_transport *t)
 {
     struct backend *b = sock_backend(t->sock);
-    if (t->readable.state != OP_IDLE)
+    if (t->filter)
+        coil__filter_want(t->filter);
+    if (t->filter || t->readable.state != OP_IDLE)
         return;
     t->readable.kind = OP_POLL;
     t->readable.events = OP_IN;
@@ -81,7 +83,7 @@ static void end_of_stream(struct coil_transport *t)
         keep = t->calls.eof_received(t, t->arg);
     if (keep < 0)
         coil__transport_fatal(t, "eof_received", keep);
-    else if (keep == 0 || t->mute || t->kind == TRANSPORT_READS)
+    else if (keep == 0 || t->mute || t->kind == TRANSPORT_READS || t->filter)
         coil_transport_close(t);
 }
 
@@ -118,7 +120,7 @@ static void after(struct coil_transport *t, coil_ret rc, bool full)
     else if (rc < 0 && rc != -EAGAIN && may_retry(t, rc))
         again(t);
     else if (rc < 0 && rc != -EAGAIN)
-        coil__transport_lost(t, rc, NULL);
+        coil__transport_lost(t, rc, t->filter ? coil__error_capture(rc) : NULL);
     else if (!transport_may_read(t))
         t->try_read = true; /* when it is resumed */
     else if (full || t->mute)
@@ -130,6 +132,8 @@ static void after(struct coil_transport *t, coil_ret rc, bool full)
 static coil_ret receive_into(struct coil_transport *t, void *p, size_t n)
 {
     coil_ret error = t->read_error;
+    if (t->filter)
+        return coil__filter_receive(t->filter, p, n, true);
     if (coil_unlikely(error)) {
         t->read_error = 0;
         return error == -ECANCELED ? -EBADF : error; /* the socket was closed under us */

@@ -99,11 +99,11 @@ static coil_ret send_in_kernel(struct transfer *t)
     return 0;
 }
 
-static ssize_t read_part(const struct transfer *t, char *buf, size_t n)
+ssize_t coil__sendfile_read(int file, char *buf, size_t n, int64_t offset)
 {
     ssize_t rc;
     do
-        rc = sys_pread(t->file, buf, n, (off_t)(t->offset + t->sent));
+        rc = sys_pread(file, buf, n, (off_t)offset);
     while (rc == -EINTR);
     return rc;
 }
@@ -128,7 +128,7 @@ static coil_ret read_and_send(struct transfer *t)
     coil_ret rc = 0;
     size_t n;
     while (rc >= 0 && (n = wanted(t, BUFFER_MAX)) > 0) {
-        rc = read_part(t, buf, n);
+        rc = coil__sendfile_read(t->file, buf, n, t->offset + t->sent);
         if (rc == 0)
             break;
         if (rc > 0)
@@ -140,7 +140,7 @@ static coil_ret read_and_send(struct transfer *t)
 
 /* ---- the whole ---- */
 
-static int check_file(int file, int64_t offset, int64_t count, unsigned flags)
+int coil__sendfile_check(int file, int64_t offset, int64_t count, unsigned flags)
 {
     struct stat st;
     if (flags & ~(unsigned)COIL_SENDFILE_NO_FALLBACK)
@@ -165,6 +165,11 @@ static bool refused(coil_ret rc)
     return rc == -EINVAL || rc == -ENOSYS || rc == -EOPNOTSUPP || rc == -EPERM;
 }
 
+void coil__sendfile_sent(int file, int64_t to)
+{
+    (void)sys_lseek(file, (off_t)to, SEEK_SET);
+}
+
 /* The file is where asyncio leaves it: behind what was sent, also after an error. */
 static coil_ret transfer(struct transfer *t, unsigned flags)
 {
@@ -176,7 +181,7 @@ static coil_ret transfer(struct transfer *t, unsigned flags)
         rc = read_and_send(t);
     }
     if (t->sent > 0)
-        (void)sys_lseek(t->file, (off_t)(t->offset + t->sent), SEEK_SET);
+        coil__sendfile_sent(t->file, t->offset + t->sent);
     return coil__sock_told(rc);
 }
 
@@ -200,7 +205,7 @@ coil_ret coil__sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t 
                          .file = file,
                          .offset = offset,
                          .count = count ? count : INT64_MAX - (offset > 0 ? offset : 0)};
-    coil_ret rc = check_file(file, offset, count, flags);
+    coil_ret rc = coil__sendfile_check(file, offset, count, flags);
     if (rc == 0 && sock->type != SOCK_STREAM)
         rc = not_a_stream();
     if (rc == 0) {
@@ -233,7 +238,7 @@ coil_ret coil_loop_sock_sendfile(coil_loop *loop, int fd, int file, int64_t offs
                          .count = count ? count : INT64_MAX - (offset > 0 ? offset : 0)};
     coil_ret rc = coil__raw_enter(loop, fd, true, &t.part);
     if (rc == 0)
-        rc = check_file(file, offset, count, flags);
+        rc = coil__sendfile_check(file, offset, count, flags);
     if (rc == 0 && (rc = coil__raw_told(coil__raw_is_stream(t.part, fd))) >= 0)
         rc = rc ? 0 : not_a_stream();
     if (rc == 0)

@@ -91,6 +91,8 @@ static void server_unref(struct coil_server *server)
     forget_loop(server);
     for (size_t i = 0; i < server->listeners_n; i++)
         coil_sock_unref(server->listeners[i].sock);
+    if (server->opts.tls)
+        server->opts.tls->cls->unref(server->opts.tls);
     coil__context_map_unref(server->map);
     coil__free(server);
 }
@@ -122,6 +124,29 @@ void coil__server_let_go(struct server_client *client)
     server_unref(server);
 }
 
+static struct filter_plan tls_plan(const struct coil_server *server)
+{
+    return (struct filter_plan){.context = server->opts.tls,
+                                .handshake_timeout = server->opts.tls_handshake_timeout,
+                                .shutdown_timeout = server->opts.tls_shutdown_timeout};
+}
+
+static int serve(struct coil_server *server, struct connection *conn)
+{
+    coil_task_opts opts = {.size = sizeof opts,
+                           .stack_size = server->opts.client_stack_size,
+                           .loop = server->loop,
+                           .no_eager = true /* we are in the middle of accepting */};
+    return coil__connection_serve(conn, server->fn, server->arg, &opts);
+}
+
+static void hang_up(struct connection *conn)
+{
+    coil__connection_abort(conn);
+    coil_writer_unref(&conn->writer);
+    coil_reader_unref(&conn->reader);
+}
+
 /* A connection with a task. */
 static int welcome_stream(struct coil_server *server, coil_sock *sock)
 {
@@ -132,26 +157,26 @@ static int welcome_stream(struct coil_server *server, coil_sock *sock)
         return err;
     }
     client_came(server, &conn->client);
-    coil_task_opts opts = {.size = sizeof opts,
-                           .stack_size = server->opts.client_stack_size,
-                           .loop = server->loop,
-                           .no_eager = true /* we are in the middle of accepting */};
-    err = coil__connection_serve(conn, server->fn, server->arg, &opts);
-    if (err < 0) {
-        coil__connection_abort(conn);
-        coil_writer_unref(&conn->writer);
-        coil_reader_unref(&conn->reader);
-    }
+    struct filter_plan plan = tls_plan(server);
+    err = plan.context ? coil__connection_secure_client(conn, &plan) : serve(server, conn);
+    if (err < 0)
+        hang_up(conn);
     return err;
 }
 
-/* What goes wrong in the factory is no reason to accept nobody else. */
-static void report_factory(struct coil_server *server, coil_ret error)
+/* What goes wrong for one client is no reason to accept nobody else. */
+static void report_client(struct coil_server *server, const char *message, coil_ret error)
 {
     struct error_record *words = coil__error_capture(error);
-    coil__loop_report(server->loop, "Error on transport creation for incoming connection", error,
-                      coil__error_show(words, error), NULL);
+    coil__loop_report(server->loop, message, error, coil__error_show(words, error), NULL);
     coil__error_unref(words);
+}
+
+static void equip(struct coil_server *server, struct coil_transport *t)
+{
+    coil_ret rc = coil__transport_equip(t, server->factory, server->arg);
+    if (rc < 0)
+        report_client(server, "Error on transport creation for incoming connection", rc);
 }
 
 static int welcome_transport(struct coil_server *server, coil_sock *sock)
@@ -163,10 +188,41 @@ static int welcome_transport(struct coil_server *server, coil_sock *sock)
         return err;
     }
     client_came(server, &t->client);
-    coil_ret rc = coil__transport_equip(t, server->factory, server->arg);
-    if (rc < 0)
-        report_factory(server, rc);
-    return 0;
+    struct filter_plan plan = tls_plan(server);
+    if (!plan.context) {
+        equip(server, t);
+        return 0;
+    }
+    err = coil__transport_secure_client(t, &plan);
+    if (err < 0)
+        coil_transport_abort(t);
+    return err;
+}
+
+/* ---- clients that come by TLS ---- */
+
+void coil__server_client_ready(struct server_client *client)
+{
+    struct coil_server *server = client->server;
+    server->refs++;
+    if (server->factory) {
+        equip(server, container_of(client, struct coil_transport, client));
+    } else {
+        struct connection *conn = container_of(client, struct connection, client);
+        int err = serve(server, conn);
+        if (err < 0) {
+            report_client(server, "Error on serving an incoming connection", err);
+            hang_up(conn);
+        }
+    }
+    server_unref(server);
+}
+
+/* Whoever knocks at a port can make handshakes fail, so it is said in debug mode only. */
+void coil__server_client_failed(struct server_client *client, coil_ret error)
+{
+    if (client->server->loop->debug)
+        report_client(client->server, "TLS handshake with an incoming connection failed", error);
 }
 
 /* A descriptor that was accepted becomes a client. On failure it is closed. */
@@ -423,6 +479,8 @@ int coil__server_new(const struct service *service, struct bound_list *bound,
     server->arg = service->arg;
     server->opts = *opts;
     server->opts.hosts = NULL; /* the caller's, and done with */
+    if (opts->tls)
+        opts->tls->cls->ref(opts->tls);
     server->map = context_capture();
     if (server->opts.backlog <= 0)
         server->opts.backlog = BACKLOG_DEFAULT;
@@ -443,11 +501,14 @@ int coil__server_new(const struct service *service, struct bound_list *bound,
     return 0;
 }
 
-static int serves_nobody(const struct service *service)
+static int serves_nobody(const struct service *service, const coil_server_opts *opts)
 {
-    return service->fn || service->factory
-               ? 0
-               : (int)coil__fail(-EINVAL, "a server needs a function for its clients");
+    if (!service->fn && !service->factory)
+        return (int)coil__fail(-EINVAL, "a server needs a function for its clients");
+    struct filter_plan plan = {.context = opts->tls,
+                               .handshake_timeout = opts->tls_handshake_timeout,
+                               .shutdown_timeout = opts->tls_shutdown_timeout};
+    return plan.context ? (int)coil__filter_check(&plan, true) : 0;
 }
 
 coil_ret coil__server_hosts(const struct service *service, const char *host, const char *port,
@@ -455,7 +516,7 @@ coil_ret coil__server_hosts(const struct service *service, const char *host, con
 {
     coil_server_opts own;
     opts = OPTS_READ(opts, own);
-    coil_ret rc = serves_nobody(service);
+    coil_ret rc = serves_nobody(service, opts);
     if (rc < 0)
         return rc;
     if (host && opts->hosts_n > 0)
@@ -475,7 +536,7 @@ int coil__server_unix(const struct service *service, const char *path, const coi
 {
     coil_server_opts own;
     opts = OPTS_READ(opts, own);
-    int err = serves_nobody(service);
+    int err = serves_nobody(service, opts);
     if (err < 0)
         return err;
     struct bound_list bound = {NULL, 0};
@@ -503,7 +564,9 @@ static int may_serve(const coil_sock *sock)
 int coil__server_sock(const struct service *service, coil_sock *sock, const coil_server_opts *opts,
                       coil_server **out)
 {
-    int err = serves_nobody(service);
+    coil_server_opts own;
+    opts = OPTS_READ(opts, own);
+    int err = serves_nobody(service, opts);
     if (err == 0)
         err = may_serve(sock);
     if (err < 0)
@@ -511,8 +574,7 @@ int coil__server_sock(const struct service *service, coil_sock *sock, const coil
     struct bound one = {.sock = sock};
     struct bound_list bound = {&one, 1};
     sock->lent = true;
-    coil_server_opts own;
-    err = coil__server_new(service, &bound, OPTS_READ(opts, own), out);
+    err = coil__server_new(service, &bound, opts, out);
     if (err < 0)
         sock->lent = false;
     return err;

@@ -39,6 +39,11 @@ struct server_client {
     void (*abort)(struct server_client *client);
 };
 
+/* Its TLS handshake is over: call the server's function, or factory, for it. Or it failed: `error`, recorded. In the
+ * context of the server. */
+void coil__server_client_ready(struct server_client *client);
+void coil__server_client_failed(struct server_client *client, coil_ret error);
+
 /* It is closed, and nothing of the user's runs for it any more: its server need not wait for it. */
 void coil__server_let_go(struct server_client *client);
 

@@ -353,15 +353,19 @@ void coil__sock_wait_abandon(struct wait *wait)
         coil__loop_settle(w->sock->loop, op_is_idle, &w->op);
 }
 
-int coil__sock_wait_describe(const struct wait *wait, char *out, size_t n)
+int coil__sock_describe(struct coil_sock *sock, char *out, size_t n)
 {
-    const struct sock_wait *w = sock_wait_of(wait);
     coil_address peer;
     char text[COIL_ADDRESS_TEXT_MAX];
-    if (coil__sock_peer(w->sock, &peer) < 0)
-        return snprintf(out, n, "fd %d", w->op.fd);
+    if (coil__sock_peer(sock, &peer) < 0)
+        return snprintf(out, n, "fd %d", sock->fd);
     coil_address_format(&peer, text, sizeof text);
-    return snprintf(out, n, "fd %d, peer %s", w->op.fd, text);
+    return snprintf(out, n, "fd %d, peer %s", sock->fd, text);
+}
+
+int coil__sock_wait_describe(const struct wait *wait, char *out, size_t n)
+{
+    return coil__sock_describe(sock_wait_of(wait)->sock, out, n);
 }
 
 static const struct wait_class recv_class = SOCK_WAIT_CLASS("recv");

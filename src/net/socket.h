@@ -44,6 +44,8 @@ struct sock_wait {
 /* Classes of waits with a sock_wait are made with these. */
 bool coil__sock_wait_cancel(struct wait *wait, const char *message);
 void coil__sock_wait_abandon(struct wait *wait);
+/* What stands at the other end of a wait, for people. As snprintf. */
+int coil__sock_describe(struct coil_sock *sock, char *out, size_t n);
 int coil__sock_wait_describe(const struct wait *wait, char *out, size_t n);
 #define SOCK_WAIT_CLASS(word)                                                                 \
     {                                                                                         \
@@ -121,6 +123,12 @@ COIL_MUST coil_ret coil__sock_send(struct coil_sock *sock, const void *p, size_t
 /* coil_sock_sendfile, by who drives the socket: the caller has asked coil__net_can_wait, it is open, and nobody sends. */
 COIL_MUST coil_ret coil__sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t count,
                                        unsigned flags, int64_t *out_sent);
+
+/* Its parts, for who sends files in another way: are these good arguments (0 or an error, recorded), one read, and the
+ * file's own position afterwards. */
+int coil__sendfile_check(int file, int64_t offset, int64_t count, unsigned flags);
+ssize_t coil__sendfile_read(int file, char *buf, size_t n, int64_t offset);
+void coil__sendfile_sent(int file, int64_t to);
 
 /* Whoever receives returns at once, with -EINTR or with what was quicker. */
 void coil__sock_interrupt(struct coil_sock *sock);

@@ -22,6 +22,7 @@
 #define COIL_NET_STREAM_H
 
 #include "io/op.h"
+#include "net/filter.h"
 #include "net/net.h"
 #include "net/outbox.h"
 #include "net/server.h"
@@ -62,6 +63,7 @@ struct coil_writer {
     uint32_t refs;
     bool eof_asked, eof_sent;
     struct waiters drainers;
+    struct waiters emptiers; /* for the outbox to be idle */
     struct outbox out;
 };
 
@@ -72,10 +74,14 @@ struct connection {
     coil_sock *sock;
     uint32_t refs;
     bool closing, closed;
-    bool mute;      /* sending failed */
-    bool aborted;   /* do not send the rest */
-    bool queued;    /* its slot is on the ready ring */
-    coil_ret error; /* what it was lost with; 0 */
+    bool mute;                  /* sending failed */
+    bool aborted;               /* do not send the rest */
+    bool queued;                /* its slot is on the ready ring */
+    bool shaking;               /* a server's client, whose TLS handshake is not over */
+    coil_ret error;             /* what it was lost with; 0 */
+    struct error_record *words; /* of it; NULL: the code's own */
+    struct filter *filter;      /* TLS; NULL: none */
+    struct context_map *map;    /* what its slot runs in: NULL but for a server's TLS client */
     struct coil_reader reader;
     struct coil_writer writer;
     struct waiters closers;
@@ -111,6 +117,11 @@ void coil__connection_unref(struct connection *conn);
 void coil__connection_kick(struct connection *conn);
 /* It failed. `sending`: what was received can still be read. */
 void coil__connection_lost(struct connection *conn, coil_ret error, bool sending);
+/* What it was lost with, once more: recorded and returned. */
+static inline coil_ret connection_error(const struct connection *conn)
+{
+    return coil__error_restore(conn->words, conn->error);
+}
 void coil__connection_close(struct connection *conn);
 void coil__connection_abort(struct connection *conn);
 /* Nobody reads any more: a MUTE one has nothing left to live for. */
@@ -119,6 +130,14 @@ void coil__connection_reader_gone(struct connection *conn);
 /* Receive into p, waiting if need be. Bytes, 0 at the end of the stream (and then reader.eof is set), or an
  * error, recorded. */
 COIL_MUST coil_ret coil__connection_receive(struct connection *conn, void *p, size_t n);
+
+/* Let it speak TLS from now on; what its reader holds is for TLS. It must have nothing to send. The filter is told to
+ * shake hands. 0 or an error, recorded. */
+int coil__connection_secure(struct connection *conn, const struct filter_plan *plan);
+/* The same for a server's client, of whom the server hears when that is over. */
+int coil__connection_secure_client(struct connection *conn, const struct filter_plan *plan);
+/* And wait for it; when that fails the connection is lost or aborted. */
+COIL_MUST coil_ret coil__connection_shake(struct connection *conn);
 
 /* Run fn(reader, writer, arg) for it in a task; it is closed and its faces are given back when that ends.
  * 0 or an error, and then nothing changed. */
@@ -130,6 +149,9 @@ int coil__connection_serve(struct connection *conn, coil_client_fn fn, void *arg
 void coil__reader_init(struct coil_reader *r, struct connection *conn, coil_loop *loop,
                        size_t limit);
 void coil__reader_fini(struct coil_reader *r);
+/* What it holds, to be looked at; the view is over. And that it goes elsewhere. */
+size_t coil__reader_peek(struct coil_reader *r, const void **out);
+void coil__reader_forget(struct coil_reader *r);
 
 /* ---- writer.c ---- */
 

@@ -124,6 +124,7 @@ void coil_transport_unref(coil_transport *transport)
     forget_loop(transport);
     coil__context_map_unref(transport->map);
     coil__error_unref(transport->words);
+    coil__filter_unref(transport->filter);
     coil__free(transport->names);
     coil_sock_unref(transport->sock);
     coil__free(transport);
@@ -149,6 +150,10 @@ coil_ret coil__transport_equip(struct coil_transport *t, coil_protocol_factory_f
         take_protocol(t, protocol, protocol_arg);
         coil__transport_kick(t);
         return 0;
+    }
+    if (t->filter) { /* the end of a handshake may still be on its way out */
+        coil__transport_lost(t, rc, coil__error_capture(rc));
+        return rc;
     }
     t->lost = t->closing = true;
     coil_sock_close(t->sock);
@@ -222,6 +227,13 @@ void coil__transport_fatal(struct coil_transport *t, const char *callback, coil_
     coil__transport_lost(t, error, words);
 }
 
+/* Also when it was TLS that failed: its last word, which says why, is on its way to the peer. */
+static bool may_discard(const struct coil_transport *t)
+{
+    bool failed_above = t->filter && t->filter->error && t->filter->error == t->error;
+    return failed_above || (t->friendly && !t->error && !t->eof && t->kind == TRANSPORT_BOTH);
+}
+
 /* Nothing is left to send: LOST. */
 static void end(struct coil_transport *t)
 {
@@ -232,8 +244,9 @@ static void end(struct coil_transport *t)
         t->calls.connection_lost(t, t->error, t->arg);
     }
     coil__transport_stop_reading(t);
-    if (t->friendly && !t->error && !t->eof && t->kind == TRANSPORT_BOTH)
+    if (may_discard(t))
         coil__sock_discard(t->sock);
+    coil__filter_close(t->filter);
     coil_sock_close(t->sock);
     if (t->client.server)
         coil__server_let_go(&t->client);
@@ -289,12 +302,47 @@ static void send_eof(struct coil_transport *t)
         coil__transport_send_failed(t, rc == -ENOTCONN ? -ECONNRESET : rc);
 }
 
+/* A handshake came to its end, or its connection did before. */
+static void shake_client(struct coil_transport *t)
+{
+    struct filter *f = t->filter;
+    if (filter_is_shaking(f) && !t->closing)
+        return;
+    t->shaking = false;
+    if (filter_shake_failed(f)) {
+        coil__error_restore(f->words, f->error);
+        coil__server_client_failed(&t->client, f->error);
+    } else if (!t->closing) {
+        coil__server_client_ready(&t->client);
+    }
+}
+
+/* TLS failed where nobody reads: what it still holds for data_received comes first. */
+static void look_at_filter(struct coil_transport *t)
+{
+    struct filter *f = t->filter;
+    if (f->error && !t->error && (t->closing || f->start == f->end))
+        coil__transport_lost(t, f->error, coil__error_share(f->words));
+}
+
+/* TLS says goodbye after all else, and hears that from the peer. */
+static bool said_goodbye(struct coil_transport *t)
+{
+    bool unfriendly = !t->filter || !t->friendly || t->error;
+    return unfriendly || coil__filter_finish(t->filter);
+}
+
 static void run(void *arg)
 {
     struct coil_transport *t = arg;
     t->queued = false;
     coil__outbox_release_sent(&t->out);
-    if (!t->made && !t->lost) { /* lost already: the factory failed, after somebody had closed it */
+    if (t->shaking)
+        shake_client(t);
+    if (t->filter && !t->lost)
+        look_at_filter(t);
+    if (!t->made && t->protocol &&
+        !t->lost) { /* lost already: the factory failed, after somebody had closed it */
         begin(t);
     } else if (t->made) {
         maybe_tell_pause(t); /* lent bytes count until they are released */
@@ -306,7 +354,7 @@ static void run(void *arg)
         if (t->eof_asked && !t->eof_sent && !t->closing && !t->mute)
             send_eof(t);
         /* What the callbacks did may have queued the slot again; it looks then. A file on its way is still sent. */
-        if (t->closing && !t->queued && !(t->sending_file && t->friendly))
+        if (t->closing && !t->queued && !(t->sending_file && t->friendly) && said_goodbye(t))
             end(t);
     }
     coil_transport_unref(t);
@@ -367,7 +415,13 @@ const coil_protocol *coil_transport_get_protocol(const coil_transport *transport
 
 const char *coil_transport_get_extra_info(coil_transport *transport, const char *name)
 {
-    return coil__sock_extra_info(transport->sock, name, &transport->names);
+    const char *text = coil__sock_extra_info(transport->sock, name, &transport->names);
+    return text ? text : coil__filter_info(transport->filter, name);
+}
+
+coil_tls *coil_transport_tls(const coil_transport *transport)
+{
+    return coil__filter_layer(transport->filter);
 }
 
 coil_sock *coil_transport_sock(coil_transport *transport)
@@ -471,6 +525,8 @@ int coil_transport_write_eof(coil_transport *transport)
     int err = coil__transport_may_write(transport);
     if (err < 0)
         return err;
+    if (transport->filter)
+        return (int)coil__filter_no_eof();
     transport->eof_asked = true;
     if (transport->kind == TRANSPORT_WRITES)
         coil_transport_close(transport); /* it has no other direction */
@@ -481,7 +537,7 @@ int coil_transport_write_eof(coil_transport *transport)
 
 bool coil_transport_can_write_eof(const coil_transport *transport)
 {
-    return transport->kind != TRANSPORT_READS;
+    return transport->kind != TRANSPORT_READS && !transport->filter;
 }
 
 int coil_transport_set_write_buffer_limits(coil_transport *transport, ssize_t high, ssize_t low)
@@ -499,6 +555,47 @@ void coil_transport_get_write_buffer_limits(const coil_transport *transport, siz
 size_t coil_transport_get_write_buffer_size(const coil_transport *transport)
 {
     return transport->out.buffered;
+}
+
+/* ---- TLS ---- */
+
+static void filter_told(struct filter *f)
+{
+    struct coil_transport *t = f->owner;
+    t->try_read = true;
+    if (!t->lost)
+        coil__transport_kick(t);
+}
+
+int coil__transport_secure(struct coil_transport *t, const struct filter_plan *plan)
+{
+    int err = 0;
+    if (!t->filter)
+        err = coil__filter_new(t->sock, &t->out, filter_told, t, &t->filter);
+    if (err == 0)
+        err = coil__filter_add(t->filter, plan, NULL, 0);
+    if (err == 0)
+        coil__outbox_filtered_limits(&t->out);
+    return err;
+}
+
+int coil__transport_secure_client(struct coil_transport *t, const struct filter_plan *plan)
+{
+    int err = coil__transport_secure(t, plan);
+    t->shaking = err == 0;
+    return err;
+}
+
+coil_ret coil__transport_shake(struct coil_transport *t)
+{
+    transport_ref(t);
+    coil_ret rc = coil__filter_wait(t->filter);
+    if (rc < 0 && !t->filter->error)
+        coil_transport_abort(t); /* cancelled */
+    else if (rc < 0)
+        coil__transport_lost(t, rc, coil__error_capture(rc));
+    coil_transport_unref(t);
+    return rc;
 }
 
 /* ---- the loop closes ---- */
@@ -526,6 +623,8 @@ static void take_down(struct coil_transport *t)
         if (t->loop->debug && !t->closing)
             report_unclosed(t);
         t->lost = t->closing = true;
+        if (t->filter)
+            coil__filter_settle(t->filter);
         coil__outbox_end(&t->out);
         coil__transport_stop_reading(t);
         coil_sock_close(t->sock);

@@ -23,6 +23,7 @@
 #ifndef COIL_NET_TRANSPORT_H
 #define COIL_NET_TRANSPORT_H
 
+#include "net/filter.h"
 #include "net/net.h"
 #include "net/outbox.h"
 #include "net/server.h"
@@ -46,6 +47,7 @@ struct coil_transport {
 
     uint8_t kind; /* enum transport_kind: of a pipe it has one end */
     bool made;    /* connection_made was called */
+    bool shaking; /* a server's client, whose TLS handshake is not over */
     bool closing, lost;
     bool mute;        /* sending failed */
     bool looked;      /* MUTE: nothing was there, by the word of the turn before */
@@ -67,6 +69,7 @@ struct coil_transport {
 
     struct op readable; /* OP_POLL */
     struct outbox out;
+    struct filter *filter;   /* TLS; NULL: none */
     struct waiters openers;  /* who waits for connection_made */
     struct waiters emptiers; /* for the outbox to be idle */
     struct server_client client;
@@ -87,10 +90,19 @@ struct transport_plan {
     coil_protocol_factory_fn factory;
     void *arg;
     enum transport_kind kind;
-    bool watched; /* coil_transport.watched */
+    bool watched;                  /* coil_transport.watched */
+    const struct filter_plan *tls; /* the protocol comes when hands are shaken; NULL: no TLS */
 };
 COIL_MUST coil_ret coil__transport_attach(coil_sock *sock, const struct transport_plan *plan,
                                           coil_transport **out_transport, void **out_protocol_arg);
+/* Let it speak TLS from now on. It must have nothing to send. The filter is told to shake hands. 0 or an error,
+ * recorded. */
+int coil__transport_secure(struct coil_transport *t, const struct filter_plan *plan);
+/* The same for a server's client, of whom the server hears when that is over. */
+int coil__transport_secure_client(struct coil_transport *t, const struct filter_plan *plan);
+/* And wait for it; when that fails it is lost, or aborted. */
+COIL_MUST coil_ret coil__transport_shake(struct coil_transport *t);
+
 /* May a task make one here? 0, COIL_ENOTASK, COIL_EWRONGLOOP, -EINVAL; recorded. */
 coil_ret coil__transport_may_attach(const coil_loop *loop, coil_protocol_factory_fn factory);
 static inline struct coil_transport *transport_ref(struct coil_transport *t)

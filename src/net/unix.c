@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/opts.h"
 #include "base/sys.h"
+#include "net/connect.h"
 #include "net/socket.h"
 
 #include <string.h>
@@ -64,15 +65,12 @@ coil_ret coil_open_unix_connection(const char *path, const coil_connect_opts *op
                                    coil_reader **out_reader, coil_writer **out_writer)
 {
     coil_connect_opts own;
-    size_t limit = OPTS_READ(opts, own)->limit;
+    opts = OPTS_READ(opts, own);
     coil_sock *sock;
-    coil_ret rc = coil__unix_connect(path, &sock);
-    if (rc < 0)
-        return rc;
-    rc = coil_open_connection_sock(sock, limit, out_reader, out_writer);
-    if (rc < 0)
-        coil_sock_unref(sock);
-    return rc;
+    coil_ret rc = coil__tls_check(opts, NULL);
+    if (rc == 0)
+        rc = coil__unix_connect(path, &sock);
+    return rc < 0 ? rc : coil__open_stream(sock, opts, NULL, out_reader, out_writer);
 }
 
 /* ---- the file ---- */

@@ -34,6 +34,8 @@ static void box_resumed(struct outbox *box)
 static void box_idle(struct outbox *box)
 {
     struct connection *conn = connection_of_writer(writer_of(box));
+    while (coil__waiters_wake(&conn->writer.emptiers))
+        ;
     if (conn->closing || conn->writer.eof_asked)
         coil__connection_kick(conn);
 }
@@ -60,7 +62,7 @@ static int may_write(struct coil_writer *w)
     if (coil_unlikely(w->eof_asked))
         return (int)coil__fail(COIL_EINVALIDSTATE, "Cannot call write() after write_eof()");
     if (coil_unlikely(conn->error))
-        return (int)coil__error_restore(NULL, conn->error);
+        return (int)connection_error(conn);
     if (coil_unlikely(conn->closing))
         return (int)coil__fail(-ECONNRESET, "Connection lost");
     if (coil_unlikely(!coil__loop_use(conn->loop)))
@@ -108,13 +110,13 @@ static coil_ret drained(struct coil_writer *w)
 {
     struct connection *conn = connection_of_writer(w);
     if (conn->error)
-        return coil__error_restore(NULL, conn->error);
+        return connection_error(conn);
     if (conn->closing) {
         coil_ret rc = coil__yield();
         if (rc < 0)
             return rc;
         if (conn->error)
-            return coil__error_restore(NULL, conn->error);
+            return connection_error(conn);
     }
     if (conn->closed)
         return coil__fail(-ECONNRESET, "Connection lost");
@@ -123,7 +125,7 @@ static coil_ret drained(struct coil_writer *w)
     struct waiter waiter;
     coil_ret rc = coil__waiters_wait(&w->drainers, &waiter, &drain_class);
     if (rc == 0 && conn->error)
-        rc = coil__error_restore(NULL, conn->error);
+        rc = connection_error(conn);
     return rc;
 }
 
@@ -148,6 +150,8 @@ coil_ret coil_writer_drain(coil_writer *writer)
 int coil_writer_write_eof(coil_writer *writer)
 {
     struct connection *conn = connection_of_writer(writer);
+    if (conn->filter)
+        return (int)coil__filter_no_eof();
     if (writer->eof_asked)
         return 0;
     int err = may_write(writer);
@@ -161,8 +165,7 @@ int coil_writer_write_eof(coil_writer *writer)
 
 bool coil_writer_can_write_eof(const coil_writer *writer)
 {
-    (void)writer;
-    return true;
+    return !connection_of_writer(writer)->filter;
 }
 
 void coil_writer_close(coil_writer *writer)
@@ -197,7 +200,7 @@ coil_ret coil_writer_wait_closed(coil_writer *writer)
         rc = coil__waiters_wait(&conn->closers, &waiter, &closed_class);
     }
     if (rc == 0 && conn->error)
-        rc = coil__error_restore(NULL, conn->error);
+        rc = connection_error(conn);
     coil__connection_unref(conn);
     return rc;
 }
@@ -246,7 +249,13 @@ void coil_writer_unref(coil_writer *writer)
 const char *coil_writer_get_extra_info(coil_writer *writer, const char *name)
 {
     struct connection *conn = connection_of_writer(writer);
-    return coil__sock_extra_info(conn->sock, name, &conn->names);
+    const char *text = coil__sock_extra_info(conn->sock, name, &conn->names);
+    return text ? text : coil__filter_info(conn->filter, name);
+}
+
+coil_tls *coil_writer_tls(const coil_writer *writer)
+{
+    return coil__filter_layer(connection_of_writer(writer)->filter);
 }
 
 coil_sock *coil_writer_sock(coil_writer *writer)

@@ -50,16 +50,42 @@ everything_is_there() {
         "$lib/pkgconfig/coil.pc" "$lib/cmake/coil/coilConfig.cmake" "$lib/cmake/coil/coilConfigVersion.cmake"; do
         [ -s "$prefix/$file" ] || { echo "$file is missing"; return 1; }
     done
+    [ -z "$tls" ] || for file in include/coil/tls.h "$lib/libcoil-tls.a" "$lib/libcoil-tls.so" "$lib/pkgconfig/coil-tls.pc"; do
+        [ -s "$prefix/$file" ] || { echo "$file is missing"; return 1; }
+    done
     # Whoever installs has a umask of his own; others must be able to read what is there.
     [ -z "$(find "$prefix" ! -type l ! -perm -o+r)" ]
 }
 
 exports() { python3 -B "$top/tools/tidy.py" --root "$top" --shared "$prefix/$lib/libcoil.so"; }
+tls_exports() { python3 -B "$top/tools/tidy.py" --root "$top" --shared "$prefix/$lib/libcoil-tls.so"; }
 
 needs_libc_only() {
     readelf -d "$prefix/$lib/libcoil.so" >dynamic
     [ "$(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' dynamic | grep -cv '^libc\.so')" = 0 ] || { cat dynamic; return 1; }
     grep -q '(SONAME).*\[libcoil\.so\.0\]' dynamic && ! grep -q 'R.*PATH' dynamic
+}
+
+tls_needs() {
+    readelf -d "$prefix/$lib/libcoil-tls.so" >dynamic
+    needed=$(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' dynamic | grep -v '^lib\(coil\|ssl\|crypto\|c\)\.so' || true)
+    [ -z "$needed" ] && grep -q '(SONAME).*\[libcoil-tls\.so\.0\]' dynamic && ! grep -q 'R.*PATH' dynamic || { cat dynamic; return 1; }
+}
+
+# The two libraries understand each other, shared and static.
+tls_answers() { [ "$("$@")" = "answer: COIL_ETLS, hello" ]; }
+tls_program() {
+    $cc -std=c11 $strict "$top/test/install/tls.c" $(pkg --cflags --libs coil-tls) -o shared &&
+        tls_answers env LD_LIBRARY_PATH="$prefix/$lib" ./shared &&
+        $cc -std=c11 $strict "$top/test/install/tls.c" $(pkg --cflags coil-tls) "$prefix/$lib/libcoil-tls.a" \
+            "$prefix/$lib/libcoil.a" -lssl -lcrypto -pthread -lm -o archive && tls_answers ./archive
+}
+
+# It can be left out, and then nothing asks for OpenSSL.
+without_tls() {
+    meson setup out "$top" -Dtls=disabled -Dtests=false -Dexamples=false -Dbench=false &&
+        meson introspect --targets out >targets && grep -q libcoil.so targets && ! grep -q 'coil-tls' targets &&
+        ! meson introspect --dependencies out | grep -q openssl
 }
 
 pkg() { PKG_CONFIG_PATH=$prefix/$lib/pkgconfig pkg-config "$@"; }
@@ -92,6 +118,7 @@ cmake_package() {
         cmake -S . -B out -DCMAKE_PREFIX_PATH="$PWD/moved" -DCMAKE_C_FLAGS="$strict" -DCMAKE_CXX_FLAGS="$strict" &&
         grep -q "coil_DIR.*$PWD/moved" out/CMakeCache.txt && cmake --build out &&
         answers out/shared && answers out/static && cxx_answers out/cxx &&
+        { [ -z "$tls" ] || { tls_answers out/tls && tls_answers out/tls_static; }; } &&
         readelf -d out/shared | grep -q 'NEEDED.*libcoil\.so\.0' && ! readelf -d out/static | grep -q 'NEEDED.*libcoil'
 }
 
@@ -107,7 +134,7 @@ cmake_finds() {
 
 meson_dependency() {
     cp "$top"/test/install/* . && PKG_CONFIG_PATH=$prefix/$lib/pkgconfig meson setup out -Dwerror=true &&
-        ninja -C out && answers out/shared && cxx_answers out/cxx
+        ninja -C out && answers out/shared && cxx_answers out/cxx && { [ -z "$tls" ] || tls_answers out/tls; }
 }
 
 meson_subproject() {
@@ -157,9 +184,17 @@ destdir() {
 holds "dev_install_fills_a_prefix" install_it
 [ $failed = 0 ] || { echo "1..$n"; exit 1; }
 lib=$(cd "$prefix" && dirname "$(find . -name libcoil.a)" | sed 's|^\./||')
+tls=
+pkg-config --exists 'openssl >= 3' && tls=yes
 holds "everything_is_there_and_readable" everything_is_there
 holds "exports_are_the_promised_names" exports
 holds "shared_library_needs_libc_only_and_has_its_name" needs_libc_only
+if [ -n "$tls" ]; then
+    holds "exports_of_tls_are_the_promised_names" tls_exports
+    holds "tls_library_needs_coil_openssl_and_libc_only" tls_needs
+    holds "tls_program" tls_program
+fi
+holds "tls_can_be_left_out" without_tls
 holds "pkg_config_shared" pkg_config_shared
 holds "pkg_config_static" pkg_config_static
 holds "archive_in_a_shared_world" archive_in_a_shared_world

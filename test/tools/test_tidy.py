@@ -57,6 +57,15 @@ class Arrows(Tree):
         self.assertEqual(len(self.found(tidy.check_arrows)), 1)
 
 
+class OpenSSL(Tree):
+    def test_openssl_is_seen_from_its_folder_alone(self):
+        self.write("src/tls/a.c", "#include <openssl/ssl.h>\n")
+        self.assertEqual(self.found(tidy.check_openssl), [])
+        self.write("src/net/a.c", "#include <openssl/ssl.h>\n")
+        self.write("include/coil/a.h", "#include <openssl/ssl.h>\n")
+        self.assertEqual(len(self.found(tidy.check_openssl)), 2)
+
+
 class Openings(Tree):
     def test_right_opening_passes(self):
         self.write("src/base/a.c", OPENING.format(name="a.c"))
@@ -112,10 +121,14 @@ class Objects(Tree):
         (self.root / "libcoil.a").unlink()
         self.assertEqual(self.found(tidy.check_doors, self.library(code, "src_base_sys.c.o")), [])
 
-    def shared(self, code, *options):
+    def test_openssl_that_does_its_own_io_is_found(self):
+        library = self.library("int SSL_set_fd(void *, int);\nint coil_a(void) { return SSL_set_fd(0, 1); }\n", "a.c.o")
+        self.assertEqual(len(self.found(tidy.check_openssl_io, library)), 1)
+
+    def shared(self, code, *options, name="libcoil.so"):
         self.write("a.c", code)
         self.write("a.map", "COIL_0.1 { global: coil_*; local: *; };")
-        target = self.root / "libcoil.so"
+        target = self.root / name
         subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(target), "a.c", *options], check=True, cwd=self.root)
         return target
 
@@ -133,6 +146,16 @@ class Objects(Tree):
         finding, = tidy.check_exports(self.root, self.shared("int x;", "-Wl,--version-script,a.map"))
         self.assertEqual((finding.line, finding.path.name), (2, "a.h"))
         self.assertIn("does not show", finding.sentence)
+
+    def test_headers_of_tls_belong_to_its_own_library(self):
+        self.write("include/coil/a.h", "/* One. */\nCOIL_API int coil_a(void);\n")
+        self.write("include/coil/tls.h", "/* Two. */\nCOIL_API int coil_tls_b(void);\n")
+        version = "-Wl,--version-script,a.map"
+        self.assertEqual(self.exports_found(self.shared("int coil_a(void) { return 0; }\n", version)), [])
+        library = self.shared("int coil_tls_b(void) { return 0; }\n", version, name="libcoil-tls.so")
+        self.assertEqual(self.exports_found(library), [])
+        library = self.shared("int coil_a(void) { return 0; }\n", version, name="libcoil-tls.so")
+        self.assertEqual(len(self.exports_found(library)), 2)
 
     def test_name_that_nobody_promised_is_found(self):
         library = self.shared("int coil__a(void) { return 0; }\n", "-Wl,--version-script,a.map")
