@@ -138,6 +138,11 @@ void coil__thread_detach(struct thread *t)
     COIL_CHECK(pthread_detach(t->t) == 0);
 }
 
+void coil__thread_pause(void)
+{
+    (void)nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+}
+
 uintptr_t coil__thread_self(void)
 {
     static _Thread_local uintptr_t

@@ -45,6 +45,9 @@ int coil__thread_start(struct thread *out, const char *name, void (*fn)(void *ar
 void coil__thread_join(struct thread *t);
 void coil__thread_detach(struct thread *t);
 
+/* Let others run for a moment, whatever their priority. */
+void coil__thread_pause(void);
+
 /* A number that tells this thread from every other one, also from those that have ended; cheap. */
 uintptr_t coil__thread_self(void);
 

@@ -159,6 +159,7 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
     loop->backend_class = cls;
     loop->backend_next = coil__backend_after(opts->backend, cls);
     list_init(&loop->watches);
+    list_init(&loop->signals);
     list_init(&loop->handles);
     list_init(&loop->free_handles);
     loop->debug = opts->debug || coil__env_flag("COIL_DEBUG");
