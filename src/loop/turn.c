@@ -53,7 +53,8 @@ static bool deadlock_is_certain(struct coil_loop *loop)
     if (!loop->until_future || loop->backend->pending || something_came(loop) || loop->jobs ||
         loop->wakers || !list_empty(&loop->signals) || coil__thread_busy())
         return false;
-    return coil__thread_in_process() == 1 + coil__thread_count();
+    /* A thread that has ended since may have posted before. */
+    return coil__thread_in_process() == 1 + coil__thread_count() && !something_came(loop);
 }
 
 static int wait_asleep(struct coil_loop *loop, int64_t timeout_ns)
