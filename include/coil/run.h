@@ -19,9 +19,15 @@ extern "C" {
  * over are cancelled and waited for (an error of theirs is reported, not returned), the default executor's
  * threads are waited for (300 s), and the loop is closed.
  *
+ * Ctrl-C, that is SIGINT, cancels this task; a second one ends the run as soon as the current callback returns; a
+ * third one does what SIGINT does without us. So it is in the main thread, as long as the task runs, and if SIGINT has
+ * its default action.
+ *
  *   Where:  a thread that runs no loop. A stack overflow in a task is told by name meanwhile.
- *   Errors: COIL_ERUNNING inside a running loop; -ENOMEM; -EINVAL for an unknown backend; COIL_EDEADLOCK when
- *           it is certain that nothing can ever wake the task again.
+ *   Errors: COIL_EINTERRUPTED when Ctrl-C ended it: the task was cancelled by nothing else, or the run was ended. A
+ *           task that returns something else in spite of it is right. COIL_ERUNNING inside a running loop; -ENOMEM;
+ *           -EINVAL for an unknown backend; COIL_EDEADLOCK when it is certain that nothing can ever wake the task
+ *           again.
  *   asyncio: run */
 COIL_API coil_ret coil_run(coil_fn fn, void *arg);
 

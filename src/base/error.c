@@ -39,6 +39,7 @@ static const struct {
     {COIL_ESTOPPED, "COIL_ESTOPPED", "Event loop stopped before Future completed"},
     {COIL_ESELFAWAIT, "COIL_ESELFAWAIT", "Task cannot await on itself"},
     {COIL_EGROUP, "COIL_EGROUP", "several errors happened; see the members"},
+    {COIL_EINTERRUPTED, "COIL_EINTERRUPTED", "interrupted from the keyboard"},
 };
 
 const char *coil_strerror(coil_ret code)
@@ -434,6 +435,8 @@ int coil_report(coil_ret rc)
 {
     if (!coil_iserr(rc))
         return 0;
+    if (rc == COIL_EINTERRUPTED)
+        return 130;
     const coil_error *e = coil_last_error();
     coil_error plain = {.code = rc, .message = coil_strerror(rc), .task = ""};
     fputs("coil: ", stderr);

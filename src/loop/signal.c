@@ -69,13 +69,15 @@ static void pass_on(int signo)
     (void)raise(signo); /* blocked until the handler returns */
 }
 
-/* False if it is one too many. */
+/* False if c has had its share. */
 static bool tell(struct catcher *c)
 {
+    if (c->lasts && atomic_fetch_add(&c->total, 1) >= c->lasts)
+        return false;
     unsigned n = atomic_load_explicit(&c->came, memory_order_relaxed);
     do
         if (n >= c->most)
-            return !c->passes_on;
+            return true;
     while (!atomic_compare_exchange_weak_explicit(&c->came, &n, n + 1, memory_order_seq_cst,
                                                   memory_order_relaxed));
     if (n == 0)
@@ -221,15 +223,13 @@ void coil__signal_let_go(struct catcher *c)
         &sources[c->signo].inside)) /* in another thread, for some twenty instructions */
         coil__thread_pause();
     coil__mutex_unlock(&lock);
-    coil__loop_drain_inbox(c->loop);
+    if (!loop_inherited(c->loop))
+        coil__loop_drain_inbox(c->loop);
 }
 
-unsigned coil__signal_take(struct catcher *c, unsigned n)
+unsigned coil__signal_take(struct catcher *c)
 {
-    unsigned came = atomic_load(&c->came);
-    while (!atomic_compare_exchange_weak(&c->came, &came, came - (n < came ? n : came)))
-        ;
-    return came - (n < came ? n : came);
+    return atomic_fetch_sub(&c->came, 1) - 1;
 }
 
 /* ---- callbacks ---- */
@@ -250,7 +250,7 @@ static void run_watch(void *arg)
 {
     struct signal_watch *w = arg;
     w->queued = false;
-    if (coil__signal_take(&w->catcher, 1) > 0)
+    if (coil__signal_take(&w->catcher) > 0)
         push(w); /* one a turn: others get theirs between */
     if (w->map)
         w->catcher.loop->hub_context.map = coil__context_map_ref(w->map);

@@ -10,25 +10,27 @@
 #include "loop/loop.h"
 
 struct catcher {
-    struct inbox_node node; /* node.fn is told, on the loop's thread */
+    struct inbox_node
+        node; /* node.fn is told, on the loop's thread, when there is something to take */
     coil_loop *loop;
     int signo;
-    _Atomic unsigned
-        came; /* signals that node.fn, or whom it asked, has not taken yet; it is called when the first comes */
-    unsigned most;          /* more than that are not counted... */
-    bool passes_on;         /* ...and do what they did before us */
-    bool yields;            /* another catcher may stand before this one */
+    _Atomic unsigned came;  /* and nobody took yet; node.fn is called when it leaves 0 */
+    unsigned most;          /* further ones are those that wait already */
+    _Atomic unsigned total; /* in all, if... */
+    unsigned
+        lasts;   /* ...only so many are caught: what comes then does what it did before; 0: all */
+    bool yields; /* another catcher may stand before this one */
     struct catcher *behind; /* who catches when this one lets go; NULL: nobody */
 };
 
 /* From now on c is told of this signal. 0; -EBUSY, -ENOMEM or what the kernel says, recorded. */
 int coil__signal_catch(struct catcher *c);
 
-/* No more. What came before has been told to node.fn when this returns; the memory is the caller's again. */
+/* No more. When this returns node.fn has been told of what came before, and the memory is the caller's again. */
 void coil__signal_let_go(struct catcher *c);
 
-/* Takes up to n of those that came; returns how many still wait. */
-unsigned coil__signal_take(struct catcher *c, unsigned n);
+/* Takes one of those that came; returns how many still wait. */
+unsigned coil__signal_take(struct catcher *c);
 
 /* As if the kernel had delivered it. False if nobody catches it. Any thread. */
 bool coil__signal_deliver(int signo);

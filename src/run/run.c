@@ -8,7 +8,7 @@
  * on it. The way out is the same whatever the main task came to; its error is kept aside meanwhile, since
  * the thread's record speaks of the last failing call.
  *
- * The calling thread. Elsewhere: what closing a loop does (loop/close.c). */
+ * The calling thread. Elsewhere: Ctrl-C (interrupt.c), what closing a loop does (loop/close.c). */
 #include "run/run.h"
 
 #include "base/env.h"
@@ -17,6 +17,7 @@
 #include "base/opts.h"
 #include "coro/overflow.h"
 #include "loop/loop.h"
+#include "run/interrupt.h"
 #include "work/work.h"
 
 #include <string.h>
@@ -116,6 +117,7 @@ struct coil_runner {
     coil_loop *loop;       /* NULL unless OPEN */
     coil_context *context; /* what the runs share; NULL: each task gets a copy of its maker's */
     bool tells_overflow;
+    struct interrupt interrupt;
 };
 
 coil_runner *coil_runner_new(const coil_run_opts *opts)
@@ -183,7 +185,11 @@ static coil_ret run_main(coil_runner *runner, coil_fn fn, void *arg, coil_contex
     coil_task_opts opts = {
         .size = sizeof opts, .loop = runner->loop, .context = context ? context : runner->context};
     coil_task *task = coil_create_task_at("coil_run", 0, fn, arg, 0, &opts);
+    if (!runner->opts.no_signals)
+        coil__interrupt_install(&runner->interrupt, runner->loop, task);
     coil_ret rc = coil_loop_run_until_complete_future(runner->loop, task);
+    if (!runner->opts.no_signals)
+        rc = coil__interrupt_remove(&runner->interrupt, rc);
     coil_unref(task);
     return rc;
 }

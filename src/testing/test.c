@@ -17,6 +17,7 @@
 #include "base/sys.h"
 #include "base/thread.h"
 #include "coro/overflow.h"
+#include "run/interrupt.h"
 #include "run/run.h"
 #include "task/task.h"
 
@@ -291,5 +292,6 @@ void coil_test_recover(void)
     error_switch(NULL);
     if (now.tells_overflow)
         coil__overflow_remove();
+    coil__interrupt_forget();
     now.running = false;
 }
