@@ -525,7 +525,9 @@ static coil_ret main_task(void *arg)
         return coil_fail(-errno, "%s: %s", args->directory, strerror(errno));
     coil_server *server;
     coil_server_opts opts = {.size = sizeof opts, .backlog = 1024};
-    coil_ret rc = coil_start_server_with(serve, &site, args->host, args->port, &opts, &server);
+    coil_ret rc = catch_stop_signals();
+    if (!coil_iserr(rc))
+        rc = coil_start_server_with(serve, &site, args->host, args->port, &opts, &server);
     if (coil_iserr(rc)) {
         close(site.root);
         return rc;
@@ -567,9 +569,5 @@ int main(int argc, char **argv)
     }
     args.directory = argv[2];
     raise_descriptor_limit();
-    if (catch_stop_signals() < 0) {
-        perror("httpd: signalfd");
-        return 1;
-    }
     return coil_report(coil_run(main_task, &args));
 }

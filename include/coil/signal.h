@@ -2,9 +2,11 @@
  *
  * coil/signal.h: signals arrive as ordinary callbacks of a loop.
  *
+ *     static coil_event stopped;
  *     static void stop(void *event) { coil_event_set(event); }
  *
- *     coil_loop_add_signal_handler(NULL, SIGTERM, stop, &stopped);
+ *     int err = coil_loop_add_signal_handler(NULL, SIGTERM, stop, &stopped);
+ *     ...
  *     rc = coil_event_wait(&stopped);
  *
  * The callback runs on the loop, between two others, so it may do what any callback may. Signals of different
@@ -28,7 +30,7 @@ extern "C" {
  * the program's other calls do with a signal that interrupts them: they go on (SA_RESTART).
  *
  *   Owns:   the signal, in the whole process, until it is removed or the loop is closed: then it does again what it
- *           did before. A child of fork gets it back at once; a program started by exec has the default.
+ *           did before. `arg` must last as long. A child of fork gets it back at once; a program started by exec has the default.
  *   Where:  the loop's thread, which may be any. The callback sees the caller's context variables. No mask is
  *           changed: a signal that every thread blocks does not come.
  *   Errors: -EINVAL for a number that is no signal, for SIGKILL and SIGSTOP, which nobody can handle, for SIGSEGV,
