@@ -251,6 +251,14 @@ const char *coil_test_run(coil_test *test)
     return now.text[0] ? now.text : NULL;
 }
 
+int coil_test_raise(int signo)
+{
+    char name[32];
+    if (coil__signal_deliver(signo))
+        return 0;
+    return (int)coil__fail(-ESRCH, "no loop handles %s", coil__signal_name(signo, name));
+}
+
 /* ---- leaving in the middle ---- */
 
 void coil_test_end(void *real_end, const char *file, int line)
