@@ -86,10 +86,13 @@ void coil__loop_unset(struct coil_loop *loop)
 
 unsigned coil__loop_forks;
 
-/* In the child: no loop runs here, whatever its parent was doing. */
+/* In the child: no loop runs here, whatever its parent was doing. Who returns into the frames of one that did
+ * finds that its run is over. */
 static void forked(void)
 {
     coil__loop_forks++;
+    if (coil__running_loop)
+        coil__running_loop->raised = COIL_EWRONGTHREAD;
     coil__running_loop = NULL;
     current_loop = NULL;
 }

@@ -286,6 +286,8 @@ int coil__loop_run(struct coil_loop *loop)
     loop->may_batch = false;
     loop->stopping = false;
     coil__loop_leave(loop);
+    if (loop_inherited(loop))
+        return coil__loop_say_inherited();
     return err ? err : take_raised(loop);
 }
 
@@ -366,6 +368,8 @@ int coil_loop_dispatch(coil_loop *loop)
     int n = coil__loop_dispatch(loop);
     loop->stopping = false;
     coil__loop_leave(loop);
+    if (loop_inherited(loop))
+        return coil__loop_say_inherited();
     if (loop->embedded)
         host_sleeps(loop);
     int err = take_raised(loop);

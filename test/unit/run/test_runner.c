@@ -222,4 +222,23 @@ COIL_TEST_PLAIN(runner_in_a_child_of_fork_lets_go)
     coil_runner_free(runner);
 }
 
+static coil_ret fork_and_return(void *pid)
+{
+    *(pid_t *)pid = fork();
+    return 6;
+}
+
+COIL_TEST_PLAIN(run_whose_child_returns_ends_there_too)
+{
+    pid_t pid = -1;
+    fflush(NULL);
+    coil_ret rc = coil_run(fork_and_return, &pid);
+    if (pid == 0)
+        _exit(rc != COIL_EWRONGTHREAD || coil_run(done, number(2)) != 2);
+    assert_int_equal(rc, 6);
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 COIL_TEST_MAIN()
