@@ -219,3 +219,23 @@ int coil__thread_at_fork(_Atomic int *asked, void (*child)(void))
         atomic_store_explicit(asked, 0, memory_order_release);
     return -err;
 }
+
+static unsigned forks; /* written where there is one thread only */
+
+static void forked(void)
+{
+    forks++;
+    atomic_store(&running, 0);
+    atomic_store(&busy, 0);
+}
+
+int coil__thread_count_forks(void)
+{
+    static _Atomic int asked;
+    return coil__thread_at_fork(&asked, forked);
+}
+
+unsigned coil__thread_forks(void)
+{
+    return forks;
+}

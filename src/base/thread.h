@@ -74,6 +74,11 @@ struct thread_key {
 };
 int coil__thread_at_exit(struct thread_key *key, void (*fn)(void *arg), void *arg);
 
+/* How often this process became the child of a fork since somebody first asked for that to be counted (0 or -errno):
+ * threads, and locks that they held, of an earlier count stayed with a parent. The counts above begin anew then. */
+int coil__thread_count_forks(void);
+unsigned coil__thread_forks(void);
+
 /* Runs child() in the child of every fork from now on, on the one thread it has. `asked` is a zeroed
  * static of the caller; asking again does nothing. Returns 0 or -errno. */
 int coil__thread_at_fork(_Atomic int *asked, void (*child)(void));
