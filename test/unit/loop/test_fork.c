@@ -241,6 +241,8 @@ static coil_ret say_next(void *arg)
 
 LOOP(fork_child_that_returns_from_a_task_leaves_its_parents_run)
 {
+    if (STAGE_TSAN) /* it loses the order of stacks in a child */
+        return;
     watch_pipe();
     coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop};
     coil_task *t = coil_create_task_opts(fork_and_return_from_a_task, NULL, &opts);

@@ -11,6 +11,7 @@
 #include <coil/signal.h>
 #include <coil/task.h>
 
+#include <poll.h>
 #include <pthread.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -139,6 +140,24 @@ LOOP(signal_handled_in_any_thread_reaches_the_loop)
     FACT_INT(pthread_create(&t, NULL, foreign_raises, NULL), 0);
     FACT_INT(coil_loop_run_forever(stage.loop), 0);
     pthread_join(t, NULL);
+}
+
+REAL(signal_wakes_the_host_of_an_embedded_loop)
+{
+    struct pollfd p = {.fd = coil_loop_fd(stage.loop), .events = POLLIN};
+    if (p.fd == -ENOTSUP) { /* poll has none */
+        stage_end();
+        skip();
+    }
+    handle(SIGUSR1, note_arg, "usr1");
+    FACT_INT(coil_loop_iterate(stage.loop), 0);
+    FACT(coil_loop_timeout(stage.loop) > 0);
+    FACT_INT(poll(&p, 1, 0), 0);
+    raise(SIGUSR1);
+    FACT_INT(poll(&p, 1, 20000), 1);
+    FACT(coil_loop_timeout(stage.loop) == 0);
+    FACT_INT(coil_loop_iterate(stage.loop), 1);
+    FACT_TRACE("usr1");
 }
 
 LOOP(signal_keeps_errno)
@@ -492,6 +511,7 @@ int main(void)
         cmocka_unit_test(signal_ends_the_sleep),
         cmocka_unit_test(signal_sent_to_the_process_arrives),
         cmocka_unit_test(signal_handled_in_any_thread_reaches_the_loop),
+        cmocka_unit_test(signal_wakes_the_host_of_an_embedded_loop),
         cmocka_unit_test(signal_keeps_errno),
         cmocka_unit_test(signal_lets_interrupted_calls_go_on),
         cmocka_unit_test(signal_handler_is_replaced_by_the_next_one),
