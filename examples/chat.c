@@ -342,7 +342,9 @@ static coil_ret main_task(void *arg)
     coil_server *server;
     coil_server_opts opts = {
         .size = sizeof opts, .limit = LINE_MAX_BYTES, .client_stack_size = 65536};
-    coil_ret rc = coil_start_server_with(serve, &room, args->host, args->port, &opts, &server);
+    coil_ret rc = catch_stop_signals();
+    if (!coil_iserr(rc))
+        rc = coil_start_server_with(serve, &room, args->host, args->port, &opts, &server);
     if (coil_iserr(rc))
         return rc;
     printf("chat: listening on %s:%d (%s)\n", args->host, coil_server_port(server),
@@ -374,9 +376,5 @@ int main(int argc, char **argv)
         return 2;
     }
     raise_descriptor_limit();
-    if (catch_stop_signals() < 0) {
-        perror("chat: signalfd");
-        return 1;
-    }
     return coil_report(coil_run(main_task, &args));
 }

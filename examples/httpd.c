@@ -8,6 +8,8 @@
  *     a thread (coil_to_thread), so a slow disk stalls one client;
  *   - SIGTERM stops accepting, gives idle connections GRACE_S seconds (a request may be under way), lets
  *     busy ones finish their answer, and aborts what is left after DRAIN_S seconds (main_task);
+ *   - as a service it takes the socket that was opened for it, says when it is ready, and gives signs of life
+ *     (start_server, httpd.service); by hand it does without;
  *   - every buffer has a size: a client costs a stack page or three, and CHUNK bytes while it downloads.
  *
  * Parsing is llhttp's. Files are opened beneath the directory by the kernel (openat2), so neither ".." nor a
@@ -517,6 +519,24 @@ struct args {
     const char *directory;
 };
 
+/* On the socket that a service manager opened for us, or else on one of our own. */
+static coil_ret start_server(struct site *site, const struct args *args, coil_server **out)
+{
+    coil_server_opts opts = {.size = sizeof opts, .backlog = 1024};
+    coil_service_fd given;
+    coil_sock *sock;
+    int n = coil_service_listen_fds(&given, 1);
+    if (n == 0)
+        return coil_start_server_with(serve, site, args->host, args->port, &opts, out);
+    int err = n < 0 ? n : coil_sock_adopt(NULL, given.fd, &sock);
+    if (err < 0)
+        return err;
+    err = coil_start_server_sock(serve, site, sock, &opts, out);
+    if (err < 0)
+        coil_sock_unref(sock);
+    return err;
+}
+
 static coil_ret main_task(void *arg)
 {
     const struct args *args = arg;
@@ -524,8 +544,9 @@ static coil_ret main_task(void *arg)
     if (site.root < 0)
         return coil_fail(-errno, "%s: %s", args->directory, strerror(errno));
     coil_server *server;
-    coil_server_opts opts = {.size = sizeof opts, .backlog = 1024};
-    coil_ret rc = coil_start_server_with(serve, &site, args->host, args->port, &opts, &server);
+    coil_ret rc = catch_stop_signals();
+    if (!coil_iserr(rc))
+        rc = start_server(&site, args, &server);
     if (coil_iserr(rc)) {
         close(site.root);
         return rc;
@@ -534,7 +555,12 @@ static coil_ret main_task(void *arg)
            coil_server_port(server), coil_loop_backend(NULL));
     fflush(stdout);
 
-    coil_ret why = wait_for_stop_signal();
+    coil_ret why = coil_service_notify("READY=1");
+    if (!coil_iserr(why))
+        why = coil_service_watchdog(NULL);
+    if (!coil_iserr(why))
+        why = wait_for_stop_signal();
+    coil_service_notify_nowait("STOPPING=1");
     /* Stopped by a signal or cancelled: either way the clients use `site`, so they end before we do. */
     site.draining = true;
     coil_server_close(server);
@@ -567,9 +593,5 @@ int main(int argc, char **argv)
     }
     args.directory = argv[2];
     raise_descriptor_limit();
-    if (catch_stop_signals() < 0) {
-        perror("httpd: signalfd");
-        return 1;
-    }
     return coil_report(coil_run(main_task, &args));
 }

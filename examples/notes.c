@@ -387,7 +387,9 @@ static coil_ret serve_until_stopped(struct notebook *book, const struct args *ar
 {
     coil_server *server;
     coil_server_opts opts = {.size = sizeof opts, .limit = LINE_BYTES};
-    coil_ret rc = coil_start_server_with(serve, book, args->host, args->port, &opts, &server);
+    coil_ret rc = catch_stop_signals();
+    if (!coil_iserr(rc))
+        rc = coil_start_server_with(serve, book, args->host, args->port, &opts, &server);
     if (coil_iserr(rc))
         return rc;
     printf("notes: %s is open on %s:%d (%s)\n", args->file, args->host, coil_server_port(server),
@@ -441,9 +443,5 @@ int main(int argc, char **argv)
     }
     args.file = argv[optind + 1];
     raise_descriptor_limit();
-    if (catch_stop_signals() < 0) {
-        perror("notes: signalfd");
-        return 1;
-    }
     return coil_report(coil_run(main_task, &args));
 }

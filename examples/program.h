@@ -3,8 +3,8 @@
  * program.h: what every server program in this folder begins with: an address on its command line, signals
  * that end it, and room for descriptors.
  *
- * Signals are read from a descriptor (signalfd), so a task waits for one as for anything else, and no handler
- * runs between any two instructions. Included by one file of each program. */
+ * A signal arrives as a callback of the loop (coil/signal.h), which sets an event that the main task waits for. Included
+ * by one file of each program. */
 #ifndef EXAMPLES_PROGRAM_H
 #define EXAMPLES_PROGRAM_H
 
@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 /* Cut "ADDRESS:PORT" or "[ADDRESS]:PORT" into its two parts, in place. False if it is neither. */
@@ -33,29 +32,30 @@ static inline bool split_address(char *text, char **out_host, char **out_port)
     return true;
 }
 
-static int stop_fd;
+static coil_event
+    stop_signal; /* not in a frame: a signal may come when the main task has returned */
 
-/* From now on SIGTERM and SIGINT do nothing but make stop_fd readable. Call it before any thread is started, which
- * then has them blocked as well. 0, or -errno. */
-static inline int catch_stop_signals(void)
+static inline void stop_signal_came(void *arg)
 {
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    stop_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    return stop_fd < 0 ? -errno : 0;
+    coil_event_set(&stop_signal);
 }
 
-/* Wait for one signal and take it out. Suspends until then; cancelled, none is taken. */
+/* From now on SIGTERM and SIGINT call fn(arg) on the running loop. 0 or an error. */
+static inline int on_stop_signal(coil_callback_fn fn, void *arg)
+{
+    int err = coil_loop_add_signal_handler(NULL, SIGTERM, fn, arg);
+    return err ? err : coil_loop_add_signal_handler(NULL, SIGINT, fn, arg);
+}
+
+/* From now on they end wait_for_stop_signal. Call it before the program says that it is there. */
+static inline int catch_stop_signals(void)
+{
+    return on_stop_signal(stop_signal_came, NULL);
+}
+
 static inline coil_ret wait_for_stop_signal(void)
 {
-    coil_ret rc = coil_wait_fd(stop_fd, COIL_READ);
-    struct signalfd_siginfo info;
-    if (!coil_iserr(rc))
-        (void)!read(stop_fd, &info, sizeof info);
-    return rc;
+    return coil_event_wait(&stop_signal);
 }
 
 /* Ask for as many descriptors as this process may have; how many that is. */

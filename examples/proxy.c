@@ -203,9 +203,9 @@ static void second_signal(void *deadline)
 static coil_ret drain(coil_group *clients, coil_ret rc)
 {
     coil_timeout(deadline, DRAIN_S);
-    coil_loop_add_reader(NULL, stop_fd, second_signal, &deadline);
+    on_stop_signal(second_signal, &deadline);
     rc = coil_group_exit(clients, rc);
-    coil_loop_remove_reader(NULL, stop_fd);
+    catch_stop_signals(); /* the deadline goes with this frame */
     return coil_timeout_exit(&deadline, rc);
 }
 
@@ -220,7 +220,9 @@ static coil_ret main_task(void *arg)
     struct proxy p = {.host = args->backend_host,
                       .port = args->backend_port,
                       .room = COIL_SEMAPHORE((intptr_t)args->clients_max)};
-    coil_ret rc = listen_on(args->host, args->port, &p.listener);
+    coil_ret rc = catch_stop_signals();
+    if (!coil_iserr(rc))
+        rc = listen_on(args->host, args->port, &p.listener);
     if (coil_iserr(rc))
         return rc;
     coil_address own;
@@ -264,9 +266,5 @@ int main(int argc, char **argv)
     size_t fds = raise_descriptor_limit();
     size_t pairs = fds > SPARE_FDS + 2 ? (fds - SPARE_FDS) / 2 : 1;
     args.clients_max = pairs < CLIENTS_MAX ? pairs : CLIENTS_MAX;
-    if (catch_stop_signals() < 0) {
-        perror("proxy: signalfd");
-        return 1;
-    }
     return coil_report(coil_run(main_task, &args));
 }

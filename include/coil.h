@@ -17,6 +17,8 @@
 #include <coil/net.h>
 #include <coil/queue.h>
 #include <coil/run.h>
+#include <coil/service.h>
+#include <coil/signal.h>
 #include <coil/stream.h>
 #include <coil/sync.h>
 #include <coil/task.h>

@@ -72,6 +72,7 @@ enum {
     COIL_EGROUP = -2021,       /* several errors in a group and no first one to name */
     COIL_ETLSCERT = -2022,     /* SSLCertVerificationError: the peer's certificate is not good */
     COIL_ETLSEOF = -2023,      /* SSLEOFError: the stream ended without the peer's close_notify */
+    COIL_EINTERRUPTED = -2024, /* KeyboardInterrupt: Ctrl-C (SIGINT) ended the run */
     COIL_EUSER = -3001         /* down to -4000: yours */
 };
 
@@ -116,8 +117,9 @@ COIL_API const char *coil_strerror(coil_ret code);
 /* The code's name, such as "COIL_ELIMIT" or "ENOENT". Never NULL. */
 COIL_API const char *coil_errname(coil_ret code);
 
-/* Print a failure as a traceback would be: the record, its causes and its members, to standard error.
- * Returns an exit status: 0 for good values, 130 for -ECANCELED, 1 for everything else.
+/* Print a failure as a traceback would be: the record, its causes and its members, to standard error. Of
+ * COIL_EINTERRUPTED, which whoever pressed the keys knows, nothing is printed. Returns an exit status: 0 for good
+ * values, 130 for COIL_EINTERRUPTED and -ECANCELED, 1 for everything else.
  *
  *   Where:  anywhere; main ends in `return coil_report(coil_run(...))`. */
 COIL_API int coil_report(coil_ret rc);

@@ -265,7 +265,8 @@ COIL_API int coil_loop_collect(coil_loop *loop, double timeout);
 COIL_API int coil_loop_dispatch(coil_loop *loop);
 
 /* After fork, in the child: the loop lets go of everything it shares with the parent and is closed
- * without touching it. Every other call on a loop inherited by fork says COIL_EWRONGTHREAD. */
+ * without touching it. Every other call on a loop inherited by fork says COIL_EWRONGTHREAD, and so does the run
+ * that a child returns into. It may make and run loops of its own. */
 COIL_API void coil_loop_fork_child(coil_loop *loop);
 
 #ifdef __cplusplus

@@ -83,6 +83,13 @@ COIL_API void coil_test_recover(void);
  * only after the loop was closed, on the program's own stack, so that the jump crosses no other. */
 COIL_API void coil_test_end(void *real_end, const char *file, int line) __attribute__((noreturn));
 
+/* As if the kernel had delivered this signal: the loop that handles it calls back in its next turn, and SIGINT ends a run
+ * as Ctrl-C does. No action is asked for and nobody is killed.
+ *
+ *   Where:  any thread.
+ *   Errors: -ESRCH if no loop handles it. */
+COIL_API int coil_test_raise(int signo);
+
 /* Where cmocka is a shared library a program's own _fail and _skip stand before it. */
 #define COIL_TEST_ENDS()                                                        \
     __attribute__((weak)) void _fail(const char *const file, const int line)    \

@@ -113,8 +113,9 @@ COIL_API void coil_executor_unref(coil_executor *executor);
  *
  *   Owns:   with `copy` > 0 a copy of that many bytes at `args`; else `args` must outlive the job.
  *   Where:  any thread.
- *   Errors: in the future: COIL_ESHUTDOWN, -EAGAIN when not one thread can be had, -ENOMEM; -EINVAL without an
- *           executor or fn, or for `copy` bytes that are NULL.
+ *   Errors: in the future: COIL_ESHUTDOWN, -EAGAIN when not one thread can be had, -ENOMEM; COIL_EWRONGTHREAD for an
+ *           executor that was inherited by fork, whose threads stayed with the parent; -EINVAL without an executor or
+ *           fn, or for `copy` bytes that are NULL.
  *   asyncio: Executor.submit */
 COIL_API coil_thread_future *coil_executor_submit(coil_executor *executor, coil_fn fn,
                                                   const void *args, size_t copy);

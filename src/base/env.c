@@ -13,6 +13,17 @@ bool coil__env_flag(const char *name)
     return value && value[0] && strcmp(value, "0") != 0;
 }
 
+const char *coil__env_text(const char *name)
+{
+    const char *value = getenv(name);
+    return value && value[0] ? value : NULL;
+}
+
+void coil__env_unset(const char *name)
+{
+    (void)unsetenv(name);
+}
+
 uint64_t coil__env_number(const char *name, uint64_t otherwise)
 {
     const char *value = getenv(name);

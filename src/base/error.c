@@ -41,6 +41,7 @@ static const struct {
     {COIL_EGROUP, "COIL_EGROUP", "several errors happened; see the members"},
     {COIL_ETLSCERT, "COIL_ETLSCERT", "the peer's certificate is not good"},
     {COIL_ETLSEOF, "COIL_ETLSEOF", "the stream ended without the peer's close_notify"},
+    {COIL_EINTERRUPTED, "COIL_EINTERRUPTED", "interrupted from the keyboard"},
 };
 
 const char *coil_strerror(coil_ret code)

@@ -105,6 +105,8 @@ int coil_report(coil_ret rc)
 {
     if (!coil_iserr(rc))
         return 0;
+    if (rc == COIL_EINTERRUPTED)
+        return 130;
     const coil_error *e = coil_last_error();
     coil_error plain = {.code = rc, .message = coil_strerror(rc), .task = ""};
     struct sink to = {.file = stderr};

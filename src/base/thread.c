@@ -138,6 +138,11 @@ void coil__thread_detach(struct thread *t)
     COIL_CHECK(pthread_detach(t->t) == 0);
 }
 
+void coil__thread_pause(void)
+{
+    (void)nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+}
+
 uintptr_t coil__thread_self(void)
 {
     static _Thread_local uintptr_t
@@ -213,4 +218,24 @@ int coil__thread_at_fork(_Atomic int *asked, void (*child)(void))
     if (err)
         atomic_store_explicit(asked, 0, memory_order_release);
     return -err;
+}
+
+static unsigned forks; /* written where there is one thread only */
+
+static void forked(void)
+{
+    forks++;
+    atomic_store(&running, 0);
+    atomic_store(&busy, 0);
+}
+
+int coil__thread_count_forks(void)
+{
+    static _Atomic int asked;
+    return coil__thread_at_fork(&asked, forked);
+}
+
+unsigned coil__thread_forks(void)
+{
+    return forks;
 }

@@ -45,6 +45,9 @@ int coil__thread_start(struct thread *out, const char *name, void (*fn)(void *ar
 void coil__thread_join(struct thread *t);
 void coil__thread_detach(struct thread *t);
 
+/* Let others run for a moment, whatever their priority. */
+void coil__thread_pause(void);
+
 /* A number that tells this thread from every other one, also from those that have ended; cheap. */
 uintptr_t coil__thread_self(void);
 
@@ -70,6 +73,11 @@ struct thread_key {
     pthread_key_t key;
 };
 int coil__thread_at_exit(struct thread_key *key, void (*fn)(void *arg), void *arg);
+
+/* How often this process became the child of a fork since somebody first asked for that to be counted (0 or -errno):
+ * threads, and locks that they held, of an earlier count stayed with a parent. The counts above begin anew then. */
+int coil__thread_count_forks(void);
+unsigned coil__thread_forks(void);
 
 /* Runs child() in the child of every fork from now on, on the one thread it has. `asked` is a zeroed
  * static of the caller; asking again does nothing. Returns 0 or -errno. */

@@ -46,15 +46,24 @@ struct pool {
     unsigned threads, idle, threads_max;
     size_t queued, running;
     uint64_t finished;
-    bool shut; /* takes no more jobs */
-    bool free; /* given up: the last worker frees it */
+    bool shut;      /* takes no more jobs */
+    bool free;      /* given up: the last worker frees it */
+    unsigned forks; /* coil__thread_forks() when it was made */
 };
+
+/* The threads, and the lock that one of them may have held, stayed with the parent. Nothing is done to it here. */
+static bool is_inherited(const struct pool *pool)
+{
+    return pool->forks != coil__thread_forks();
+}
 
 int coil__pool_new(struct pool **out, const char *name, unsigned threads_max)
 {
-    struct pool *pool = coil__zalloc(sizeof *pool);
+    int err = coil__thread_count_forks();
+    struct pool *pool = err ? NULL : coil__zalloc(sizeof *pool);
     if (!pool)
         return -ENOMEM;
+    pool->forks = coil__thread_forks();
     coil__mutex_init(&pool->lock);
     coil__cond_init(&pool->work);
     coil__cond_init(&pool->none_left);
@@ -170,6 +179,8 @@ static void join_ended(struct list *ended)
 int coil__pool_submit(struct pool *pool, struct job *job)
 {
     int err = 0;
+    if (is_inherited(pool))
+        return COIL_EWRONGTHREAD;
     coil__mutex_lock(&pool->lock);
     if (pool->shut) {
         err = COIL_ESHUTDOWN;
@@ -203,6 +214,8 @@ static void take_out(struct pool *pool, struct job *job)
 
 bool coil__pool_cancel(struct pool *pool, struct job *job)
 {
+    if (is_inherited(pool))
+        return false;
     coil__mutex_lock(&pool->lock);
     bool queued = job->state == JOB_QUEUED;
     if (queued)
@@ -216,6 +229,8 @@ bool coil__pool_cancel(struct pool *pool, struct job *job)
 void coil__pool_shutdown(struct pool *pool, bool cancel_queued, void (*dropped)(struct job *job))
 {
     struct list out;
+    if (is_inherited(pool))
+        return;
     list_init(&out);
     coil__mutex_lock(&pool->lock);
     pool->shut = true;
@@ -246,6 +261,8 @@ static bool is_worker(struct pool *pool)
 bool coil__pool_join(struct pool *pool, int64_t deadline_ns)
 {
     struct list ended;
+    if (is_inherited(pool))
+        return true;
     list_init(&ended);
     coil__mutex_lock(&pool->lock);
     COIL_DCHECK(pool->shut);
@@ -262,7 +279,7 @@ bool coil__pool_join(struct pool *pool, int64_t deadline_ns)
 
 void coil__pool_free(struct pool *pool)
 {
-    if (!pool)
+    if (!pool || is_inherited(pool))
         return;
     struct list ended;
     list_init(&ended);
@@ -286,6 +303,10 @@ void coil__pool_free(struct pool *pool)
 
 void coil__pool_stats(struct pool *pool, struct pool_stats *out)
 {
+    if (is_inherited(pool)) {
+        *out = (struct pool_stats){.threads_max = pool->threads_max};
+        return;
+    }
     coil__mutex_lock(&pool->lock);
     *out = (struct pool_stats){
         .threads = pool->threads,

@@ -8,7 +8,8 @@
  *
  * finish() posts to an inbox or sets a thread-side future; it must not block. Threads are started as
  * needed, up to a maximum, and keep waiting for work; nothing is started before the first submit.
- * Any thread may submit and cancel. */
+ * Any thread may submit and cancel. In a child of fork nothing is left of a pool: jobs are refused, and its end waits
+ * for nobody. */
 #ifndef COIL_IO_THREADS_H
 #define COIL_IO_THREADS_H
 
@@ -37,7 +38,8 @@ struct pool_stats {
 
 /* Threads are called `name`. Returns 0 or -ENOMEM. */
 int coil__pool_new(struct pool **out, const char *name, unsigned threads_max);
-/* 0, COIL_ESHUTDOWN, or -EAGAIN (-ENOMEM) when not even one thread could be started. */
+/* 0, COIL_ESHUTDOWN, COIL_EWRONGTHREAD in a child of fork, or -EAGAIN (-ENOMEM) when not even one thread could be
+ * started. */
 int coil__pool_submit(struct pool *pool, struct job *job);
 /* True: the job was still queued and will not run. */
 bool coil__pool_cancel(struct pool *pool, struct job *job);

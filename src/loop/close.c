@@ -3,7 +3,7 @@
  * close.c: the end of a loop: everything it holds is given back, in an order that never pulls the
  * ground from under a frame that is still to unwind.
  *
- *     tasks unwind --> connections, files --> thread pools --> handles, watches --> inbox --> ring --> backend
+ *     tasks unwind --> connections, files --> thread pools --> handles, watches, signals --> inbox --> ring --> backend
  *
  * While closing, the loop is current but does not turn: op->done and inbox nodes are still handled (a
  * frame may wait for the kernel's last word), slots are queued and never run.
@@ -72,6 +72,7 @@ int coil_loop_close(coil_loop *loop)
     }
     coil__handles_drop(loop);
     coil__watches_drop(loop);
+    coil__signals_drop(loop);
     drop_inbox(loop);
     drop_ready(loop);
     coil__running_loop = outer;

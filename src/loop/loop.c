@@ -86,10 +86,13 @@ void coil__loop_unset(struct coil_loop *loop)
 
 unsigned coil__loop_forks;
 
-/* In the child: no loop runs here, whatever its parent was doing. */
+/* In the child: no loop runs here, whatever its parent was doing. Who returns into the frames of one that did
+ * finds that its run is over. */
 static void forked(void)
 {
     coil__loop_forks++;
+    if (coil__running_loop)
+        coil__running_loop->raised = COIL_EWRONGTHREAD;
     coil__running_loop = NULL;
     current_loop = NULL;
 }
@@ -159,6 +162,7 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
     loop->backend_class = cls;
     loop->backend_next = coil__backend_after(opts->backend, cls);
     list_init(&loop->watches);
+    list_init(&loop->signals);
     list_init(&loop->handles);
     list_init(&loop->free_handles);
     loop->debug = opts->debug || coil__env_flag("COIL_DEBUG");

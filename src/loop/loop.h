@@ -84,7 +84,7 @@ struct coil_loop {
         *backend_next; /* if that one cannot be opened; NULL: that is an error */
     struct inbox *inbox;
     size_t jobs;   /* thread jobs that will post to the inbox when done */
-    size_t wakers; /* other things that may wake it from outside: signal handlers, embedders */
+    size_t wakers; /* other things that will wake it from outside; virtual time waits for them */
     uint64_t seed;
 
     /* ---- timers ---- */
@@ -93,6 +93,7 @@ struct coil_loop {
 
     struct loop_part *parts[LOOP_PARTS];
     struct list watches; /* add_reader, add_writer */
+    struct list signals; /* add_signal_handler; they may wake it, virtual time waits for none */
     struct list handles; /* live call_later/call_soon handles, so that close can cancel them */
     struct list free_handles;
     unsigned free_handles_n;
@@ -272,6 +273,9 @@ void coil__loop_leave(struct coil_loop *loop);
 /* Run until `stop` (coil_loop_stop, raise). The one driver under run_forever and run_until_complete. */
 int coil__loop_run(struct coil_loop *loop);
 
+/* Tell the nodes that were posted so far. They only push slots, so this may be done at any time. */
+void coil__loop_drain_inbox(struct coil_loop *loop);
+
 /* Op reaping outside of a turn, for unwinding: waits until `*pending` falls to 0. */
 void coil__loop_settle(struct coil_loop *loop, bool (*settled)(void *arg), void *arg);
 
@@ -282,6 +286,8 @@ void coil__loop_unset(struct coil_loop *loop);
 /* Handles and watches let go of everything; their callbacks never run. */
 void coil__handles_drop(struct coil_loop *loop);
 void coil__watches_drop(struct coil_loop *loop);
+/* Its signals do again what they did before. */
+void coil__signals_drop(struct coil_loop *loop);
 
 /* ---- reports ---- */
 

@@ -14,7 +14,7 @@
  * grace (the kernel's own loopback work may lag by a moment).
  *
  * A deadlock is certain when the loop is asked to run until a future is done, and would sleep for ever:
- * nothing ready, no timer, no op, no job, no waker, and no thread in the process but this one and idle
+ * nothing ready, no timer, no op, no job, no waker, no signal handler, and no thread in the process but this one and idle
  * ones of coil's own. Then, and only then, collect says COIL_EDEADLOCK.
  *
  * Runs on the loop's thread. Elsewhere: the ring and its rooms (loop.c), timers (timer.c). */
@@ -51,9 +51,10 @@ static bool something_came(struct coil_loop *loop)
 static bool deadlock_is_certain(struct coil_loop *loop)
 {
     if (!loop->until_future || loop->backend->pending || something_came(loop) || loop->jobs ||
-        loop->wakers || coil__thread_busy())
+        loop->wakers || !list_empty(&loop->signals) || coil__thread_busy())
         return false;
-    return coil__thread_in_process() == 1 + coil__thread_count();
+    /* A thread that has ended since may have posted before. */
+    return coil__thread_in_process() == 1 + coil__thread_count() && !something_came(loop);
 }
 
 static int wait_asleep(struct coil_loop *loop, int64_t timeout_ns)
@@ -145,7 +146,7 @@ static int wait_virtual(struct coil_loop *loop, bool busy, int64_t limit_ns)
 
 /* ---- the two halves ---- */
 
-static void drain_inbox(struct coil_loop *loop)
+void coil__loop_drain_inbox(struct coil_loop *loop)
 {
     struct inbox_node *node = coil__inbox_take(loop->inbox);
     while (node) {
@@ -159,7 +160,7 @@ static void reap(struct coil_loop *loop)
 {
     for (struct op *op; (op = backend_reap(loop->backend));)
         op->done(op);
-    drain_inbox(loop);
+    coil__loop_drain_inbox(loop);
 }
 
 int coil__loop_collect(struct coil_loop *loop, int64_t limit_ns)
@@ -285,6 +286,8 @@ int coil__loop_run(struct coil_loop *loop)
     loop->may_batch = false;
     loop->stopping = false;
     coil__loop_leave(loop);
+    if (loop_inherited(loop))
+        return coil__loop_say_inherited();
     return err ? err : take_raised(loop);
 }
 
@@ -365,6 +368,8 @@ int coil_loop_dispatch(coil_loop *loop)
     int n = coil__loop_dispatch(loop);
     loop->stopping = false;
     coil__loop_leave(loop);
+    if (loop_inherited(loop))
+        return coil__loop_say_inherited();
     if (loop->embedded)
         host_sleeps(loop);
     int err = take_raised(loop);

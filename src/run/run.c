@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * run.c: open a loop, run one task, leave nothing behind.
+ * run.c: open a loop, run one task, or several in turn, leave nothing behind.
  *
  *     new loop --> main task --> cancel and collect the others --> close generators --> join the threads --> close
  *
- * The way out is the same whatever the main task came to; its error is kept aside meanwhile, since
+ * A runner is the same in three calls: the loop is made when it is first needed, and main tasks follow each other
+ * on it. The way out is the same whatever the main task came to; its error is kept aside meanwhile, since
  * the thread's record speaks of the last failing call.
  *
- * The calling thread. Elsewhere: what closing a loop does (loop/close.c). */
+ * The calling thread. Elsewhere: Ctrl-C (interrupt.c), what closing a loop does (loop/close.c). */
 #include "run/run.h"
 
 #include "base/env.h"
@@ -16,6 +17,7 @@
 #include "base/opts.h"
 #include "coro/overflow.h"
 #include "loop/loop.h"
+#include "run/interrupt.h"
 #include "task/task.h"
 #include "work/work.h"
 
@@ -116,7 +118,9 @@ static void shut_down_executor(coil_loop *loop)
     run_to_its_end(loop, join_threads);
 }
 
-/* ---- the whole ---- */
+/* ---- a runner ---- */
+
+static const struct run_hooks no_hooks;
 
 static void look(void (*hook)(coil_loop *loop, void *arg), coil_loop *loop, void *arg)
 {
@@ -124,41 +128,174 @@ static void look(void (*hook)(coil_loop *loop, void *arg), coil_loop *loop, void
         hook(loop, arg);
 }
 
-coil_ret coil__run(coil_fn fn, void *arg, const coil_run_opts *opts, const struct run_hooks *hooks)
-{
-    static const struct run_hooks no_hooks;
-    if (!hooks)
-        hooks = &no_hooks;
-    if (!fn)
-        return coil__fail(-EINVAL, "coil_run() needs a function");
-    if (coil__running_loop)
-        return coil__fail(COIL_ERUNNING, "coil_run() cannot be called from a running event loop");
+enum runner_state { RUNNER_NEW, RUNNER_OPEN, RUNNER_CLOSED };
 
+/*     NEW --first use--> OPEN --close--> CLOSED          a close while NEW changes nothing */
+struct coil_runner {
+    enum runner_state state;
+    coil_run_opts opts;    /* its backend is a copy */
+    coil_loop *loop;       /* NULL unless OPEN */
+    coil_context *context; /* what the runs share; NULL: each task gets a copy of its maker's */
+    bool tells_overflow;
+    struct interrupt interrupt;
+};
+
+coil_runner *coil_runner_new(const coil_run_opts *opts)
+{
     coil_run_opts own;
     opts = OPTS_READ(opts, own);
-    coil_loop *loop = coil_new_event_loop(opts);
-    if (!loop)
-        return coil_last_error()->code;
-    bool tells_overflow = !opts->no_signals && coil__overflow_install() == 0;
-    coil_set_event_loop(loop);
+    size_t n = opts->backend ? strlen(opts->backend) + 1 : 0;
+    coil_runner *runner = coil__zalloc(sizeof *runner + n);
+    if (!runner) {
+        coil__fail_plain(-ENOMEM);
+        return NULL;
+    }
+    runner->opts = *opts;
+    if (n)
+        runner->opts.backend = memcpy(runner + 1, opts->backend, n);
+    return runner;
+}
 
-    coil_task_opts task_opts = {.size = sizeof task_opts, .loop = loop};
-    coil_task *task = coil_create_task_at("coil_run", 0, fn, arg, 0, &task_opts);
-    coil_ret rc = coil_loop_run_until_complete_future(loop, task);
-    struct error_record *error = coil_iserr(rc) ? coil__error_capture(rc) : NULL;
+static int open_runner(coil_runner *runner)
+{
+    if (runner->state == RUNNER_OPEN)
+        return 0;
+    if (runner->state == RUNNER_CLOSED)
+        return (int)coil__fail(COIL_ECLOSED, "Runner is closed");
+    coil_context *context = coil_copy_context();
+    if (!context)
+        return (int)coil__fail_plain(-ENOMEM);
+    runner->loop = coil_new_event_loop(&runner->opts);
+    if (!runner->loop) {
+        coil_context_unref(context);
+        return (int)coil_last_error()->code;
+    }
+    runner->context = context;
+    runner->tells_overflow = !runner->opts.no_signals && coil__overflow_install() == 0;
+    coil_set_event_loop(runner->loop);
+    runner->state = RUNNER_OPEN;
+    return 0;
+}
+
+coil_loop *coil_runner_get_loop(coil_runner *runner)
+{
+    if (!runner) {
+        coil__fail(-EINVAL, "a runner is needed (NULL)");
+        return NULL;
+    }
+    return open_runner(runner) < 0 ? NULL : runner->loop;
+}
+
+/* Nothing of `runner` is used when another loop runs here. */
+static int may_run(const char *who, coil_fn fn)
+{
+    if (!fn)
+        return (int)coil__fail(-EINVAL, "%s() needs a function", who);
+    if (coil__running_loop)
+        return (int)coil__fail(COIL_ERUNNING, "%s() cannot be called from a running event loop",
+                               who);
+    return 0;
+}
+
+static coil_ret run_main(coil_runner *runner, coil_fn fn, void *arg, coil_context *context)
+{
+    int err = open_runner(runner);
+    if (err)
+        return err;
+    coil_task_opts opts = {
+        .size = sizeof opts, .loop = runner->loop, .context = context ? context : runner->context};
+    coil_task *task = coil_create_task_at("coil_run", 0, fn, arg, 0, &opts);
+    if (!runner->opts.no_signals)
+        coil__interrupt_install(&runner->interrupt, runner->loop, task);
+    coil_ret rc = coil_loop_run_until_complete_future(runner->loop, task);
+    if (!runner->opts.no_signals)
+        rc = coil__interrupt_remove(&runner->interrupt, rc);
     coil_unref(task);
+    return rc;
+}
 
-    look(hooks->main_ended, loop, hooks->arg);
-    cancel_leftovers(loop);
-    shut_down_asyncgens(loop);
-    shut_down_executor(loop);
-    look(hooks->all_ended, loop, hooks->arg);
-    coil_loop_close(loop);
-    coil_loop_free(loop);
+coil_ret coil_runner_run_context(coil_runner *runner, coil_fn fn, void *arg, coil_context *context)
+{
+    if (!runner)
+        return coil__fail(-EINVAL, "a runner is needed (NULL)");
+    int err = may_run("coil_runner_run", fn);
+    return err ? err : run_main(runner, fn, arg, context);
+}
+
+coil_ret coil_runner_run(coil_runner *runner, coil_fn fn, void *arg)
+{
+    return coil_runner_run_context(runner, fn, arg, NULL);
+}
+
+/* The copies of the parent's tasks cannot be ended here. */
+static void let_go_after_fork(coil_runner *runner)
+{
+    coil_loop_fork_child(runner->loop);
+    runner->loop = NULL; /* its memory is full of what the parent uses */
+}
+
+static void end_loop(coil_runner *runner, const struct run_hooks *hooks)
+{
+    cancel_leftovers(runner->loop);
+    shut_down_asyncgens(runner->loop);
+    shut_down_executor(runner->loop);
+    look(hooks->all_ended, runner->loop, hooks->arg);
+    coil_loop_close(runner->loop);
+    coil_loop_free(runner->loop);
+    runner->loop = NULL;
+}
+
+static void close_runner(coil_runner *runner, const struct run_hooks *hooks)
+{
+    if (runner->state != RUNNER_OPEN)
+        return;
+    runner->state = RUNNER_CLOSED;
+    if (loop_inherited(runner->loop))
+        let_go_after_fork(runner);
+    else
+        end_loop(runner, hooks);
+    coil_context_unref(runner->context);
     coil_set_event_loop(NULL);
-    if (tells_overflow)
+    if (runner->tells_overflow)
         coil__overflow_remove();
+}
 
+int coil_runner_close(coil_runner *runner)
+{
+    if (!runner || runner->state != RUNNER_OPEN)
+        return 0;
+    if (coil__running_loop)
+        return (int)coil__fail(COIL_ERUNNING,
+                               "a runner cannot be closed from a running event loop");
+    close_runner(runner, &no_hooks);
+    return 0;
+}
+
+void coil_runner_free(coil_runner *runner)
+{
+    if (!runner || coil_runner_close(runner) < 0)
+        return;
+    coil__free(runner);
+}
+
+/* ---- one run ---- */
+
+coil_ret coil__run(coil_fn fn, void *arg, const coil_run_opts *opts, const struct run_hooks *hooks)
+{
+    if (!hooks)
+        hooks = &no_hooks;
+    int err = may_run("coil_run", fn);
+    if (err)
+        return err;
+    coil_runner *runner = coil_runner_new(opts);
+    if (!runner)
+        return -ENOMEM;
+    coil_ret rc = run_main(runner, fn, arg, NULL);
+    struct error_record *error = coil_iserr(rc) ? coil__error_capture(rc) : NULL;
+    if (runner->loop)
+        look(hooks->main_ended, runner->loop, hooks->arg);
+    close_runner(runner, hooks);
+    coil__free(runner);
     if (coil_iserr(rc))
         coil__error_restore(error, rc);
     coil__error_unref(error);

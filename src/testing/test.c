@@ -17,6 +17,7 @@
 #include "base/sys.h"
 #include "base/thread.h"
 #include "coro/overflow.h"
+#include "run/interrupt.h"
 #include "run/run.h"
 #include "task/task.h"
 
@@ -250,6 +251,14 @@ const char *coil_test_run(coil_test *test)
     return now.text[0] ? now.text : NULL;
 }
 
+int coil_test_raise(int signo)
+{
+    char name[32];
+    if (coil__signal_deliver(signo))
+        return 0;
+    return (int)coil__fail(-ESRCH, "no loop handles %s", coil__signal_name(signo, name));
+}
+
 /* ---- leaving in the middle ---- */
 
 void coil_test_end(void *real_end, const char *file, int line)
@@ -291,5 +300,6 @@ void coil_test_recover(void)
     error_switch(NULL);
     if (now.tells_overflow)
         coil__overflow_remove();
+    coil__interrupt_forget();
     now.running = false;
 }

@@ -323,6 +323,8 @@ void coil__submission_start(coil_thread_future *future)
         return;
     if (err == COIL_ESHUTDOWN)
         coil__fail(err, "the executor was shut down and takes no more jobs");
+    else if (err == COIL_EWRONGTHREAD)
+        coil__fail(err, "this executor was inherited by fork; make a new one");
     else
         coil__fail(err, "no thread could be started for a job: %s", coil_strerror(err));
     (void)coil__thread_future_finish(future, err, coil__error_capture(err));

@@ -25,6 +25,18 @@ int sweep_allocations(void (*fn)(void *arg), void *arg);
  * is skipped if this, which says why, is false. */
 bool process_began_alone(void);
 
+/* TSan loses the order of stacks in a child of fork, and ends one of several threads that starts another. */
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_TSAN 1
+#endif
+#endif
+#ifndef UNDER_TSAN
+#define UNDER_TSAN 0
+#endif
+
 /* The code of the last error, for assertions. */
 #define last_code() (coil_last_error() ? coil_last_error()->code : 0)
 

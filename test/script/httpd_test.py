@@ -2,12 +2,14 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import threading
 import time
 
+from manager import Manager
 from programs import Program, main, tool
 
 
@@ -259,13 +261,53 @@ def test_ab_and_the_server_count_the_same(v):
     assert v.numbers()[1:] == (2 * n, 0), v.numbers()
 
 
+def as_a_service(fn):
+    fn.manager = lambda: Manager([(("127.0.0.1", 0), "http")], watchdog=0.2)
+    return fn
+
+
+@as_a_service
+def test_service_serves_the_socket_it_was_given(v):
+    assert v.port == v.manager.sockets[0][0].getsockname()[1]
+    assert v.manager.hear() == "READY=1"
+    s, f = v.open()
+    s.sendall(get("/a.txt"))
+    assert answer(f)[2] == b"hello, world\n"
+    s.close()
+    assert [v.manager.hear() for _ in range(3)] == ["WATCHDOG=1"] * 3
+    v.signal()
+    while (message := v.manager.hear()) == "WATCHDOG=1":
+        pass
+    assert message == "STOPPING=1", message
+    assert v.end() == 0
+
+
+@as_a_service
+def test_service_that_hangs_gives_no_sign_of_life(v):
+    assert v.manager.hear() == "READY=1"
+    assert v.manager.hear() == "WATCHDOG=1"
+    v.signal(signal.SIGSTOP)
+    # What was sent before it stopped is heard; then comes nothing for five times as long as the manager waits.
+    for _ in range(1000):
+        if v.manager.hear(1) is None:
+            break
+    else:
+        raise AssertionError("it goes on")
+    v.signal(signal.SIGCONT)
+    assert v.manager.hear() == "WATCHDOG=1"
+
+
 def on_a_server(fn):
     def run(build, backend):
-        with Server(build, backend) as v:
+        manager = fn.manager() if hasattr(fn, "manager") else None
+        with Server(build, backend, manager=manager) as v:
+            v.manager = manager
             fn(v)
             if v.process.poll() is None:
                 v.stop()
             assert v.errors() == "", v.errors()
+        if manager:
+            manager.close()
     return run
 
 

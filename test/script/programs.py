@@ -27,7 +27,7 @@ class Skip(Exception):
 class Program:
     """One of examples/, listening; its first line of output names its port."""
 
-    def __init__(self, build, backend, name, *arguments, limit_fds=None, env=None):
+    def __init__(self, build, backend, name, *arguments, limit_fds=None, env=None, manager=None):
         self.path = os.path.join(build, "examples", name)
         if not os.path.exists(self.path):
             raise Skip(f"examples/{name} is not built here")
@@ -38,10 +38,15 @@ class Program:
         command = [self.path, *map(str, arguments)]
         if limit_fds:
             command = ["sh", "-c", f'ulimit -n {limit_fds} && exec "$@"', "sh", *command]
+        options = {}
+        if manager:  # as manager.py has it
+            command = manager.command(command)
+            env = {**(env or {}), **manager.environment()}
+            options = manager.popen_options()
         # In files, so that nobody has to read while the program runs.
         self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(command, stdout=self.out, stderr=self.err,
-                                        env={**os.environ, "COIL_BACKEND": backend, **(env or {})})
+                                        env={**os.environ, "COIL_BACKEND": backend, **(env or {})}, **options)
         self.port = int(self.wait_for(self.output, r":(\d+)[ )]").group(1))
 
     def _read(self, file):

@@ -171,6 +171,9 @@ COIL_TEST_PLAIN(without_a_loop_calls_that_need_one_say_so)
     REFUSED(COIL_ENOLOOP, coil_loop_dispatch(NULL));
     assert_int_equal(coil_loop_remove_reader(NULL, 0), 0);
     assert_int_equal(coil_loop_remove_writer(NULL, 0), 0);
+    REFUSED(COIL_ENOLOOP, coil_loop_add_signal_handler(NULL, SIGUSR1, no_callback, NULL));
+    REFUSED(COIL_ENOLOOP, coil_service_watchdog(NULL));
+    assert_int_equal(coil_loop_remove_signal_handler(NULL, SIGUSR1), 0);
     coil_loop_forget_fd(NULL, 0);
     coil_loop_stop(NULL);
     coil_loop_raise(NULL, -EIO);

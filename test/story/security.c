@@ -110,13 +110,17 @@ COIL_TEST_PLAIN(signals_stay_as_they_are_beside_a_bare_loop)
     assert_int_equal(changed(&before, &after), 0);
 }
 
-COIL_TEST_PLAIN(signals_stay_but_for_the_overflow_report_of_run)
+COIL_TEST_PLAIN(signals_stay_but_for_ctrl_c_and_the_overflow_report_of_run)
 {
     struct dispositions before, inside, after;
+    struct sigaction dfl = {.sa_handler = SIG_DFL}, own;
+    sigaction(SIGINT, &dfl, &own); /* who runs the tests in the background ignores it */
     look_at_signals(&before);
     assert_int_equal(coil_run(be_busy, &inside), 0);
     look_at_signals(&after);
-    assert_int_equal(changed(&before, &inside), 2);
+    sigaction(SIGINT, &own, NULL);
+    assert_int_equal(changed(&before, &inside), 3);
+    assert_ptr_not_equal(inside.of[SIGINT].sa_handler, before.of[SIGINT].sa_handler);
     assert_ptr_not_equal(inside.of[SIGSEGV].sa_handler, before.of[SIGSEGV].sa_handler);
     assert_ptr_not_equal(inside.of[SIGBUS].sa_handler, before.of[SIGBUS].sa_handler);
     assert_int_equal(changed(&before, &after), 0);

@@ -179,6 +179,96 @@ LOOP(fork_in_a_task_shares_no_current_task)
     coil_unref(t);
 }
 
+/* ---- children that do not leave ---- */
+
+static bool in_the_child;
+
+static void fork_and_return(void *arg)
+{
+    (void)arg;
+    fflush(NULL);
+    pid_t pid = fork();
+    FACT(pid >= 0);
+    in_the_child = pid == 0;
+    if (pid > 0) {
+        int status;
+        FACT(waitpid(pid, &status, 0) == pid);
+        FACT_INT(status, 0);
+    }
+}
+
+/* The child comes back here too. */
+static void child_leaves_with(int rc)
+{
+    if (!in_the_child)
+        return;
+    FACT_INT(rc, COIL_EWRONGTHREAD);
+    FACT_ERROR(COIL_EWRONGTHREAD, "inherited by fork");
+    FACT_TRACE("");
+    FACT(coil_get_running_loop() == NULL);
+    make_and_run_a_loop();
+    _exit(stage.broken ? 1 : 0);
+}
+
+LOOP(fork_child_that_returns_from_a_callback_leaves_its_parents_run)
+{
+    watch_pipe();
+    stage.broken = 0;
+    soon(fork_and_return, NULL);
+    soon(note_arg, "next");
+    soon(stop_loop, stage.loop);
+    int rc = coil_loop_run_forever(stage.loop);
+    child_leaves_with(rc);
+    FACT_INT(rc, 0);
+    FACT_TRACE("next");
+    parent_still_works();
+    unwatch_pipe();
+}
+
+static coil_ret fork_and_return_from_a_task(void *arg)
+{
+    FACT_INT(coil_sleep(1), 0);
+    fork_and_return(arg);
+    return in_the_child ? coil_sleep(1) : 5;
+}
+
+static coil_ret say_next(void *arg)
+{
+    FACT_INT(coil_sleep(1), 0);
+    note("next");
+    return 0;
+}
+
+LOOP(fork_child_that_returns_from_a_task_leaves_its_parents_run)
+{
+    if (STAGE_TSAN) /* it loses the order of stacks in a child */
+        return;
+    watch_pipe();
+    coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop};
+    coil_task *t = coil_create_task_opts(fork_and_return_from_a_task, NULL, &opts);
+    coil_task *other = coil_create_task_opts(say_next, NULL, &opts);
+    coil_ret rc = coil_loop_run_until_complete(stage.loop, t);
+    child_leaves_with((int)rc);
+    FACT_INT(rc, 5);
+    FACT_INT(coil_loop_run_until_complete(stage.loop, other), 0);
+    FACT_TRACE("next");
+    coil_unref(t);
+    coil_unref(other);
+    parent_still_works();
+    unwatch_pipe();
+}
+
+LOOP(fork_child_that_returns_into_an_embedded_loop_touches_nothing)
+{
+    (void)coil_loop_fd(stage.loop); /* from then on the end of a turn tells the kernel things */
+    soon(fork_and_return, NULL);
+    soon(note_arg, "next");
+    int rc = coil_loop_iterate(stage.loop);
+    child_leaves_with(rc);
+    FACT_INT(rc, 2);
+    FACT_TRACE("next");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +276,9 @@ int main(void)
         cmocka_unit_test(fork_child_lets_go_of_what_it_shares),
         cmocka_unit_test(fork_in_a_callback_shares_no_running_loop),
         cmocka_unit_test(fork_in_a_task_shares_no_current_task),
+        cmocka_unit_test(fork_child_that_returns_from_a_callback_leaves_its_parents_run),
+        cmocka_unit_test(fork_child_that_returns_from_a_task_leaves_its_parents_run),
+        cmocka_unit_test(fork_child_that_returns_into_an_embedded_loop_touches_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

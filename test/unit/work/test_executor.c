@@ -8,6 +8,8 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static coil_ret result_of(coil_thread_future *f)
 {
@@ -351,6 +353,47 @@ COIL_TEST_PLAIN(executor_survives_each_failing_allocation)
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
     assert_true(failed >= 5);
 #endif
+}
+
+/* ---- children ---- */
+
+static coil_ret wait_for_nobody(void *arg)
+{
+    return coil_await(coil_loop_create_future(NULL));
+}
+
+static int what_a_child_meets(coil_executor *executor)
+{
+    int wrong = result_of(coil_executor_submit(executor, return_arg, number(1), 0)) !=
+                COIL_EWRONGTHREAD;
+    wrong += !strstr(coil_last_error()->message, "inherited by fork");
+    wrong += coil_executor_shutdown(executor, true, true) != 0; /* waits for nobody */
+    coil_executor_unref(executor);
+    if (UNDER_TSAN)
+        return wrong;
+    /* The parent's busy thread is nobody here. */
+    wrong += process_began_alone() && coil_run(wait_for_nobody, NULL) != COIL_EDEADLOCK;
+    executor = coil_thread_pool_executor_new(1, NULL);
+    wrong += result_of(coil_executor_submit(executor, return_arg, number(2), 0)) != 2;
+    end_executor(executor);
+    return wrong;
+}
+
+COIL_TEST_PLAIN(executor_in_a_child_of_fork_takes_no_jobs)
+{
+    struct gate gate = GATE_INIT;
+    coil_thread_future *held;
+    coil_executor *executor = held_pool(&gate, &held);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(what_a_child_meets(executor));
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    gate_open(&gate);
+    result_of(held);
+    end_executor(executor);
 }
 
 COIL_TEST_MAIN()
