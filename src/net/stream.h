@@ -75,6 +75,7 @@ struct connection {
     bool mute;      /* sending failed */
     bool aborted;   /* do not send the rest */
     bool queued;    /* its slot is on the ready ring */
+    bool one_way;   /* of a pipe we read: with its end it closes */
     coil_ret error; /* what it was lost with; 0 */
     struct coil_reader reader;
     struct coil_writer writer;
