@@ -25,9 +25,9 @@ class Skip(Exception):
 
 
 class Program:
-    """One of examples/, listening; its first line of output names its port."""
+    """One of examples/, listening; its first line of output names its port (unless `listens` is false)."""
 
-    def __init__(self, build, backend, name, *arguments, limit_fds=None, env=None):
+    def __init__(self, build, backend, name, *arguments, limit_fds=None, env=None, listens=True, stdin=None):
         self.path = os.path.join(build, "examples", name)
         if not os.path.exists(self.path):
             raise Skip(f"examples/{name} is not built here")
@@ -40,9 +40,9 @@ class Program:
             command = ["sh", "-c", f'ulimit -n {limit_fds} && exec "$@"', "sh", *command]
         # In files, so that nobody has to read while the program runs.
         self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(command, stdout=self.out, stderr=self.err,
+        self.process = subprocess.Popen(command, stdin=stdin, stdout=self.out, stderr=self.err,
                                         env={**os.environ, "COIL_BACKEND": backend, **(env or {})})
-        self.port = int(self.wait_for(self.output, r":(\d+)[ )]").group(1))
+        self.port = int(self.wait_for(self.output, r":(\d+)[ )]").group(1)) if listens else None
 
     def _read(self, file):
         file.flush()
