@@ -281,7 +281,7 @@ int coil__child_signal(struct child *child, int signo)
         return (int)coil__fail(-ESRCH, "process %d has ended", (int)child->id.pid);
     if (!child->loop)
         return (int)coil__fail_plain(COIL_ECLOSED);
-    if (loop_is_foreign(child->loop))
+    if (!coil__loop_use(child->loop))
         return (int)coil_last_error()->code;
     int rc = send_signal(child, signo);
     if (rc < 0)
@@ -292,7 +292,8 @@ int coil__child_signal(struct child *child, int signo)
 
 void coil__child_kill(struct child *child)
 {
-    if (child->loop && !child->exited)
+    /* A child of fork has a copy of all this, and no right to the processes. */
+    if (child->loop && !child->exited && !loop_inherited(child->loop))
         (void)send_signal(child, SIGKILL);
 }
 

@@ -206,4 +206,26 @@ COIL_TEST(a_signal_never_goes_to_a_number_that_was_used_again)
     assert_int_equal(kid_ends(p), 255);
 }
 
+/* ---- after a fork ---- */
+
+COIL_TEST(child_of_fork_has_no_hand_on_our_children)
+{
+    coil_process *p = kid("read x", OPTS(.in = COIL_PIPE));
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        bool refused = coil_process_kill(p) == COIL_EWRONGTHREAD;
+        coil_process_unref(p);
+        _exit(refused ? 7 : 1);
+    }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 7);
+    must(coil_sleep(0.01));
+    assert_false(coil_process_returncode(p, NULL));
+    must(coil_process_terminate(p));
+    assert_int_equal(kid_ends(p), -SIGTERM);
+}
+
 COIL_TEST_MAIN()
