@@ -413,7 +413,7 @@ static coil_ret given_up(void *arg)
 {
     pid_t *pid = arg;
     coil_process *p;
-    coil_ret rc = coil_create_subprocess_exec(SH("read x"), PIPES(.in = COIL_PIPE), &p);
+    coil_ret rc = coil_create_subprocess_exec(SH("exec sleep 1000"), PIPES(.in = COIL_PIPE), &p);
     if (rc < 0)
         return rc;
     *pid = coil_process_pid(p);
@@ -441,7 +441,7 @@ COIL_TEST_PLAIN(a_loop_that_closes_kills_and_reaps_its_children)
 static coil_ret left_running(void *arg)
 {
     coil_process **out = arg;
-    return coil_create_subprocess_exec(SH("trap \"\" TERM; read x"), PIPES(.in = COIL_PIPE), out);
+    return coil_create_subprocess_exec(SH("exec sleep 1000"), NULL, out);
 }
 
 COIL_TEST_PLAIN(a_process_may_outlive_its_loop_as_an_object)
@@ -893,7 +893,7 @@ COIL_TEST(test_close_kill_running)
 {
     struct log log = {.closes_when_made = true};
     shell_is_here();
-    coil_subprocess_transport *t = open_on(&log, SH("read x"), PIPES(.in = COIL_PIPE));
+    coil_subprocess_transport *t = open_on(&log, SH("exec sleep 1000"), PIPES(.in = COIL_PIPE));
     until_lost(&log);
     assert_int_equal(code_and_unref(t), -SIGKILL);
 }
@@ -935,7 +935,7 @@ COIL_TEST(connection_made_that_fails_kills_and_is_told)
     struct log log = {.made_says = COIL_EUSER};
     coil_subprocess_transport *t = NULL;
     shell_is_here();
-    assert_int_equal(coil_loop_subprocess_exec(NULL, log_factory, &log, SH("read x"),
+    assert_int_equal(coil_loop_subprocess_exec(NULL, log_factory, &log, SH("exec sleep 1000"),
                                                PIPES(.in = COIL_PIPE), &t, NULL),
                      COIL_EUSER);
     until_lost(&log);
@@ -950,7 +950,7 @@ static coil_ret unwilling(const coil_subprocess_protocol **out_protocol, void **
 COIL_TEST(a_factory_that_fails_leaves_no_process)
 {
     coil_subprocess_transport *t;
-    assert_int_equal(coil_loop_subprocess_exec(NULL, unwilling, NULL, SH("read x"),
+    assert_int_equal(coil_loop_subprocess_exec(NULL, unwilling, NULL, SH("exec sleep 1000"),
                                                PIPES(.in = COIL_PIPE, .out = COIL_PIPE), &t, NULL),
                      COIL_EUSER);
     siginfo_t info;

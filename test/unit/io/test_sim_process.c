@@ -207,6 +207,7 @@ static void a_grandchild_keeps_the_pipe(void **state)
     submit(w, &r);
     run_until(w, &r, 2);
     assert_int_equal(r.op.result, 0);
+    assert_int_equal(w->calls->recv(w->b, in[0], buf, 8, 0), 0); /* an end, no reset */
     close_fd(w, in[0]);
     close_fd(w, out[0]);
     world_close(w);

@@ -107,7 +107,7 @@ COIL_TEST(child_that_cannot_be_watched_is_killed_and_reaped)
     for (int n = 1;; n++) {
         coil__mem_fail_at(n, 0);
         int64_t tried = coil__mem_tried();
-        coil_ret rc = coil_create_subprocess_exec(SH("read x"), NULL, &p);
+        coil_ret rc = coil_create_subprocess_exec(SH("read x"), OPTS(.in = COIL_PIPE), &p);
         tried = coil__mem_tried() - tried;
         coil__mem_fail_at(0, 0);
         if (rc == 0) {
@@ -204,6 +204,22 @@ COIL_TEST(a_signal_never_goes_to_a_number_that_was_used_again)
     back_to_normal();
     assert_int_equal(signals_by_number, 0);
     assert_int_equal(kid_ends(p), 255);
+}
+
+/* ---- what the loop keeps ---- */
+
+COIL_TEST(child_that_has_ended_is_nothing_to_the_loop)
+{
+    coil_loop *loop = coil__running_loop;
+    size_t held = loop->held, wakers = loop->wakers, pending = loop->backend->pending;
+    coil_process *p = kid("read x", OPTS(.in = COIL_PIPE));
+    assert_int_equal(loop->wakers, wakers + 1); /* it may do something at any time */
+    must(coil_process_kill(p));
+    assert_int_equal(kid_ends(p), -SIGKILL);
+    must(coil_sleep(0.001));
+    assert_int_equal(loop->wakers, wakers);
+    assert_int_equal(loop->held, held);
+    assert_int_equal(loop->backend->pending, pending);
 }
 
 /* ---- after a fork ---- */

@@ -167,7 +167,7 @@ static coil_ret wait_for(void *arg)
 COIL_TEST(process_given_up_while_somebody_waits_for_it)
 {
     shell_is_here();
-    coil_process *p = kid("read x", OPTS(.in = COIL_PIPE));
+    coil_process *p = kid("exec sleep 1000", NULL);
     coil_task *waits = coil_create_task(wait_for, p);
     must(coil_sleep(0));
     coil_process_unref(p); /* and so it is killed */
