@@ -98,6 +98,21 @@ static coil_ret choose(struct child_pipes *p, coil_loop *loop, int i, int said,
     return 0;
 }
 
+/* Before anything is opened: the number of a descriptor that was closed by mistake would be that of a pipe of ours. */
+static coil_ret look_at_given(struct backend *b, const int said[3], const struct child_plan *plan)
+{
+    static const char *const names[] = {"stdin", "stdout", "stderr"};
+    for (int i = 0; i < 3; i++)
+        if (said[i] > 2 && b->cls->calls.watchable(b, said[i]) == -EBADF)
+            return coil__fail(-EBADF, "run '%.80s': its %s: descriptor %d is not open", plan->file,
+                              names[i], said[i]);
+    for (size_t i = 0; i < plan->pass_fds_n; i++)
+        if (b->cls->calls.watchable(b, plan->pass_fds[i]) == -EBADF)
+            return coil__fail(-EBADF, "run '%.80s': descriptor %d, to be passed on, is not open",
+                              plan->file, plan->pass_fds[i]);
+    return 0;
+}
+
 coil_ret coil__pipes_open(coil_loop *loop, const coil_subprocess_opts *opts,
                           struct child_plan *plan, struct child_pipes *out)
 {
@@ -105,8 +120,11 @@ coil_ret coil__pipes_open(coil_loop *loop, const coil_subprocess_opts *opts,
     const int said[3] = {opts->in, opts->out, opts->err};
     *out = (struct child_pipes){.b = b, .ours = {-1, -1, -1}, .theirs = {-1, -1, -1}};
     out->imaginary = b->cls->children && b->cls->children->knows(b, plan->file);
+    coil_ret rc = look_at_given(b, said, plan);
+    if (rc < 0)
+        return rc;
     for (int i = 0; i < 3; i++) {
-        coil_ret rc = choose(out, loop, i, said[i], plan);
+        rc = choose(out, loop, i, said[i], plan);
         if (rc < 0) {
             coil__pipes_drop(out);
             return rc;

@@ -126,6 +126,20 @@ COIL_TEST(child_finds_a_closed_descriptor_named)
     assert_false(has_kids());
 }
 
+/* The lowest number there is: the next pipe would have it. */
+COIL_TEST(child_gets_no_pipe_of_ours_for_a_descriptor_that_was_closed)
+{
+    coil_process *p;
+    int fd = dup(0);
+    close(fd);
+    assert_int_equal(coil_create_subprocess_exec(
+                         SH("exit 0"), OPTS(.in = COIL_PIPE, .out = fd, .err = COIL_PIPE), &p),
+                     -EBADF);
+    assert_int_equal(coil_create_subprocess_exec(
+                         SH("exit 0"), OPTS(.in = COIL_PIPE, .pass_fds = &fd, .pass_fds_n = 1), &p),
+                     -EBADF);
+}
+
 /* Kernels before 5.11 cannot mark them all at once. */
 static int no_close_range(unsigned first, unsigned last, unsigned flags)
 {
