@@ -440,12 +440,78 @@ static coil_ret spawn_in_task(void *arg)
     return 0;
 }
 
+/* ---- the same with a protocol ---- */
+
+static int protocols, losses;
+
+static void lost(coil_subprocess_transport *t, void *arg)
+{
+    losses++;
+}
+
+static coil_ret factory(const coil_subprocess_protocol **out_protocol, void **out_arg, void *arg)
+{
+    static const coil_subprocess_protocol protocol = {.size = sizeof protocol,
+                                                      .connection_lost = lost};
+    *out_protocol = &protocol;
+    protocols++;
+    return 0;
+}
+
+static coil_ret connect_pipes(void)
+{
+    coil_subprocess_transport *t;
+    coil_ret rc = coil_loop_subprocess_exec(
+        NULL, factory, NULL, SH("echo x; exit 5"),
+        OPTS(.in = COIL_PIPE, .out = COIL_PIPE, .err = COIL_PIPE), &t, NULL);
+    if (rc == 0)
+        coil_subprocess_unref(t);
+    return rc;
+}
+
+/* Who was made is told of the end. */
+COIL_TEST(subprocess_survives_a_failure_of_each_call)
+{
+    long failures = 0;
+    protocols = losses = 0;
+    must(connect_pipes());
+    for (int i = 0; i < 5000 && losses < protocols; i++)
+        must(coil_sleep(0.001));
+    int before = open_here();
+    for (long n = 1;; n++) {
+        arm(n, n % 2 ? EMFILE : ENOMEM);
+        coil_ret rc = connect_pipes();
+        long calls = kernel.calls;
+        disarm();
+        failures += rc < 0;
+        assert_true(rc == 0 || rc == -EMFILE || rc == -ENOMEM);
+        for (int i = 0; i < 5000 && losses < protocols; i++)
+            must(coil_sleep(0.001));
+        assert_int_equal(losses, protocols);
+        assert_int_equal(open_here(), before);
+        assert_false(has_kids());
+        if (rc == 0 && calls < n)
+            break;
+    }
+    assert_true(failures >= 8);
+}
+
+static coil_ret connect_in_task(void *arg)
+{
+    coil_ret rc = connect_pipes();
+    assert_true(rc == 0 || rc == -ENOMEM);
+    for (int i = 0; i < 5000 && losses < protocols; i++)
+        coil_ignore(coil_sleep(0.001));
+    assert_int_equal(losses, protocols);
+    return 0;
+}
+
 static void hear_nothing(coil_loop *loop, const coil_exception_context *context, void *arg)
 {
     (void)loop, (void)context, (void)arg;
 }
 
-static void spawn_in_a_loop(void *arg)
+static void run_in_a_loop(coil_fn fn)
 {
     coil_run_opts opts = {.size = sizeof opts, .virtual_time = true};
     coil_loop *loop = coil_new_event_loop(&opts);
@@ -454,10 +520,26 @@ static void spawn_in_a_loop(void *arg)
     coil_loop_set_exception_handler(loop, hear_nothing, NULL);
     coil_task *task = NULL;
     coil_set_event_loop(loop);
-    task = coil_create_task(spawn_in_task, arg);
+    task = coil_create_task(fn, NULL);
     coil_ignore(coil_loop_run_until_complete(loop, task));
     coil_unref(task);
     coil_loop_free(loop);
+}
+
+static void spawn_in_a_loop(void *arg)
+{
+    run_in_a_loop(spawn_in_task);
+}
+
+static void connect_in_a_loop(void *arg)
+{
+    run_in_a_loop(connect_in_task);
+}
+
+COIL_TEST_PLAIN(subprocess_survives_failing_allocations)
+{
+    assert_true(sweep_allocations(connect_in_a_loop, NULL) > 5);
+    assert_false(has_kids());
 }
 
 COIL_TEST_PLAIN(spawn_survives_failing_allocations)
