@@ -3,6 +3,7 @@
 A test is a function test_<fact>(build, backend) of its script; main() runs them and prints TAP. Nothing here
 names a port, needs the outside world (but for apt, by tools/peers.sh), or leaves a process behind.
 """
+import fcntl
 import os
 import re
 import shutil
@@ -40,6 +41,8 @@ class Program:
             command = ["sh", "-c", f'ulimit -n {limit_fds} && exec "$@"', "sh", *command]
         # In files, so that nobody has to read while the program runs.
         self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        for file in self.out, self.err:  # who reads moves the position that the program has, too
+            fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
         self.process = subprocess.Popen(command, stdin=stdin, stdout=self.out, stderr=self.err,
                                         env={**os.environ, "COIL_BACKEND": backend, **(env or {})})
         self.port = int(self.wait_for(self.output, r":(\d+)[ )]").group(1)) if listens else None
