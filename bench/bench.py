@@ -39,6 +39,8 @@ MICRO = [
     ("file, 4 KiB from memory", "file_read", 200000, ["raw", "uv"]),
     ("file, 4 KiB from memory, 64 at a time", "file_read64", 200000, ["raw", "uv"]),
     ("file, stat on a thread", "file_stat", 100000, ["uv"]),
+    ("child, /bin/true, with its own CPU", "child", 1000, ["raw", "uv"]),
+    ("child with three pipes, with its own CPU", "child_pipes", 1000, []),
 ]
 # what, word, transport, connections, requests, bytes, the server's buffer, peers, rounds for one of ROUNDS
 ECHO = [

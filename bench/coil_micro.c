@@ -8,15 +8,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static long n;
 
+/* Our own, and that of children that were waited for. */
 static double cpu_s(void)
 {
     struct timespec ts;
+    struct rusage children;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+    getrusage(RUSAGE_CHILDREN, &children);
+    return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9 + (double)children.ru_utime.tv_sec +
+           (double)children.ru_stime.tv_sec + (double)children.ru_utime.tv_usec * 1e-6 +
+           (double)children.ru_stime.tv_usec * 1e-6;
 }
 
 static coil_ret nothing(void *arg)
@@ -137,6 +143,33 @@ static void file_stat(void)
         coil_ignore(coil_stat("/", &st));
 }
 
+static void child(void)
+{
+    const char *const argv[] = {"/bin/true", NULL};
+    for (long i = 0; i < n; i++) {
+        coil_process *process;
+        if (coil_create_subprocess_exec(argv, NULL, &process) < 0)
+            exit(1);
+        coil_ignore(coil_process_wait(process, NULL));
+        coil_process_unref(process);
+    }
+}
+
+/* The same with pipes for all three. */
+static void child_pipes(void)
+{
+    const char *const argv[] = {"/bin/true", NULL};
+    const coil_subprocess_opts opts = {
+        .size = sizeof opts, .in = COIL_PIPE, .out = COIL_PIPE, .err = COIL_PIPE};
+    for (long i = 0; i < n; i++) {
+        coil_process *process;
+        if (coil_create_subprocess_exec(argv, &opts, &process) < 0)
+            exit(1);
+        coil_ignore(coil_process_communicate(process, NULL, 0, NULL));
+        coil_process_unref(process);
+    }
+}
+
 static const struct {
     const char *name;
     void (*fn)(void);
@@ -144,7 +177,7 @@ static const struct {
     {"switch2", switch2},           {"switch1000", switch1000}, {"spawn", spawn},
     {"spawn_batch", spawn_batch},   {"call_soon", call_soon},   {"timer_cancel", timer_cancel},
     {"timer_expire", timer_expire}, {"file_read", file_read},   {"file_read64", file_read64},
-    {"file_stat", file_stat}};
+    {"file_stat", file_stat},       {"child", child},           {"child_pipes", child_pipes}};
 
 static coil_ret main_task(void *arg)
 {

@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/list.h"
+#include "io/child.h"
 #include "io/op.h"
 
 #include <stdbool.h>
@@ -113,6 +114,8 @@ struct backend_class {
     /* Can this kernel do this kind of op on files (op_is_file)? Asked before each, so answered from memory, and
      * always alike for one backend. NULL: none of them. */
     bool (*does)(const struct backend *b, enum op_kind kind);
+    /* NULL: all programs are real. */
+    const struct imaginary_children *children;
 
     struct io_calls calls;
 };

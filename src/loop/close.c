@@ -3,7 +3,8 @@
  * close.c: the end of a loop: everything it holds is given back, in an order that never pulls the
  * ground from under a frame that is still to unwind.
  *
- *     tasks unwind --> connections, files --> thread pools --> handles, watches, signals --> inbox --> ring --> backend
+ *     tasks unwind --> children, connections, files --> thread pools --> handles, watches, signals
+ *       --> inbox --> ring --> backend
  *
  * While closing, the loop is current but does not turn: op->done and inbox nodes are still handled (a
  * frame may wait for the kernel's last word), slots are queued and never run.
@@ -16,8 +17,8 @@
 #include "loop/loop.h"
 
 /* Tasks first: their frames use everything else. */
-static const int closing_order[LOOP_PARTS] = {LOOP_PART_TASK, LOOP_PART_NET, LOOP_PART_FILE,
-                                              LOOP_PART_WORK, LOOP_PART_RUN};
+static const int closing_order[LOOP_PARTS] = {LOOP_PART_TASK, LOOP_PART_PROC, LOOP_PART_NET,
+                                              LOOP_PART_FILE, LOOP_PART_WORK, LOOP_PART_RUN};
 
 static void drop_ready(struct coil_loop *loop)
 {

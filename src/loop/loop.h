@@ -38,7 +38,15 @@ struct slot {
 };
 
 /* What an upper floor keeps for each loop. Made on first use, told of the end. */
-enum { LOOP_PART_TASK, LOOP_PART_WORK, LOOP_PART_NET, LOOP_PART_FILE, LOOP_PART_RUN, LOOP_PARTS };
+enum {
+    LOOP_PART_TASK,
+    LOOP_PART_WORK,
+    LOOP_PART_NET,
+    LOOP_PART_FILE,
+    LOOP_PART_PROC,
+    LOOP_PART_RUN,
+    LOOP_PARTS
+};
 struct loop_part {
     /* Before any task is unwound: wait for whoever works in a task's frame and cannot be stopped. May be NULL. */
     void (*settle)(struct loop_part *part, struct coil_loop *loop);

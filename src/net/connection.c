@@ -251,7 +251,7 @@ static coil_ret no_more(struct connection *conn)
  * with EPIPE had the peer's own end come before. */
 static coil_ret end_of_stream(struct connection *conn)
 {
-    if (conn->mute)
+    if (conn->mute || conn->one_way)
         coil__connection_close(conn);
     if (conn->mute && conn->error != -EPIPE)
         return no_more(conn);

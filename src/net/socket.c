@@ -227,6 +227,8 @@ const char *coil__sock_extra_info(struct coil_sock *sock, const char *name, char
 
 void coil__sock_discard(struct coil_sock *sock)
 {
+    if (sock_is_pipe(sock))
+        return; /* nobody is told of what was not read */
     sock_calls(sock)->discard(sock_backend(sock), sock->fd, DISCARD_MAX);
 }
 
@@ -448,13 +450,15 @@ coil_ret coil__sock_receive(struct coil_sock *sock, void *p, size_t n)
     coil_ret rc = sock_breathe(sock);
     if (coil_unlikely(rc < 0))
         return rc;
-    rc = sock_calls(sock)->recv(sock_backend(sock), sock->fd, p, n, 0);
+    bool pipe = sock_is_pipe(sock);
+    rc = pipe ? sock_calls(sock)->read(sock_backend(sock), sock->fd, p, n)
+              : sock_calls(sock)->recv(sock_backend(sock), sock->fd, p, n, 0);
     if (rc != -EAGAIN) {
         net_effort(sock->part, n);
         return rc;
     }
     struct sock_wait w = {.wait = WAIT_INIT(&recv_class),
-                          .op = {.kind = OP_RECV, .buf = {.p = p, .n = n}}};
+                          .op = {.kind = pipe ? OP_READ : OP_RECV, .buf = {.p = p, .n = n}}};
     return coil__sock_park(sock, &sock->receiving, &w);
 }
 

@@ -24,7 +24,7 @@ struct coil_sock {
     coil_loop *loop;       /* good while it is open */
     int fd;                /* -1 once closed */
     uint32_t refs;
-    int family, type; /* both 0: no socket, but a pipe or a tty under a transport */
+    int family, type;                      /* both 0: no socket, but a pipe or a tty */
     struct sock_wait *receiving, *sending; /* tasks parked here; NULL */
     bool sending_all; /* also between two parts of a sendall, when nobody is parked */
     bool lent; /* a stream, server or transport drives it: plain calls that wait are refused */

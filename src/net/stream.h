@@ -77,6 +77,7 @@ struct connection {
     bool mute;                  /* sending failed */
     bool aborted;               /* do not send the rest */
     bool queued;                /* its slot is on the ready ring */
+    bool one_way;               /* of a pipe we read: with its end it closes */
     bool shaking;               /* a server's client, whose TLS handshake is not over */
     coil_ret error;             /* what it was lost with; 0 */
     struct error_record *words; /* of it; NULL: the code's own */

@@ -138,6 +138,15 @@ static void take_protocol(struct coil_transport *t, const coil_protocol *protoco
     t->arg = arg;
 }
 
+void coil__transport_forsake(struct coil_transport *t)
+{
+    t->lost = t->closing = true;
+    coil_sock_close(t->sock);
+    if (t->client.server)
+        coil__server_let_go(&t->client);
+    coil_transport_unref(t);
+}
+
 coil_ret coil__transport_equip(struct coil_transport *t, coil_protocol_factory_fn factory,
                                void *arg)
 {
@@ -155,11 +164,7 @@ coil_ret coil__transport_equip(struct coil_transport *t, coil_protocol_factory_f
         coil__transport_lost(t, rc, coil__error_capture(rc));
         return rc;
     }
-    t->lost = t->closing = true;
-    coil_sock_close(t->sock);
-    if (t->client.server)
-        coil__server_let_go(&t->client);
-    coil_transport_unref(t);
+    coil__transport_forsake(t);
     return rc;
 }
 

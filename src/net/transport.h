@@ -85,6 +85,8 @@ int coil__transport_new(coil_sock *sock, struct coil_transport **out);
  * by who failed. */
 coil_ret coil__transport_equip(struct coil_transport *t, coil_protocol_factory_fn factory,
                                void *arg);
+/* Give up one that has no protocol, with its socket. */
+void coil__transport_forsake(struct coil_transport *t);
 /* Both, and wait for connection_made. Takes the reference to the socket, whatever happens. */
 struct transport_plan {
     coil_protocol_factory_fn factory;

@@ -3,6 +3,7 @@
 A test is a function test_<fact>(build, backend) of its script; main() runs them and prints TAP. Nothing here
 names a port, needs the outside world (but for apt, by tools/peers.sh), or leaves a process behind.
 """
+import fcntl
 import os
 import re
 import shutil
@@ -25,9 +26,10 @@ class Skip(Exception):
 
 
 class Program:
-    """One of examples/, listening; its first line of output names its port."""
+    """One of examples/, listening; its first line of output names its port (unless `listens` is false)."""
 
-    def __init__(self, build, backend, name, *arguments, limit_fds=None, env=None, manager=None):
+    def __init__(self, build, backend, name, *arguments, limit_fds=None, env=None, manager=None,
+                 listens=True, stdin=None):
         self.path = os.path.join(build, "examples", name)
         if not os.path.exists(self.path):
             raise Skip(f"examples/{name} is not built here")
@@ -45,9 +47,11 @@ class Program:
             options = manager.popen_options()
         # In files, so that nobody has to read while the program runs.
         self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(command, stdout=self.out, stderr=self.err,
+        for file in self.out, self.err:  # who reads moves the position that the program has, too
+            fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
+        self.process = subprocess.Popen(command, stdin=stdin, stdout=self.out, stderr=self.err,
                                         env={**os.environ, "COIL_BACKEND": backend, **(env or {})}, **options)
-        self.port = int(self.wait_for(self.output, r":(\d+)[ )]").group(1))
+        self.port = int(self.wait_for(self.output, r":(\d+)[ )]").group(1)) if listens else None
 
     def _read(self, file):
         file.flush()

@@ -29,6 +29,8 @@ void coil__sim_note(struct sim *sim, int64_t what, int64_t number)
 
 void coil__sim_stir(struct sim *sim, struct file *file)
 {
+    if (file->held > 0)
+        coil__sim_wake_holders(sim, file);
     if (file->ops_n > 0 && !list_linked(&file->stirred))
         list_push(&sim->stirred, &file->stirred);
 }
@@ -58,6 +60,7 @@ static int sim_open(struct backend **out, const struct backend_opts *opts)
     list_init(&sim->stirred);
     list_init(&sim->bound);
     list_init(&sim->nodes);
+    list_init(&sim->processes);
     sim->random.state = opts->seed ? opts->seed : 1;
     sim->files_max = 65536;
     sim->ephemeral = 40000 + random_below(&sim->random, 10000);
@@ -76,6 +79,7 @@ static void sim_close(struct backend *b)
     if (!b)
         return;
     struct sim *sim = sim_of(b);
+    coil__sim_processes_end(sim);
     /* The real kernel closes what a process leaves open; so does this one. */
     for (uint32_t i = 0; i < sim->files_size; i++)
         if (sim->files[i])
@@ -101,6 +105,7 @@ static unsigned ready_now(struct sim *sim, struct file *file)
     switch (file->kind) {
     case FILE_LISTENER: return list_empty(&file->accept_queue) ? 0 : OP_IN;
     case FILE_DATAGRAM: return coil__sim_datagram_ready(sim, file);
+    case FILE_PROCESS: return coil__sim_process_ready(file);
     case FILE_STREAM:
     case FILE_PIPE: break;
     }
@@ -109,7 +114,7 @@ static unsigned ready_now(struct sim *sim, struct file *file)
 
 static bool is_socket(const struct file *file)
 {
-    return file->kind != FILE_PIPE;
+    return file->kind != FILE_PIPE && file->kind != FILE_PROCESS;
 }
 
 static ssize_t receive(struct sim *sim, struct file *file, struct msghdr *hdr, int flags)
@@ -173,6 +178,8 @@ static int64_t attempt(struct sim *sim, struct file *file, struct op *op, unsign
 {
     if (op->kind != OP_POLL && op->kind != OP_READ && op->kind != OP_WRITE && !is_socket(file))
         return -ENOTSOCK;
+    if (op->kind != OP_POLL && file->kind == FILE_PROCESS)
+        return -EINVAL;
     switch ((enum op_kind)op->kind) {
     case OP_POLL: return op->events & ready;
     case OP_RECV: return recv_flat(sim, file, op->buf.p, op->buf.n, op->buf.flags);
@@ -673,6 +680,7 @@ const struct backend_class coil__backend_sim = {
     .poll_fd = sim_poll_fd,
     .rearm = sim_rearm,
     .next_event_ns = sim_next_event_ns,
+    .children = &coil__sim_children,
     .calls =
         {
             .socket = call_socket,

@@ -10,7 +10,8 @@
  *
  * Files of this folder, each one idea: sim.c the backend and its ops, events.c what happens when,
  * table.c descriptor numbers, names.c addresses, stream.c bytes, connect.c how two ends meet,
- * datagram.c messages, options.c socket options. */
+ * datagram.c messages, options.c socket options,
+ * process.c other programs. */
 #ifndef COIL_IO_SIM_SIM_H
 #define COIL_IO_SIM_SIM_H
 
@@ -79,7 +80,7 @@ struct channel {
 
 /* ---- open files ---- */
 
-enum file_kind { FILE_STREAM, FILE_LISTENER, FILE_DATAGRAM, FILE_PIPE };
+enum file_kind { FILE_STREAM, FILE_LISTENER, FILE_DATAGRAM, FILE_PIPE, FILE_PROCESS };
 
 /*     FRESH --connect--> CONNECTING --event--> CONNECTED --RST--> RESET
  *       ^                     |
@@ -95,7 +96,9 @@ struct option {
 struct file {
     enum file_kind kind;
     enum file_state state; /* of streams; a connected datagram socket is CONNECTED */
-    int fd;                /* -1 while it waits to be accepted */
+    int fd;                /* -1 while it waits to be accepted, and when only processes have it */
+    bool had_fd;           /* it was accepted, or never had to be */
+    uint32_t held;         /* by so many descriptors of processes */
     int domain, type;
     int error; /* SO_ERROR: positive, given once */
     bool owned, shut_in, shut_out;
@@ -119,6 +122,8 @@ struct file {
     struct list packets; /* of a datagram socket, oldest first */
     size_t packets_bytes;
 
+    struct sim_process *process; /* whose descriptor this is; else NULL */
+
     struct option options[16];
     unsigned options_n;
 };
@@ -137,6 +142,10 @@ struct sim {
     struct list stirred;
     struct list bound, nodes;
     uint64_t inodes; /* so many were given out */
+    struct list processes;
+    int pids; /* likewise */
+    const struct sim_program **programs;
+    size_t programs_n;
 
     struct file **files; /* by number, NULL where free */
     uint32_t files_size, files_n, files_lowest, files_max;
@@ -168,6 +177,38 @@ void coil__sim_limit_files(struct backend *b, uint32_t files_max);
 void coil__sim_set_fault(struct backend *b, enum sim_fault fault, uint16_t chance);
 uint64_t coil__sim_trace(struct backend *b);
 
+/* A program, for tests: `step` is called when the process begins, and again whenever something it has tried may go
+ * better, or its time has come; it does what it can and returns. `state_size` zeroed bytes are its own. The structure
+ * outlives the backend. */
+struct sim_process;
+struct sim_program {
+    const char *file; /* as it will be called */
+    void (*step)(struct sim_process *p);
+    size_t state_size;
+};
+/* From now on who runs this file gets that. 0 or -ENOMEM. */
+int coil__sim_program(struct backend *b, const struct sim_program *program);
+
+/* What a step may do. After the end, by exit or by a signal, nothing more. */
+const char *const *coil__process_argv(const struct sim_process *p);
+void *coil__process_state(struct sim_process *p);
+/* As read and write of descriptors that do not block; a write to a closed pipe is a SIGPIPE, too. */
+ssize_t coil__process_read(struct sim_process *p, int fd, void *buf, size_t n);
+ssize_t coil__process_write(struct sim_process *p, int fd, const void *buf, size_t n);
+void coil__process_close(struct sim_process *p, int fd);
+/* Another step after so long, if none comes before. */
+void coil__process_sleep(struct sim_process *p, int64_t ns);
+int64_t coil__process_now_ns(const struct sim_process *p);
+void coil__process_exit(struct sim_process *p, int status);
+void coil__process_raise(struct sim_process *p, int signo);
+bool coil__process_is_over(const struct sim_process *p);
+/* That signal is a step from now on, and is told by `caught`: one that came, or 0. */
+void coil__process_catch(struct sim_process *p, int signo);
+int coil__process_caught(struct sim_process *p);
+/* A process that has all the descriptors this one has, and no parent who waits. Its pid, or -ENOMEM. */
+int coil__process_fork(struct sim_process *p, const struct sim_program *program,
+                       const char *const *argv);
+
 /* sim.c: something happened to the file; its ops are tried in the next wait. */
 void coil__sim_stir(struct sim *sim, struct file *file);
 void coil__sim_note(struct sim *sim, int64_t what, int64_t number);
@@ -186,8 +227,11 @@ int coil__sim_file_new(struct sim *sim, enum file_kind kind, int domain, int typ
 /* Gives it the lowest free number: that, or -EMFILE, -ENOMEM. */
 int coil__sim_file_install(struct sim *sim, struct file *file);
 struct file *coil__sim_file(struct sim *sim, int fd); /* NULL if no such */
-/* What close(2) does: the peer is told, the number is free. Pending ops must have been ended. */
+/* What close(2) does: the number is free and, unless a process has the file too, the peer is told. Pending ops must
+ * have been ended. */
 void coil__sim_file_close(struct sim *sim, struct file *file);
+/* A process closes it. */
+void coil__sim_file_release(struct sim *sim, struct file *file);
 
 /* names.c. */
 int coil__sim_bind(struct sim *sim, struct file *file, const struct sockaddr *a, socklen_t n);
@@ -234,6 +278,13 @@ ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct
 ssize_t coil__sim_datagram_recv(struct sim *sim, struct file *file, struct msghdr *hdr, int flags);
 unsigned coil__sim_datagram_ready(struct sim *sim, struct file *file);
 void coil__sim_datagram_close(struct sim *sim, struct file *file);
+
+/* process.c. */
+extern const struct imaginary_children coil__sim_children;
+void coil__sim_wake_holders(struct sim *sim, const struct file *file);
+unsigned coil__sim_process_ready(const struct file *file);
+void coil__sim_process_close(struct file *file);
+void coil__sim_processes_end(struct sim *sim);
 
 /* options.c. */
 int coil__sim_setsockopt(struct sim *sim, struct file *file, int level, int name, const void *v,

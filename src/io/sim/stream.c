@@ -302,7 +302,7 @@ void coil__sim_stream_close(struct sim *sim, struct file *file)
     socklen_t n = sizeof linger;
     (void)coil__sim_getsockopt(sim, file, SOL_SOCKET, SO_LINGER, &linger, &n);
     bool rude = (in && out && in->arrived > 0) || (linger.on && linger.seconds == 0) ||
-                file->fd < 0;
+                !file->had_fd;
 
     file->in = file->out = NULL;
     if (out) {

@@ -50,6 +50,7 @@ int coil__sim_file_install(struct sim *sim, struct file *file)
     sim->files_lowest = i + 1;
     sim->files_n++;
     file->fd = SIM_FD_BASE + (int)i;
+    file->had_fd = true;
     return file->fd;
 }
 
@@ -59,13 +60,24 @@ struct file *coil__sim_file(struct sim *sim, int fd)
     return fd >= SIM_FD_BASE && i < sim->files_size ? sim->files[i] : NULL;
 }
 
-void coil__sim_file_close(struct sim *sim, struct file *file)
+/* Nobody has it any more. */
+static void file_gone(struct sim *sim, struct file *file)
 {
-    COIL_CHECK(file->ops_n == 0);
     list_remove(&file->stirred);
     list_remove(&file->bound);
     list_remove(&file->accept_link);
     coil__sim_node_leave(file);
+    coil__sim_event_fini(sim, &file->connecting);
+    coil__sim_listener_close(sim, file);
+    coil__sim_datagram_close(sim, file);
+    coil__sim_stream_close(sim, file);
+    coil__sim_process_close(file);
+    coil__free(file);
+}
+
+void coil__sim_file_close(struct sim *sim, struct file *file)
+{
+    COIL_CHECK(file->ops_n == 0);
     if (file->fd >= 0) {
         uint32_t i = (uint32_t)(file->fd - SIM_FD_BASE);
         sim->files[i] = NULL;
@@ -73,9 +85,17 @@ void coil__sim_file_close(struct sim *sim, struct file *file)
         if (i < sim->files_lowest)
             sim->files_lowest = i;
     }
-    coil__sim_event_fini(sim, &file->connecting);
-    coil__sim_listener_close(sim, file);
-    coil__sim_datagram_close(sim, file);
-    coil__sim_stream_close(sim, file);
-    coil__free(file);
+    if (file->held == 0) {
+        file_gone(sim, file);
+        return;
+    }
+    file->fd = -1;
+    file->owned = false;
+    list_remove(&file->stirred);
+}
+
+void coil__sim_file_release(struct sim *sim, struct file *file)
+{
+    if (--file->held == 0 && file->fd < 0)
+        file_gone(sim, file);
 }
