@@ -273,6 +273,10 @@ static coil_ret check_name(const char *name)
 {
     if (!*name || strcmp(name, ".") == 0)
         return tls_fail(-EINVAL, "server_hostname is empty: whom must the certificate name?");
+    if (*name == '.')
+        return tls_fail(
+            -EINVAL,
+            "server_hostname \"%.60s\" begins with a dot: any name of that domain would do", name);
     if (strlen(name) >= FILTER_NAME_MAX)
         return tls_fail(-EINVAL, "server_hostname is longer than any name, %zu bytes",
                         strlen(name));
