@@ -623,11 +623,12 @@ int coil_tls_context_add_server_name(coil_tls_context *context, const char *name
         return (int)tls_fail(-ENOMEM, "no memory for a server name");
     memcpy(entry->name, name, n);
     entry->context = context_of(coil_tls_context_ref(other));
-    entry->next = NULL;
-    struct server_name **end = &c->names;
-    while (*end)
-        end = &(*end)->next;
-    *end = entry;
+    /* Whole names stand before those with a star, whatever came first. */
+    struct server_name **at = &c->names;
+    while (*at && ((*at)->name[0] != '*' || name[0] == '*'))
+        at = &(*at)->next;
+    entry->next = *at;
+    *at = entry;
     return 0;
 }
 
