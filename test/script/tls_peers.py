@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 
-from programs import Program, Skip, free_port, peer_env, peers, tool, until
+from programs import Program, Skip, free_port, peer_env, peers, read_output, tool, until
 
 
 class Server(collections.namedtuple("Server", "certificate host refused unloadable")):
@@ -124,9 +124,7 @@ def s_server(*options):
                                stdout=out, stderr=subprocess.STDOUT)
 
     def printed():
-        out.flush()
-        out.seek(0)
-        return out.read()
+        return read_output(out)
 
     try:
         def ready():
