@@ -55,9 +55,16 @@ DATAGRAMS = [
     ("datagrams, 1,400 bytes, 50 senders", "datagrams_large", 50, 60000, 1400),
     ("datagrams, 64 bytes, 1 sender", "datagrams_one", 1, 5000, 64),
 ]
+# what, word, connections, requests, bytes, the server's buffer, a connection for each request?
+TLS = [
+    ("TLS handshake and one byte, 8 at a time", "tls_handshake", 8, 1000, 1, 16384, True),
+    ("TLS echo, 64 bytes, 50 connections", "tls_small", 50, 30000, 64, 16384, False),
+    ("TLS echo, 16 KiB, 8 connections", "tls_16k", 8, 8000, 16384, 16384, False),
+    ("TLS echo, 1 MiB, 4 connections", "tls_large", 4, 150, 1 << 20, 256 * 1024, False),
+]
 HTTPD_CONNECTIONS, HTTPD_SECONDS, HTTPD_BYTES = 50, 1, 1024
 NAMES = {"raw": "the bare call", "st": "State Threads", "go": "Go", "uv": "libuv", "epoll": "raw epoll", "uring": "raw io_uring",
-         "nginx": "nginx"}
+         "nginx": "nginx", "raw_tls": "OpenSSL, a thread each"}
 
 
 def program(peer, kind):
@@ -194,6 +201,29 @@ def datagrams(backends, what, senders, n, size):
         show(what + ", server's CPU", "us", in_turns(servers, measure, ROUNDS, warm_up=True))
 
 
+def tls_echo(backends, what, connections, requests, size, buffer, fresh):
+    if not os.path.exists(program("coil", "tls_echo")):
+        print(f"no row '{what}': it was built without libcoil-tls", flush=True)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        cert, key = f"{folder}/cert.pem", f"{folder}/key.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-subj", "/CN=bench", "-days", "2", "-keyout", key, "-out", cert], check=True, capture_output=True)
+        own = [str(buffer), cert, key]
+        servers = {f"coil stream, {b}": ([program("coil", "tls_echo"), *own], with_backend(b)) for b in backends}
+        servers[NAMES["raw_tls"]] = ([program("raw", "tls_blocking"), *own, str(connections + 10)], None)
+        with running(servers) as processes:
+
+            def measure(name):
+                p, target = processes[name]
+                before = on_cpu_ns([p.pid])
+                subprocess.run(pinned(1, [program("tls", "load"), target, str(connections), str(requests), str(size)]
+                                      + (["fresh"] if fresh else [])), check=True)
+                return (on_cpu_ns([p.pid]) - before) / requests / 1000
+
+            show(what + ", server's CPU", "us", in_turns(servers, measure, ROUNDS, warm_up=True))
+
+
 # ---- a file server beside nginx ----
 
 
@@ -293,6 +323,9 @@ def main():
     for what, word, *row in DATAGRAMS:
         if wanted(what, word):
             datagrams(backends, what, *row)
+    for what, word, *row in TLS:
+        if wanted(what, word):
+            tls_echo(backends, what, *row)
     if wanted("httpd", "httpd"):
         httpd(backends)
 

@@ -138,8 +138,8 @@ COIL_API int coil_tls_context_set_versions(coil_tls_context *context, int minimu
 COIL_API int coil_tls_context_set_ciphers(coil_tls_context *context, const char *ciphers);
 
 /* A server of several names: clients that ask for `name` (SNI; "*.example.org" is any one label before it) are served
- * with `other`: its certificates, whom it trusts, its ALPN. Who asks for no name, or one that is not here, is served with
- * `context` itself.
+ * with `other`: its certificates, whom it trusts, its ALPN. A whole name goes before a star. Who asks for no name, or
+ * one that is not here, is served with `context` itself.
  *
  *   Owns:    a reference to `other` of its own.
  *   Errors:  -EINVAL unless both are for servers, for an empty name, and for `context` itself; -ENOMEM.

@@ -67,7 +67,6 @@ static inline int statx(int dir, const char *path, int flags, unsigned mask, str
 #endif
 
 /* X(type, name, parameters, arguments) */
-    X(pid_t, gettid, (void), ())                                                                  \
 #define SYS_CALLS(X)                                                                               \
     X(ssize_t, read, (int fd, void *b, size_t n), (fd, b, n))                                      \
     X(ssize_t, write, (int fd, const void *b, size_t n), (fd, b, n))                               \
@@ -127,6 +126,7 @@ static inline int statx(int dir, const char *path, int flags, unsigned mask, str
     X(int, mprotect, (void *p, size_t n, int prot), (p, n, prot))                                  \
     X(int, madvise, (void *p, size_t n, int advice), (p, n, advice))                               \
     X(pid_t, getpid, (void), ())                                                                   \
+    X(pid_t, gettid, (void), ())                                                                   \
     X(int, sigaction, (int signo, const struct sigaction *a, struct sigaction *old),               \
       (signo, a, old))                                                                             \
     X(int, sigaltstack, (const stack_t *s, stack_t *old), (s, old))                                \

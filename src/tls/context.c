@@ -273,6 +273,10 @@ static coil_ret check_name(const char *name)
 {
     if (!*name || strcmp(name, ".") == 0)
         return tls_fail(-EINVAL, "server_hostname is empty: whom must the certificate name?");
+    if (*name == '.')
+        return tls_fail(
+            -EINVAL,
+            "server_hostname \"%.60s\" begins with a dot: any name of that domain would do", name);
     if (strlen(name) >= FILTER_NAME_MAX)
         return tls_fail(-EINVAL, "server_hostname is longer than any name, %zu bytes",
                         strlen(name));
@@ -619,11 +623,12 @@ int coil_tls_context_add_server_name(coil_tls_context *context, const char *name
         return (int)tls_fail(-ENOMEM, "no memory for a server name");
     memcpy(entry->name, name, n);
     entry->context = context_of(coil_tls_context_ref(other));
-    entry->next = NULL;
-    struct server_name **end = &c->names;
-    while (*end)
-        end = &(*end)->next;
-    *end = entry;
+    /* Whole names stand before those with a star, whatever came first. */
+    struct server_name **at = &c->names;
+    while (*at && ((*at)->name[0] != '*' || name[0] == '*'))
+        at = &(*at)->next;
+    entry->next = *at;
+    *at = entry;
     return 0;
 }
 

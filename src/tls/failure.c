@@ -63,12 +63,21 @@ static const char *own_words(int reason)
     }
 }
 
+/* What led to it comes first, what TLS made of that last: a signature that is wrong is an error of cryptography, and
+ * only then one of a certificate. */
+static unsigned long error_of_tls(void)
+{
+    unsigned long first = ERR_peek_error(), last = ERR_peek_last_error();
+    return ERR_GET_LIB(last) == ERR_LIB_SSL ? last : first;
+}
+
 coil_ret coil__tls_failure(struct layer *layer, const char *what)
 {
-    unsigned long e = ERR_peek_error();
+    unsigned long e = error_of_tls();
     int reason = ERR_GET_REASON(e);
     bool ours = ERR_GET_LIB(e) == ERR_LIB_SSL;
-    if (layer->no_memory || reason == ERR_R_MALLOC_FAILURE)
+    if (layer->no_memory || reason == ERR_R_MALLOC_FAILURE ||
+        ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE)
         return tls_fail(-ENOMEM, "no memory for a TLS connection");
     long verdict = SSL_get_verify_result(layer->ssl);
     if (ours && reason == SSL_R_CERTIFICATE_VERIFY_FAILED)

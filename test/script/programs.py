@@ -3,7 +3,7 @@
 A test is a function test_<fact>(build, backend) of its script; main() runs them and prints TAP. Nothing here
 names a port, needs the outside world (but for apt, by tools/peers.sh), or leaves a process behind.
 """
-import fcntl
+import contextlib
 import os
 import re
 import shutil
@@ -23,6 +23,11 @@ BACKENDS = ("epoll", "poll") if uring_refused() else ("epoll", "poll", "uring")
 
 class Skip(Exception):
     """This machine lacks something; its text says what."""
+
+
+def read_output(file):
+    """What a program wrote into this file so far. The place to write is the program's and ours together: it stays."""
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
 
 
 class Program:
@@ -47,16 +52,12 @@ class Program:
             options = manager.popen_options()
         # In files, so that nobody has to read while the program runs.
         self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
-        for file in self.out, self.err:  # who reads moves the position that the program has, too
-            fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
         self.process = subprocess.Popen(command, stdin=stdin, stdout=self.out, stderr=self.err,
                                         env={**os.environ, "COIL_BACKEND": backend, **(env or {})}, **options)
         self.port = int(self.wait_for(self.output, r":(\d+)[ )]").group(1)) if listens else None
 
     def _read(self, file):
-        file.flush()
-        file.seek(0)
-        return file.read()
+        return read_output(file)
 
     def output(self):
         return self._read(self.out)
@@ -151,6 +152,58 @@ def until(what, condition, seconds=20):
     while not condition():
         assert time.monotonic() < end, f"waited {seconds} s for: {what}"
         time.sleep(0.01)
+
+
+def refused(port):
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def running(command, port, **more):
+    """A server on a port that answers; stopped at the end."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **more)
+    try:
+        def ready():
+            assert process.poll() is None, process.stderr.read().decode()
+            return not refused(port)
+        until(f"{command[0]} answers", ready)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stderr.close()
+
+
+@contextlib.contextmanager
+def postgres(build, port):
+    root = peers(build, "postgresql-15", "postgresql-client-15")
+    with tempfile.TemporaryDirectory() as folder:
+        as_other = []
+        if os.getuid() == 0:  # it refuses to run as root
+            as_other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+            os.chown(folder, 65534, 65534)
+            if subprocess.run([*as_other, "test", "-r", f"{root}/usr/lib/postgresql/15/bin/initdb"]).returncode:
+                shutil.copytree(f"{root}/usr", f"{folder}/usr", symlinks=True)
+                root = folder
+        bin = f"{root}/usr/lib/postgresql/15/bin"
+        env = {**peer_env(root), "HOME": folder}
+        made = subprocess.run([*as_other, f"{bin}/initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "test",
+                               "--no-locale", "-E", "UTF8", "--no-sync", "-L", f"{root}/usr/share/postgresql/15"],
+                              env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert made.returncode == 0, made.stdout
+        with running([*as_other, f"{bin}/postgres", "-D", f"{folder}/data", "-p", str(port), "-k", folder, "-F",
+                      "-c", "listen_addresses=127.0.0.1"], port, env=env, cwd=folder) as server:
+            until("PostgreSQL takes connections", lambda: subprocess.run(
+                [f"{bin}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], env=env).returncode == 0)
+            yield bin, env, server
 
 
 def main(subject, tests, backends=BACKENDS):

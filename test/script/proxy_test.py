@@ -3,7 +3,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import signal
 import socket
 import struct
@@ -12,7 +11,7 @@ import tempfile
 import threading
 import time
 
-from programs import Program, Skip, free_port, main, peer_env, peers, tool, until
+from programs import Program, free_port, main, peer_env, peers, postgres, refused, running, tool
 
 
 @contextlib.contextmanager
@@ -174,14 +173,6 @@ def test_sigterm_lets_a_transfer_finish(build, backend):
         assert "0 cut" in proxy.output()
 
 
-def refused(port):
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 def test_a_second_sigterm_cuts_what_is_left(build, backend):
     with proxied(build, backend) as (proxy, listener):
         ends = [pair(proxy, listener) for _ in range(3)]
@@ -223,26 +214,6 @@ def test_two_hundred_clients_share_64_descriptors(build, backend):
 
 # ---- real programs behind it ----
 
-@contextlib.contextmanager
-def running(command, port, **more):
-    """A server on a port that answers; stopped at the end."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **more)
-    try:
-        def ready():
-            assert process.poll() is None, process.stderr.read().decode()
-            return not refused(port)
-        until(f"{command[0]} answers", ready)
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stderr.close()
-
-
 def redis(root, port, folder):
     return running([f"{root}/usr/bin/redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
                     "--dir", folder, "--daemonize", "no"], port, env=peer_env(root))
@@ -280,30 +251,6 @@ def test_redis_benchmark_meets_no_error(build, backend):
             again = subprocess.run([*cli, "ping"], env=peer_env(root), stdout=subprocess.PIPE, text=True)
             assert again.stdout == "PONG\n", again.stdout
         proxy.stop()
-
-
-@contextlib.contextmanager
-def postgres(build, port):
-    root = peers(build, "postgresql-15", "postgresql-client-15")
-    with tempfile.TemporaryDirectory() as folder:
-        as_other = []
-        if os.getuid() == 0:  # it refuses to run as root
-            as_other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-            os.chown(folder, 65534, 65534)
-            if subprocess.run([*as_other, "test", "-r", f"{root}/usr/lib/postgresql/15/bin/initdb"]).returncode:
-                shutil.copytree(f"{root}/usr", f"{folder}/usr", symlinks=True)
-                root = folder
-        bin = f"{root}/usr/lib/postgresql/15/bin"
-        env = {**peer_env(root), "HOME": folder}
-        made = subprocess.run([*as_other, f"{bin}/initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "test",
-                               "--no-locale", "-E", "UTF8", "--no-sync", "-L", f"{root}/usr/share/postgresql/15"],
-                              env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert made.returncode == 0, made.stdout
-        with running([*as_other, f"{bin}/postgres", "-D", f"{folder}/data", "-p", str(port), "-k", folder, "-F",
-                      "-c", "listen_addresses=127.0.0.1"], port, env=env, cwd=folder) as server:
-            until("PostgreSQL takes connections", lambda: subprocess.run(
-                [f"{bin}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], env=env).returncode == 0)
-            yield bin, env, server
 
 
 def test_pgbench_meets_no_error(build, backend):
