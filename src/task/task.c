@@ -109,7 +109,6 @@ static struct task_part *part_of(const struct coil__task *t)
 /* Everything that follows the running task moves to `t`. */
 static struct coro *become(struct task_part *part, struct coil__task *t)
 {
-    t->queued = false;
     part->current = t;
     coil__context_ptr = t->context_now;
     error_switch(&t->error);
@@ -243,7 +242,7 @@ coil_ret coil__park_task(struct coil__task *t, struct wait *w)
 {
     struct task_part *part = part_of(t);
 
-    w->task = &t->future;
+    wait_belongs(w, &t->future);
     t->waiting = w;
     if (coil_unlikely(t->arm_scopes || t->must_cancel))
         before_parking(t, w);
@@ -269,12 +268,10 @@ coil_ret coil__park_task(struct coil__task *t, struct wait *w)
 
 void coil__wake(struct wait *w, coil_ret value)
 {
-    struct coil__task *t = as_task(w->task);
-    COIL_DCHECK(!w->woken && !t->queued);
+    COIL_DCHECK(!w->woken);
     w->woken = true;
     w->value = value;
-    t->queued = true;
-    loop_push(t->future.loop, task_step, t, NULL);
+    loop_push(w->loop, task_step, as_task(w->task), NULL);
 }
 
 static bool cancel_nothing(struct wait *w, const char *message)
@@ -290,7 +287,8 @@ coil_ret coil__yield(void)
     if (coil_unlikely(err))
         return err;
     struct coil__task *t = coil__current();
-    struct wait w = {.cls = &bare, .task = &t->future};
+    struct wait w = WAIT_INIT(&bare);
+    wait_belongs(&w, &t->future);
     coil__wake(&w, 0);
     return coil__park_task(t, &w);
 }
@@ -525,7 +523,6 @@ static coil_task *create(const char *file, int line, coil_fn fn, const void *arg
     if (opts->eager && loop == coil__running_loop) {
         run_eagerly(part, t);
     } else {
-        t->queued = true;
         loop_push(loop, task_step, t, NULL);
     }
     return &t->future;

@@ -53,7 +53,8 @@ struct wait_class {
 
 struct wait {
     const struct wait_class *cls;
-    coil_task *task; /* set by park */
+    coil_task *task; /* set by park, or before by wait_belongs */
+    coil_loop *loop; /* the task's: waking touches nothing of a task that may be cold */
     coil_ret value;  /* what park will return */
     bool woken;
     bool cancel_asked; /* cls->cancel was called and said yes */
@@ -177,6 +178,13 @@ coil_ret coil__future_take(coil_future *f);
 /* A counted record of why it failed (NULL: plain words), and the look counts as retrieval. */
 struct error_record *coil__future_take_error(coil_future *f);
 
+/* Whose wait it is; for who may be woken before it parks. */
+static inline void wait_belongs(struct wait *w, coil_task *task)
+{
+    w->task = task;
+    w->loop = task->loop;
+}
+
 static inline bool future_done(const coil_future *f)
 {
     return f->state != COIL_FUTURE_PENDING;
@@ -192,12 +200,12 @@ struct coil__task {
     /* What a wake-up, a park and a switch look at, in one or two cache lines with `coro`. */
     /* where to switch to: the task's own coroutine, or a generator it drives that waits */
     struct coro *leaf;
-    struct coro *back;    /* eager first step: who to go back to at the first wait */
-    struct wait *waiting; /* NULL while it runs, and before the first step */
-    struct coil_context *context_now;        /* while parked: the context it was running in */
+    struct coro *back;                /* eager first step: who to go back to at the first wait */
+    struct wait *waiting;             /* NULL while it runs, and before the first step */
+    struct coil_context *context_now; /* while parked: the context it was running in */
     int (*arm_scopes)(struct coil__task *t); /* NULL: no timeout scope to arm */
     bool must_cancel;                        /* deliver at the next step */
-    bool started, queued;
+    bool started;
     bool in_cancel; /* a cancel is being handed down from here: meeting it again is a circle */
     /* made inside a call that tells how it went: not reported when destroyed pending */
     bool silent;
@@ -208,11 +216,11 @@ struct coil__task {
     struct coil_context context;  /* its own copy ... */
     coil_context *shared_context; /* ... or the one it was given */
     char *cancel_message;         /* of the last cancel; NULL */
-    struct list scopes; /* open timeout scopes not yet armed: combine/ arms them when it parks */
+    struct list scopes;  /* open timeout scopes not yet armed: combine/ arms them when it parks */
     uint32_t cancelling; /* cancel requests outstanding */
     coil_ret arm_failed; /* why this park was cancelled: a deadline found no memory; else 0 */
-    uint64_t number;   /* which one of its loop; the N of Task-N */
-    int64_t parked_ns; /* debug: since when */
+    uint64_t number;     /* which one of its loop; the N of Task-N */
+    int64_t parked_ns;   /* debug: since when */
     /* From here on nothing is zeroed at birth: words come when there is something to say. */
     char name[ERROR_NAME_MAX];
     struct error_record error; /* its last error; after the end, what it failed with */
