@@ -5,7 +5,7 @@
  * It stands on readiness.c as epoll.c does, and adds what only io_uring can: of owned stream sockets the kernel
  * receives by itself into buffers of ours, of owned listeners it accepts by itself, if they say so.
  *
- *     owned stream   RECV: one request brings many buffers --> held --> taken by recv
+ *     owned stream   RECV: one request brings many buffers --> held --> taken by recv (for an OP_RECV, or OP_AHEAD)
  *     owned listener ACCEPT, OP_AHEAD: one request brings many connections --> accepted --> taken by accept
  *     owned others, and writing: POLL that reports every change, then the plain call
  *     raw            POLL that reports once, for each direction that an op wants
@@ -317,8 +317,15 @@ static void judge_bulk(struct uring *u, struct watch *w, ssize_t got)
 static ssize_t uring_recv(struct readiness *r, struct watch *w, void *p, size_t n, int flags)
 {
     struct uring *u = uring_of(r);
-    if (w->held)
-        return (ssize_t)(flags & MSG_PEEK ? peek_held(u, w, p, n) : take_held(u, w, p, n));
+    if (w->held && (flags & MSG_PEEK))
+        return (ssize_t)peek_held(u, w, p, n);
+    if (w->held) {
+        size_t taken = take_held(u, w, p, n);
+        /* As after an EAGAIN: who asks whether more is there need not ask the kernel. */
+        if (w->in == IN_RECV && !w->held && !w->end)
+            w->blocked |= OP_IN;
+        return (ssize_t)taken;
+    }
     if (w->end)
         return end_of(w);
     if (w->in == IN_RECV)
@@ -369,6 +376,13 @@ static bool is_stream(const struct watch *w)
     return sys_getsockopt(w->fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM;
 }
 
+/* Is it content with bytes that the kernel received by itself? */
+static bool may_receive(const struct op *op)
+{
+    return (op->kind == OP_RECV && !op->buf.flags) ||
+           (op->kind == OP_POLL && (op->flags & OP_AHEAD));
+}
+
 /* How IN of an owned one is best reported, by the first op that waits for it. */
 static enum in best_in(struct uring *u, struct watch *w)
 {
@@ -378,7 +392,7 @@ static enum in best_in(struct uring *u, struct watch *w)
             continue;
         if (op->kind == OP_ACCEPT)
             return (op->flags & OP_AHEAD) && !u->no_accept ? IN_ACCEPT : IN_POLL;
-        if (op->kind != OP_RECV || op->buf.flags || u->no_recv || w->bulk)
+        if (!may_receive(op) || u->no_recv || w->bulk)
             return IN_POLL;
         if (w->exact == EXACT_UNKNOWN) /* asked once; EXACT_YES: a stream */
             w->exact = is_stream(w) ? EXACT_YES : EXACT_NO;

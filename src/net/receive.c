@@ -59,6 +59,8 @@ static void wait_readable(struct coil_transport *t)
         return;
     t->readable.kind = OP_POLL;
     t->readable.events = OP_IN;
+    /* A pipe is read, not received from. */
+    t->readable.flags = t->kind == TRANSPORT_BOTH ? OP_AHEAD : 0;
     t->readable.fd = t->sock->fd;
     t->readable.done = readable_done;
     b->cls->submit(b, &t->readable);
