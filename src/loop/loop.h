@@ -274,6 +274,8 @@ int coil__loop_run(struct coil_loop *loop);
 
 /* Op reaping outside of a turn, for unwinding: waits until `*pending` falls to 0. */
 void coil__loop_settle(struct coil_loop *loop, bool (*settled)(void *arg), void *arg);
+/* The same, until the backend has let go of this op. */
+void coil__loop_settle_op(struct coil_loop *loop, struct op *op);
 
 /* ---- the end ---- */
 

@@ -314,6 +314,16 @@ void coil__loop_settle(struct coil_loop *loop, bool (*settled)(void *arg), void 
     }
 }
 
+static bool op_is_idle(void *op)
+{
+    return ((struct op *)op)->state == OP_IDLE;
+}
+
+void coil__loop_settle_op(struct coil_loop *loop, struct op *op)
+{
+    coil__loop_settle(loop, op_is_idle, op);
+}
+
 /* ---- embedding ---- */
 
 /* The host sleeps in its own poll, where we have no second look: the kernel must know of every op, a

@@ -706,11 +706,6 @@ size_t coil_datagram_transport_get_write_buffer_size(const coil_datagram_transpo
 
 /* ---- the loop closes ---- */
 
-static bool op_is_idle(void *op)
-{
-    return ((struct op *)op)->state == OP_IDLE;
-}
-
 static void report_unclosed(struct coil_datagram_transport *t)
 {
     const char *own = coil_datagram_transport_get_extra_info(t, "sockname");
@@ -729,8 +724,8 @@ static void take_down(struct coil_datagram_transport *t)
     drop_all(t);
     stop_waiting(t);
     coil_sock_close(t->sock);
-    coil__loop_settle(t->loop, op_is_idle, &t->in);
-    coil__loop_settle(t->loop, op_is_idle, &t->out);
+    coil__loop_settle_op(t->loop, &t->in);
+    coil__loop_settle_op(t->loop, &t->out);
     forget_loop(t);
     if (t->queued)
         transport_unref(t);

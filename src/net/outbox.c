@@ -223,11 +223,6 @@ void coil__outbox_drop(struct outbox *box)
         drop_all(box);
 }
 
-static bool op_is_idle(void *op)
-{
-    return ((struct op *)op)->state == OP_IDLE;
-}
-
 static void ignore(struct op *op)
 {
     (void)op;
@@ -238,7 +233,7 @@ void coil__outbox_end(struct outbox *box)
     struct backend *b = sock_backend(box->sock);
     box->op.done = ignore;
     if (box->op.state != OP_IDLE && b->cls->cancel(b, &box->op) == -EINPROGRESS)
-        coil__loop_settle(box->part->loop, op_is_idle, &box->op);
+        coil__loop_settle_op(box->part->loop, &box->op);
     drop_all(box);
     coil__outbox_release_sent(box);
 }

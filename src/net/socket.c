@@ -338,11 +338,6 @@ bool coil__sock_wait_cancel(struct wait *wait, const char *message)
     return true; /* done() comes, with -ECANCELED or with what was quicker */
 }
 
-static bool op_is_idle(void *op)
-{
-    return ((struct op *)op)->state == OP_IDLE;
-}
-
 /* The frame is being unwound: wait for the kernel's last word. */
 void coil__sock_wait_abandon(struct wait *wait)
 {
@@ -350,7 +345,7 @@ void coil__sock_wait_abandon(struct wait *wait)
     struct backend *b = sock_backend(w->sock);
     w->op.done = op_done_unheard;
     if (b->cls->cancel(b, &w->op) == -EINPROGRESS)
-        coil__loop_settle(w->sock->loop, op_is_idle, &w->op);
+        coil__loop_settle_op(w->sock->loop, &w->op);
 }
 
 int coil__sock_wait_describe(const struct wait *wait, char *out, size_t n)

@@ -511,11 +511,6 @@ static void report_unclosed(struct coil_transport *t)
     report(t, text, 0, NULL);
 }
 
-static bool op_is_idle(void *op)
-{
-    return ((struct op *)op)->state == OP_IDLE;
-}
-
 /* The tasks are gone; no slot will run any more, and the protocol hears of nothing. */
 static void take_down(struct coil_transport *t)
 {
@@ -531,7 +526,7 @@ static void take_down(struct coil_transport *t)
         coil_sock_close(t->sock);
         coil_transport_unref(t);
     }
-    coil__loop_settle(t->loop, op_is_idle, &t->readable);
+    coil__loop_settle_op(t->loop, &t->readable);
     if (t->client.server)
         coil__server_let_go(&t->client);
     forget_loop(t);
