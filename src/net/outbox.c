@@ -9,15 +9,11 @@
 #include "base/error.h"
 #include "base/mem.h"
 
-#include <coil/stream.h>
-
-#include <limits.h>
 #include <string.h>
 
 enum {
     CHUNK_FIRST = 4096, /* of such a size one is kept at hand for each loop */
     CHUNK_MORE = 16384,
-    HIGH_DEFAULT = 65536,
     RETRIES_MAX = 1000, /* turns without memory before sending is given up */
 };
 
@@ -83,7 +79,7 @@ static struct chunk *last_chunk(const struct outbox *box)
 /* What is buffered became less, or the marks moved. */
 static void maybe_resume(struct outbox *box)
 {
-    if (box->paused && box->buffered + box->held <= box->low) {
+    if (box->paused && box->buffered + box->held <= box->marks.low) {
         box->paused = false;
         box->cls->resumed(box);
     }
@@ -91,7 +87,7 @@ static void maybe_resume(struct outbox *box)
 
 static void maybe_pause(struct outbox *box)
 {
-    if (box->buffered + box->held > box->high)
+    if (box->buffered + box->held > box->marks.high)
         box->paused = true;
 }
 
@@ -124,11 +120,8 @@ void coil__outbox_release_sent(struct outbox *box)
 
 void coil__outbox_init(struct outbox *box, const struct outbox_class *cls, coil_sock *sock)
 {
-    *box = (struct outbox){.cls = cls,
-                           .part = sock->part,
-                           .sock = sock,
-                           .high = HIGH_DEFAULT,
-                           .low = HIGH_DEFAULT / 4};
+    *box = (struct outbox){
+        .cls = cls, .part = sock->part, .sock = sock, .marks = {MARKS_HIGH, MARKS_LOW}};
     list_init(&box->chunks);
     list_init(&box->sent);
 }
@@ -405,16 +398,9 @@ int coil__outbox_write_owned(struct outbox *box, const void *bytes, size_t n,
 
 int coil__outbox_set_limits(struct outbox *box, ssize_t high, ssize_t low)
 {
-    if (high < COIL_DEFAULT || low < COIL_DEFAULT || low > SSIZE_MAX / 4)
-        return (int)coil__fail(-EINVAL, "high (%zd) must be >= low (%zd) must be >= 0", high, low);
-    size_t h = high != COIL_DEFAULT  ? (size_t)high
-               : low != COIL_DEFAULT ? 4 * (size_t)low
-                                     : HIGH_DEFAULT;
-    size_t l = low != COIL_DEFAULT ? (size_t)low : h / 4;
-    if (l > h)
-        return (int)coil__fail(-EINVAL, "high (%zu) must be >= low (%zu) must be >= 0", h, l);
-    box->high = h;
-    box->low = l;
+    int err = coil__marks_set(&box->marks, high, low);
+    if (err < 0)
+        return err;
     maybe_pause(box);
     maybe_resume(box);
     return 0;

@@ -25,6 +25,7 @@
 #define COIL_NET_OUTBOX_H
 
 #include "io/op.h"
+#include "net/marks.h"
 #include "net/socket.h"
 
 struct outbox;
@@ -48,7 +49,8 @@ struct outbox {
     uint16_t retries;   /* in a row, for want of memory */
     struct list chunks; /* in order of sending */
     struct list sent;   /* whose release is due */
-    size_t buffered, held, high, low;
+    size_t buffered, held;
+    struct marks marks;
     struct op op;
     struct iovec pieces[OUTBOX_PIECES]; /* of the op */
 };

@@ -492,8 +492,8 @@ int coil_transport_set_write_buffer_limits(coil_transport *transport, ssize_t hi
 void coil_transport_get_write_buffer_limits(const coil_transport *transport, size_t *out_high,
                                             size_t *out_low)
 {
-    *out_high = transport->out.high;
-    *out_low = transport->out.low;
+    *out_high = transport->out.marks.high;
+    *out_low = transport->out.marks.low;
 }
 
 size_t coil_transport_get_write_buffer_size(const coil_transport *transport)
