@@ -86,8 +86,7 @@ int coil_sock_new(int family, int type, int protocol, coil_sock **out_sock)
     return 0;
 }
 
-/* An imaginary descriptor is none to fcntl; it never blocks anyhow. */
-static void make_nonblocking(int fd)
+void coil__sock_nonblocking(int fd)
 {
     int flags = sys_fcntl(fd, F_GETFL, 0);
     if (flags >= 0 && !(flags & O_NONBLOCK))
@@ -110,7 +109,7 @@ int coil_sock_adopt(coil_loop *loop, int fd, coil_sock **out_sock)
     err = b->cls->calls.getsockopt(b, fd, SOL_SOCKET, SO_TYPE, &type, &n);
     if (err < 0)
         return (int)coil__fail_plain(err);
-    make_nonblocking(fd);
+    coil__sock_nonblocking(fd);
     err = coil__sock_wrap(part, fd, own.storage.ss_family, type, out_sock);
     if (err < 0)
         return err;
