@@ -227,10 +227,7 @@ static void tell_errors(struct coil_datagram_transport *t)
 static ssize_t receive_one(struct coil_datagram_transport *t, coil_address *from)
 {
     struct iovec v = {t->part->datagram, COIL_DATAGRAM_MAX};
-    struct msghdr hdr = {.msg_iov = &v,
-                         .msg_iovlen = 1,
-                         .msg_name = &from->storage,
-                         .msg_namelen = sizeof from->storage};
+    struct msghdr hdr = message_from(&v, from);
     struct backend *b = backend_of(t);
     ssize_t n = b->cls->calls.recvmsg(b, t->sock->fd, &hdr, MSG_TRUNC);
     if (n < 0)
