@@ -393,6 +393,8 @@ static coil_ret main_task(void *path)
         return rc;
     rc = read_services(text, &first);
     if (rc == 0)
+        rc = catch_stop_signals();
+    if (rc == 0)
         rc = run_services(first);
     unsigned services = 0, starts = 0;
     for (struct service *s = first, *next; s; s = next) {
@@ -416,9 +418,5 @@ int main(int argc, char **argv)
         return 2;
     }
     raise_descriptor_limit();
-    if (catch_stop_signals() < 0) {
-        perror("superv: signalfd");
-        return 1;
-    }
     return coil_report(coil_run(main_task, argv[1]));
 }

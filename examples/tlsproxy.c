@@ -223,9 +223,9 @@ static void second_signal(void *deadline)
 static coil_ret drain(struct proxy *p, coil_server *server)
 {
     coil_timeout(deadline, DRAIN_S);
-    coil_loop_add_reader(NULL, stop_fd, second_signal, &deadline);
+    (void)on_stop_signal(second_signal, &deadline);
     coil_ret rc = coil_timeout_exit(&deadline, coil_server_wait_closed(server));
-    coil_loop_remove_reader(NULL, stop_fd);
+    (void)catch_stop_signals(); /* the deadline's frame ends */
     if (!coil_iserr(rc))
         return rc;
     p->cut = p->running;
@@ -239,7 +239,9 @@ static coil_ret run_server(struct proxy *p)
 {
     coil_server *server;
     coil_server_opts opts = {.size = sizeof opts, .backlog = 1024};
-    coil_ret rc = coil_start_server_with(serve, p, p->args->host, p->args->port, &opts, &server);
+    coil_ret rc = catch_stop_signals();
+    if (!coil_iserr(rc))
+        rc = coil_start_server_with(serve, p, p->args->host, p->args->port, &opts, &server);
     if (coil_iserr(rc))
         return rc;
     printf("tlsproxy: %s on %s:%d leads to %s at %s:%s (%s, %s)\n", p->clients ? "TLS" : "plain",
@@ -328,9 +330,5 @@ int main(int argc, char **argv)
         return 2;
     }
     raise_descriptor_limit();
-    if (catch_stop_signals() < 0) {
-        perror("tlsproxy: signalfd");
-        return 1;
-    }
     return coil_report(coil_run(main_task, &args));
 }

@@ -182,7 +182,7 @@ coil_ret coil__file_op(struct file_op *fo, const struct wait_class *cls)
     struct coil__task *t = coil__current();
     struct backend *b = t->future.loop->backend;
     fo->wait = (struct wait)WAIT_INIT(cls);
-    fo->wait.task = &t->future;
+    wait_belongs(&fo->wait, &t->future);
     fo->op.done = op_done;
     list_init(&fo->op.link);
     b->cls->submit(b, &fo->op);

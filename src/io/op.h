@@ -67,7 +67,9 @@ enum {
     OP_OUT = 1u << 1,      /* writable or error */
     OP_LEVEL = 1u << 2,    /* flag: OP_POLL stays armed (add_reader) */
     OP_DATASYNC = 1u << 3, /* flag: OP_FSYNC leaves out what reading back does not need */
-    OP_AHEAD = 1u << 4,    /* flag: OP_ACCEPT may take connections that nobody asked for yet */
+    /* flag: OP_ACCEPT may take connections that nobody asked for yet; an OP_POLL for OP_IN bytes, which
+     * the call `recv` then hands out: who polls must receive by that, and of a stream */
+    OP_AHEAD = 1u << 4,
 };
 
 struct op {

@@ -149,7 +149,8 @@ static void more(struct readiness *r, struct watch *w)
     r->b.pending++;
     r->b.real_pending++;
     w->ops_n++;
-    coil__readiness_count(r, w);
+    if (!w->counted)
+        coil__readiness_count(r, w);
 }
 
 static void fewer(struct readiness *r, struct watch *w)
@@ -158,7 +159,8 @@ static void fewer(struct readiness *r, struct watch *w)
     r->b.pending--;
     r->b.real_pending--;
     w->ops_n--;
-    coil__readiness_count(r, w);
+    if (w->ops_n == 0)
+        coil__readiness_count(r, w);
 }
 
 /* ---- an op ends ---- */

@@ -5,7 +5,7 @@
  * It stands on readiness.c as epoll.c does, and adds what only io_uring can: of owned stream sockets the kernel
  * receives by itself into buffers of ours, of owned listeners it accepts by itself, if they say so.
  *
- *     owned stream   RECV: one request brings many buffers --> held --> taken by recv
+ *     owned stream   RECV: one request brings many buffers --> held --> taken by recv (for an OP_RECV, or OP_AHEAD)
  *     owned listener ACCEPT, OP_AHEAD: one request brings many connections --> accepted --> taken by accept
  *     owned others, and writing: POLL that reports every change, then the plain call
  *     raw            POLL that reports once, for each direction that an op wants
@@ -26,16 +26,14 @@
  *   - what is held without a reader is bounded: RECV is stopped at HELD_MAX buffers, ACCEPT at ACCEPTED_MAX;
  *   - the ring is the turning thread's; when another thread turns the loop it is made anew.
  *
- * Runs on the loop's thread. Elsewhere: the rings (ring.c), the buffers (provided.c), which ops an event
- * finishes (readiness.c). */
+ * Runs on the loop's thread. Elsewhere: ops on files (uring_file.c), the rings (ring.c), the buffers (provided.c),
+ * which ops an event finishes (readiness.c). */
+#include "io/uring.h"
+
 #include "base/check.h"
 #include "base/mem.h"
 #include "base/memcheck.h"
 #include "base/sys.h"
-#include "base/thread.h"
-#include "io/provided.h"
-#include "io/readiness.h"
-#include "io/ring.h"
 
 #include <coil/error.h>
 
@@ -53,7 +51,6 @@ enum {
     BULK_AFTER = 8,    /* full buffers in a row: large plain calls are cheaper */
     SMALL_AFTER = 16,  /* small receives in a row: buffers are cheaper again */
     SMALL_MAX = PROVIDED_SIZE / 2,
-    FILE_PART_MAX = 1 << 30, /* the kernel's own limit is a page short of 2 GiB */
 };
 
 struct accepted {
@@ -61,36 +58,13 @@ struct accepted {
     int fds[];
 };
 
-struct uring {
-    struct readiness r; /* first */
-    struct ring ring;
-    struct provided provided;
-    uintptr_t owner; /* the thread the ring belongs to */
-    bool no_recv;    /* no stock of buffers, or no RECV that brings many */
-    bool no_accept;
-    bool wake_armed;
-    uint32_t holders; /* sockets that hold a buffer */
-    uint32_t
-        starved; /* the kernel found none left for a socket that holds none: since the last wait */
-    bool short_of_buffers; /* the kernel found none left, since the last wait */
-    size_t file_ops;       /* under way: the ring cannot change threads */
-};
-
 static struct uring *uring_of(struct readiness *r)
 {
     return container_of(r, struct uring, r);
 }
 
-static struct uring *uring_of_backend(struct backend *b)
-{
-    return container_of(b, struct uring, r.b);
-}
-
 /* ---- requests and their names ---- */
 
-/* In the low three bits; the file's generation and the descriptor stand above. An op on a file has the op's own
- * address there, whose low bits are 0: FOR_OP. */
-enum purpose { FOR_OP, FOR_IN, FOR_OUT, FOR_RECV, FOR_ACCEPT, FOR_HUP, FOR_WAKE, FOR_CANCEL };
 #define GENERATION_MASK UINT32_C(0x1fffffff)
 
 static uint64_t tag(const struct watch *w, enum purpose purpose)
@@ -165,8 +139,7 @@ static int accept_for(struct uring *u, struct watch *w)
     return 0;
 }
 
-/* One that cannot be asked for now is asked for again when its next completion shows that it goes on. */
-static bool cancel_tag(struct uring *u, uint64_t user_data)
+bool coil__uring_cancel(struct uring *u, uint64_t user_data)
 {
     struct io_uring_sqe *sqe = coil__ring_sqe(&u->ring);
     if (!sqe)
@@ -189,7 +162,7 @@ static uint64_t tag_of_in(const struct watch *w)
 static void stop_in(struct uring *u, struct watch *w)
 {
     if (!w->stopping && (w->armed & OP_IN))
-        w->stopping = cancel_tag(u, tag_of_in(w));
+        w->stopping = coil__uring_cancel(u, tag_of_in(w));
 }
 
 /* ---- what was handed over and not taken ---- */
@@ -317,8 +290,15 @@ static void judge_bulk(struct uring *u, struct watch *w, ssize_t got)
 static ssize_t uring_recv(struct readiness *r, struct watch *w, void *p, size_t n, int flags)
 {
     struct uring *u = uring_of(r);
-    if (w->held)
-        return (ssize_t)(flags & MSG_PEEK ? peek_held(u, w, p, n) : take_held(u, w, p, n));
+    if (w->held && (flags & MSG_PEEK))
+        return (ssize_t)peek_held(u, w, p, n);
+    if (w->held) {
+        size_t taken = take_held(u, w, p, n);
+        /* As after an EAGAIN: who asks whether more is there need not ask the kernel. */
+        if (w->in == IN_RECV && !w->held && !w->end)
+            w->blocked |= OP_IN;
+        return (ssize_t)taken;
+    }
     if (w->end)
         return end_of(w);
     if (w->in == IN_RECV)
@@ -369,6 +349,13 @@ static bool is_stream(const struct watch *w)
     return sys_getsockopt(w->fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM;
 }
 
+/* Is it content with bytes that the kernel received by itself? */
+static bool may_receive(const struct op *op)
+{
+    return (op->kind == OP_RECV && !op->buf.flags) ||
+           (op->kind == OP_POLL && (op->flags & OP_AHEAD));
+}
+
 /* How IN of an owned one is best reported, by the first op that waits for it. */
 static enum in best_in(struct uring *u, struct watch *w)
 {
@@ -378,7 +365,7 @@ static enum in best_in(struct uring *u, struct watch *w)
             continue;
         if (op->kind == OP_ACCEPT)
             return (op->flags & OP_AHEAD) && !u->no_accept ? IN_ACCEPT : IN_POLL;
-        if (op->kind != OP_RECV || op->buf.flags || u->no_recv || w->bulk)
+        if (!may_receive(op) || u->no_recv || w->bulk)
             return IN_POLL;
         if (w->exact == EXACT_UNKNOWN) /* asked once; EXACT_YES: a stream */
             w->exact = is_stream(w) ? EXACT_YES : EXACT_NO;
@@ -400,11 +387,11 @@ static int arm_in(struct uring *u, struct watch *w)
 static void give_up(struct uring *u, struct watch *w)
 {
     if (w->armed & OP_IN)
-        cancel_tag(u, tag_of_in(w));
+        coil__uring_cancel(u, tag_of_in(w));
     if (w->armed & OP_OUT)
-        cancel_tag(u, tag(w, FOR_OUT));
+        coil__uring_cancel(u, tag(w, FOR_OUT));
     if (w->hup)
-        cancel_tag(u, tag(w, FOR_HUP));
+        coil__uring_cancel(u, tag(w, FOR_HUP));
     w->armed = 0;
     w->hup = false;
     w->in = IN_NONE;
@@ -444,12 +431,6 @@ static int uring_arm(struct readiness *r, struct watch *w, unsigned want)
     return rc;
 }
 
-/* Is it the ring of this very thread? */
-static bool may_enter(const struct uring *u)
-{
-    return u->ring.fd >= 0 && u->owner == coil__thread_self();
-}
-
 static void uring_disarm(struct readiness *r, struct watch *w)
 {
     struct uring *u = uring_of(r);
@@ -459,7 +440,7 @@ static void uring_disarm(struct readiness *r, struct watch *w)
     w->bulk = false;
     w->streak = 0;
     /* The requests let go of the file. The kernel does a few pieces of work at a time (6.13). */
-    if (armed && may_enter(u))
+    if (armed && uring_may_enter(u))
         for (int i = 0;
              coil__ring_enter(&u->ring, false, 0) == 0 && ring_has_work(&u->ring) && i < ENTERS_MAX;
              i++)
@@ -478,8 +459,6 @@ static const struct poller uring_poller = {
 };
 
 /* ---- completions ---- */
-
-static void file_done(struct uring *u, struct op *op, int32_t result);
 
 static void came(struct uring *u, struct watch *w, unsigned ready)
 {
@@ -608,7 +587,7 @@ static void came_too_late(struct uring *u, const struct io_uring_cqe *cqe, enum 
     if (purpose == FOR_ACCEPT && cqe->res >= 0)
         sys_close(cqe->res);
     if (cqe->flags & IORING_CQE_F_MORE)
-        cancel_tag(u, cqe->user_data);
+        coil__uring_cancel(u, cqe->user_data);
 }
 
 static void wake_rang(struct uring *u, const struct io_uring_cqe *cqe)
@@ -622,7 +601,7 @@ static void completed(struct uring *u, const struct io_uring_cqe *cqe)
 {
     enum purpose purpose = (enum purpose)(cqe->user_data & 7);
     if (purpose == FOR_OP) {
-        file_done(u, (struct op *)(uintptr_t)cqe->user_data, cqe->res);
+        coil__uring_file_done(u, (struct op *)(uintptr_t)cqe->user_data, cqe->res);
         return;
     }
     if (purpose == FOR_CANCEL)
@@ -729,126 +708,13 @@ static int change_ring(struct uring *u, bool pollable)
     return 0;
 }
 
-/* The loop is turned by another thread now. */
-static int change_thread(struct uring *u)
+int coil__uring_change_thread(struct uring *u)
 {
     take_completions(u);
     serve_what_came(u);
     if (u->file_ops)
         return COIL_EWRONGTHREAD; /* the kernel would still write to their memory */
     return change_ring(u, u->ring.pollable);
-}
-
-/* ---- ops on files ---- */
-
-_Static_assert(_Alignof(struct op) >= 8, "an op's address has room for the purpose");
-
-enum { FILE_CANCELLED = 1 }; /* in op.events, which ops on files do not need otherwise */
-
-static bool uring_does(const struct backend *b, enum op_kind kind)
-{
-    (void)b;
-    return (int)kind >= (int)OP_KIND_FILE;
-}
-
-static void fill_in(struct io_uring_sqe *sqe, const struct op *op)
-{
-    sqe->fd = op->fd;
-    sqe->user_data = (uint64_t)(uintptr_t)op;
-    switch ((enum op_kind)op->kind) {
-    case OP_PREAD:
-    case OP_PWRITE:
-        sqe->opcode = op->kind == OP_PREAD ? IORING_OP_READ : IORING_OP_WRITE;
-        sqe->addr = (uint64_t)(uintptr_t)op->at.p;
-        sqe->len = op->at.n < FILE_PART_MAX ? (uint32_t)op->at.n : FILE_PART_MAX;
-        sqe->off = (uint64_t)op->at.offset;
-        break;
-    case OP_FSYNC:
-        sqe->opcode = IORING_OP_FSYNC;
-        sqe->fsync_flags = op->flags & OP_DATASYNC ? IORING_FSYNC_DATASYNC : 0;
-        break;
-    case OP_OPENAT:
-        sqe->opcode = IORING_OP_OPENAT;
-        sqe->addr = (uint64_t)(uintptr_t)op->open.path;
-        sqe->len = op->open.mode;
-        sqe->open_flags = (uint32_t)op->open.flags | O_CLOEXEC;
-        break;
-    default: sqe->opcode = IORING_OP_CLOSE;
-    }
-}
-
-static void file_over(struct uring *u, struct op *op, int64_t result)
-{
-    op->result = result;
-    op->state = OP_FINISHED;
-    list_push(u->r.finished, &op->link);
-}
-
-/* Into the ring; false: not now. */
-static bool file_start(struct uring *u, struct op *op)
-{
-    struct io_uring_sqe *sqe = may_enter(u) ? coil__ring_sqe(&u->ring) : NULL;
-    if (sqe)
-        fill_in(sqe, op);
-    return sqe != NULL;
-}
-
-static void file_count(struct uring *u, int n)
-{
-    u->file_ops += (size_t)n;
-    u->r.b.pending += (size_t)n;
-    u->r.b.real_pending += (size_t)n;
-}
-
-static void uring_submit(struct backend *b, struct op *op)
-{
-    struct uring *u = uring_of_backend(b);
-    if (!op_is_file(op)) {
-        coil__readiness_submit(b, op);
-        return;
-    }
-    COIL_DCHECK(op->state == OP_IDLE);
-    list_init(&op->link);
-    int err = may_enter(u) ? 0 : change_thread(u);
-    if (err == 0 && !file_start(u, op))
-        err = -EAGAIN;
-    if (err < 0) {
-        /* A close is made in any case. */
-        file_over(u, op, op->kind == OP_CLOSE ? coil__direct_close(op->fd) : err);
-        return;
-    }
-    op->state = OP_PENDING;
-    op->events = 0;
-    file_count(u, 1);
-}
-
-static int uring_cancel(struct backend *b, struct op *op)
-{
-    struct uring *u = uring_of_backend(b);
-    if (!op_is_file(op))
-        return coil__readiness_cancel(b, op);
-    if (op->state == OP_IDLE)
-        return -ENOENT;
-    if (op->state == OP_PENDING && op->kind != OP_CLOSE) {
-        op->events = FILE_CANCELLED;
-        cancel_tag(u, (uint64_t)(uintptr_t)op);
-    }
-    return -EINPROGRESS;
-}
-
-static void file_done(struct uring *u, struct op *op, int32_t result)
-{
-    /* A close that was interrupted was made; a cancel interrupts what runs already. */
-    if (result == -EINTR && op->kind == OP_CLOSE)
-        result = 0;
-    if (result == -EINTR && op->events == FILE_CANCELLED)
-        result = -ECANCELED;
-    if (result == -EINTR && file_start(u, op))
-        return;
-    if (result > 0 && op->kind == OP_PREAD)
-        mem_is_defined(op->at.p, (size_t)result);
-    file_count(u, -1);
-    file_over(u, op, result);
 }
 
 /* Somebody will sleep on its descriptor. */
@@ -863,6 +729,20 @@ static int make_pollable(struct uring *u)
         serve_what_came(u);
     }
     return err < 0 ? err : change_ring(u, true);
+}
+
+static void uring_submit(struct backend *b, struct op *op)
+{
+    if (op_is_file(op))
+        coil__uring_file_submit(uring_of_backend(b), op);
+    else
+        coil__readiness_submit(b, op);
+}
+
+static int uring_cancel(struct backend *b, struct op *op)
+{
+    return op_is_file(op) ? coil__uring_file_cancel(uring_of_backend(b), op)
+                          : coil__readiness_cancel(b, op);
 }
 
 static void arm_wake(struct uring *u)
@@ -917,7 +797,7 @@ static void grow_stock(struct uring *u)
 static int uring_wait(struct backend *b, int64_t timeout_ns)
 {
     struct uring *u = uring_of_backend(b);
-    int err = may_enter(u) ? 0 : change_thread(u);
+    int err = uring_may_enter(u) ? 0 : coil__uring_change_thread(u);
     if (err < 0)
         return err;
     bool sleep = prepare(u) && timeout_ns != 0 && !ring_peek(&u->ring);
@@ -938,7 +818,7 @@ static int uring_wait(struct backend *b, int64_t timeout_ns)
 static int uring_poll_fd(struct backend *b)
 {
     struct uring *u = uring_of_backend(b);
-    int err = may_enter(u) ? 0 : change_thread(u);
+    int err = uring_may_enter(u) ? 0 : coil__uring_change_thread(u);
     if (err == 0)
         err = make_pollable(u);
     if (err < 0)
@@ -1005,13 +885,13 @@ static int uring_open(struct backend **out, const struct backend_opts *opts)
     return -ENOSYS; /* the headers it was built with know no io_uring */
 }
 
-#define uring_open_old uring_open
-#define uring_close    NULL
-#define uring_submit   NULL
-#define uring_cancel   NULL
-#define uring_wait     NULL
-#define uring_poll_fd  NULL
-#define uring_does     NULL
+#define uring_open_old   uring_open
+#define uring_close      NULL
+#define uring_submit     NULL
+#define uring_cancel     NULL
+#define uring_wait       NULL
+#define uring_poll_fd    NULL
+#define coil__uring_does NULL
 
 #endif
 
@@ -1019,7 +899,7 @@ static int uring_open(struct backend **out, const struct backend_opts *opts)
     {                                                                                \
         .name = (word), .open = (how), .close = uring_close, .submit = uring_submit, \
         .cancel = uring_cancel, .wait = uring_wait, .poll_fd = uring_poll_fd,        \
-        .rearm = coil__readiness_rearm, .does = uring_does,                          \
+        .rearm = coil__readiness_rearm, .does = coil__uring_does,                    \
         .next_event_ns = coil__readiness_next_event_ns, .calls = READINESS_CALLS     \
     }
 

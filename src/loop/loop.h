@@ -286,6 +286,8 @@ void coil__loop_drain_inbox(struct coil_loop *loop);
 
 /* Op reaping outside of a turn, for unwinding: waits until `*pending` falls to 0. */
 void coil__loop_settle(struct coil_loop *loop, bool (*settled)(void *arg), void *arg);
+/* The same, until the backend has let go of this op. */
+void coil__loop_settle_op(struct coil_loop *loop, struct op *op);
 
 /* ---- the end ---- */
 

@@ -33,11 +33,12 @@ enum { TURNS_WITHOUT_LOOK = 61 };
 /* ---- waiting ---- */
 
 /* Nanoseconds until the next timer, -1 for ever, 0 if overdue. */
-static int64_t until_timer(const struct coil_loop *loop, int64_t now_ns)
+static int64_t until_timer(const struct coil_loop *loop)
 {
     const struct heap_entry *first = heap_min(&loop->timers);
     if (!first)
         return -1;
+    int64_t now_ns = loop_now_ns(loop);
     int64_t left = first->key > now_ns ? clock_add(first->key, -now_ns) : 0;
     return left > WAIT_MAX_NS ? WAIT_MAX_NS : left;
 }
@@ -70,7 +71,7 @@ static int wait_real(struct coil_loop *loop, bool busy, int64_t limit_ns)
 {
     if (busy || limit_ns <= 0)
         return loop->backend->cls->wait(loop->backend, 0);
-    int64_t timeout = until_timer(loop, loop_now_ns(loop));
+    int64_t timeout = until_timer(loop);
     if (timeout == 0)
         return loop->backend->cls->wait(loop->backend, 0);
     if (timeout < 0 && limit_ns == CLOCK_FOREVER && deadlock_is_certain(loop))
@@ -316,6 +317,16 @@ void coil__loop_settle(struct coil_loop *loop, bool (*settled)(void *arg), void 
     }
 }
 
+static bool op_is_idle(void *op)
+{
+    return ((struct op *)op)->state == OP_IDLE;
+}
+
+void coil__loop_settle_op(struct coil_loop *loop, struct op *op)
+{
+    coil__loop_settle(loop, op_is_idle, op);
+}
+
 /* ---- embedding ---- */
 
 /* The host sleeps in its own poll, where we have no second look: the kernel must know of every op, a
@@ -393,7 +404,7 @@ double coil_loop_timeout(coil_loop *loop)
         return 0;
     if (loop->clock.is_virtual) /* its time only moves when it is turned */
         return next_virtual_ns(loop) == CLOCK_FOREVER ? COIL_FOREVER : 0;
-    int64_t left = until_timer(loop, loop_now_ns(loop));
+    int64_t left = until_timer(loop);
     return left < 0 ? COIL_FOREVER : clock_to_seconds(left);
 }
 

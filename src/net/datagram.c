@@ -26,9 +26,9 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/opts.h"
+#include "net/marks.h"
 #include "net/message.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,8 +37,6 @@ enum {
     RECEIVE_BYTES = 1 << 19, /* and bytes */
     SEND_MAX = 64,           /* a turn */
     ERRORS_MAX = 8,          /* of sendto, told in the next turn */
-    HIGH_DEFAULT = 64 * 1024,
-    DEFAULT_MARK = -1, /* COIL_DEFAULT of coil/stream.h */
 };
 
 struct datagram {
@@ -75,7 +73,8 @@ struct coil_datagram_transport {
     struct timer timer;
     int64_t pause_ns; /* of the timer, the next time */
     struct list queue;
-    size_t buffered, high, low;
+    size_t buffered;
+    struct marks marks;
     int errors[ERRORS_MAX]; /* of sendto, not told yet */
     uint8_t errors_n;
     char *names; /* "peername", "sockname": COIL_ADDRESS_TEXT_MAX bytes each; NULL: nobody asked */
@@ -228,10 +227,7 @@ static void tell_errors(struct coil_datagram_transport *t)
 static ssize_t receive_one(struct coil_datagram_transport *t, coil_address *from)
 {
     struct iovec v = {t->part->datagram, COIL_DATAGRAM_MAX};
-    struct msghdr hdr = {.msg_iov = &v,
-                         .msg_iovlen = 1,
-                         .msg_name = &from->storage,
-                         .msg_namelen = sizeof from->storage};
+    struct msghdr hdr = message_from(&v, from);
     struct backend *b = backend_of(t);
     ssize_t n = b->cls->calls.recvmsg(b, t->sock->fd, &hdr, MSG_TRUNC);
     if (n < 0)
@@ -337,7 +333,7 @@ static void flush(struct coil_datagram_transport *t)
 
 static void maybe_resume(struct coil_datagram_transport *t)
 {
-    if (!t->paused || t->buffered > t->low)
+    if (!t->paused || t->buffered > t->marks.low)
         return;
     t->paused = false;
     if (t->calls.resume_writing)
@@ -346,7 +342,7 @@ static void maybe_resume(struct coil_datagram_transport *t)
 
 static void maybe_pause(struct coil_datagram_transport *t)
 {
-    if (!t->made || t->paused || t->buffered <= t->high) /* connection_made comes first */
+    if (!t->made || t->paused || t->buffered <= t->marks.high) /* connection_made comes first */
         return;
     t->paused = true;
     if (t->calls.pause_writing)
@@ -496,7 +492,7 @@ static void do_what_is_due(struct coil_datagram_transport *t)
 static bool something_is_due(const struct coil_datagram_transport *t)
 {
     return t->errors_n || (t->readable && !t->closing) || (t->writable && !list_empty(&t->queue)) ||
-           (t->paused && t->buffered <= t->low && !t->closing);
+           (t->paused && t->buffered <= t->marks.low && !t->closing);
 }
 
 static void run(void *arg)
@@ -551,8 +547,7 @@ static void set_up(struct coil_datagram_transport *t, coil_sock *sock, const coi
     t->map = context_capture();
     t->refs = 2; /* the caller's, and being open */
     t->readable = true;
-    t->high = HIGH_DEFAULT;
-    t->low = HIGH_DEFAULT / 4;
+    t->marks = (struct marks){MARKS_HIGH, MARKS_LOW};
     t->pause_ns = MESSAGE_FIRST_PAUSE_NS;
     t->in = (struct op){.kind = OP_POLL, .events = OP_IN, .done = in_done};
     t->out = (struct op){.kind = OP_POLL, .events = OP_OUT, .done = out_done};
@@ -676,17 +671,10 @@ const char *coil_datagram_transport_get_extra_info(coil_datagram_transport *t, c
 int coil_datagram_transport_set_write_buffer_limits(coil_datagram_transport *t, ssize_t high,
                                                     ssize_t low)
 {
-    if (high < DEFAULT_MARK || low < DEFAULT_MARK || low > SSIZE_MAX / 4)
-        return (int)coil__fail(-EINVAL, "high (%zd) must be >= low (%zd) must be >= 0", high, low);
-    size_t h = high != DEFAULT_MARK  ? (size_t)high
-               : low != DEFAULT_MARK ? 4 * (size_t)low
-                                     : HIGH_DEFAULT;
-    size_t l = low != DEFAULT_MARK ? (size_t)low : h / 4;
-    if (l > h)
-        return (int)coil__fail(-EINVAL, "high (%zu) must be >= low (%zu) must be >= 0", h, l);
-    t->high = h;
-    t->low = l;
-    if (t->paused && t->buffered <= l)
+    int err = coil__marks_set(&t->marks, high, low);
+    if (err < 0)
+        return err;
+    if (t->paused && t->buffered <= t->marks.low)
         kick(t); /* resumed from there */
     maybe_pause(t);
     return 0;
@@ -695,8 +683,8 @@ int coil_datagram_transport_set_write_buffer_limits(coil_datagram_transport *t, 
 void coil_datagram_transport_get_write_buffer_limits(const coil_datagram_transport *t,
                                                      size_t *out_high, size_t *out_low)
 {
-    *out_high = t->high;
-    *out_low = t->low;
+    *out_high = t->marks.high;
+    *out_low = t->marks.low;
 }
 
 size_t coil_datagram_transport_get_write_buffer_size(const coil_datagram_transport *t)
@@ -705,11 +693,6 @@ size_t coil_datagram_transport_get_write_buffer_size(const coil_datagram_transpo
 }
 
 /* ---- the loop closes ---- */
-
-static bool op_is_idle(void *op)
-{
-    return ((struct op *)op)->state == OP_IDLE;
-}
 
 static void report_unclosed(struct coil_datagram_transport *t)
 {
@@ -729,8 +712,8 @@ static void take_down(struct coil_datagram_transport *t)
     drop_all(t);
     stop_waiting(t);
     coil_sock_close(t->sock);
-    coil__loop_settle(t->loop, op_is_idle, &t->in);
-    coil__loop_settle(t->loop, op_is_idle, &t->out);
+    coil__loop_settle_op(t->loop, &t->in);
+    coil__loop_settle_op(t->loop, &t->out);
     forget_loop(t);
     if (t->queued)
         transport_unref(t);

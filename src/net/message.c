@@ -55,10 +55,7 @@ coil_ret coil_sock_recvfrom(coil_sock *sock, void *buf, size_t n, coil_address *
     bool stream = sock->type == SOCK_STREAM;
     coil_address peer;
     struct iovec v = {buf, n};
-    struct msghdr hdr = {.msg_iov = &v,
-                         .msg_iovlen = 1,
-                         .msg_name = out_peer ? &peer.storage : NULL,
-                         .msg_namelen = out_peer ? sizeof peer.storage : 0};
+    struct msghdr hdr = message_from(&v, out_peer ? &peer : NULL);
     coil_ret rc = stream && n == 0 ? 0 : receive(sock, &hdr);
     if (rc < 0)
         return coil__sock_told(rc);
@@ -119,10 +116,6 @@ coil_ret coil_sock_sendto(coil_sock *sock, const void *buf, size_t n, const coil
     if (err < 0)
         return err;
     struct iovec v = {(void *)(uintptr_t)buf, n};
-    struct msghdr hdr = {.msg_iov = &v, .msg_iovlen = 1};
-    if (address && address->len > 0) {
-        hdr.msg_name = (void *)(uintptr_t)&address->storage;
-        hdr.msg_namelen = address->len;
-    }
+    struct msghdr hdr = message_to(&v, address);
     return coil__sock_told(transmit(sock, &hdr, n));
 }

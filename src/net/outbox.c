@@ -10,15 +10,11 @@
 #include "base/mem.h"
 #include "net/filter.h"
 
-#include <coil/stream.h>
-
-#include <limits.h>
 #include <string.h>
 
 enum {
     CHUNK_FIRST = 4096, /* of such a size one is kept at hand for each loop */
     CHUNK_MORE = 16384,
-    HIGH_DEFAULT = 65536,
     HIGH_FILTERED = 512 * 1024,
     RETRIES_MAX = 1000, /* turns without memory before sending is given up */
 };
@@ -85,7 +81,7 @@ static struct chunk *last_chunk(const struct list *chunks)
 /* What is buffered became less, or the marks moved. */
 static void maybe_resume(struct outbox *box)
 {
-    if (box->paused && box->buffered + box->held <= box->low) {
+    if (box->paused && box->buffered + box->held <= box->marks.low) {
         box->paused = false;
         box->cls->resumed(box);
     }
@@ -93,7 +89,7 @@ static void maybe_resume(struct outbox *box)
 
 static void maybe_pause(struct outbox *box)
 {
-    if (box->buffered + box->held > box->high)
+    if (box->buffered + box->held > box->marks.high)
         box->paused = true;
 }
 
@@ -126,11 +122,8 @@ void coil__outbox_release_sent(struct outbox *box)
 
 void coil__outbox_init(struct outbox *box, const struct outbox_class *cls, coil_sock *sock)
 {
-    *box = (struct outbox){.cls = cls,
-                           .part = sock->part,
-                           .sock = sock,
-                           .high = HIGH_DEFAULT,
-                           .low = HIGH_DEFAULT / 4};
+    *box = (struct outbox){
+        .cls = cls, .part = sock->part, .sock = sock, .marks = {MARKS_HIGH, MARKS_LOW}};
     list_init(&box->chunks);
     list_init(&box->plain);
     list_init(&box->sent);
@@ -239,11 +232,6 @@ void coil__outbox_drop(struct outbox *box)
         drop_all(box);
 }
 
-static bool op_is_idle(void *op)
-{
-    return ((struct op *)op)->state == OP_IDLE;
-}
-
 static void ignore(struct op *op)
 {
     (void)op;
@@ -254,7 +242,7 @@ void coil__outbox_end(struct outbox *box)
     struct backend *b = sock_backend(box->sock);
     box->op.done = ignore;
     if (box->op.state != OP_IDLE && b->cls->cancel(b, &box->op) == -EINPROGRESS)
-        coil__loop_settle(box->part->loop, op_is_idle, &box->op);
+        coil__loop_settle_op(box->part->loop, &box->op);
     drop_all(box);
     coil__outbox_release_sent(box);
 }
@@ -492,16 +480,9 @@ int coil__outbox_write_owned(struct outbox *box, const void *bytes, size_t n,
 
 int coil__outbox_set_limits(struct outbox *box, ssize_t high, ssize_t low)
 {
-    if (high < COIL_DEFAULT || low < COIL_DEFAULT || low > SSIZE_MAX / 4)
-        return (int)coil__fail(-EINVAL, "high (%zd) must be >= low (%zd) must be >= 0", high, low);
-    size_t h = high != COIL_DEFAULT  ? (size_t)high
-               : low != COIL_DEFAULT ? 4 * (size_t)low
-                                     : HIGH_DEFAULT;
-    size_t l = low != COIL_DEFAULT ? (size_t)low : h / 4;
-    if (l > h)
-        return (int)coil__fail(-EINVAL, "high (%zu) must be >= low (%zu) must be >= 0", h, l);
-    box->high = h;
-    box->low = l;
+    int err = coil__marks_set(&box->marks, high, low);
+    if (err < 0)
+        return err;
     maybe_pause(box);
     maybe_resume(box);
     return 0;
@@ -509,6 +490,6 @@ int coil__outbox_set_limits(struct outbox *box, ssize_t high, ssize_t low)
 
 void coil__outbox_filtered_limits(struct outbox *box)
 {
-    if (box->high == HIGH_DEFAULT && box->low == HIGH_DEFAULT / 4)
+    if (box->marks.high == MARKS_HIGH && box->marks.low == MARKS_LOW)
         (void)coil__outbox_set_limits(box, HIGH_FILTERED, COIL_DEFAULT);
 }

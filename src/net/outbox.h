@@ -29,6 +29,7 @@
 #define COIL_NET_OUTBOX_H
 
 #include "io/op.h"
+#include "net/marks.h"
 #include "net/socket.h"
 
 struct outbox;
@@ -55,7 +56,8 @@ struct outbox {
     struct list plain;     /* for the filter, in order */
     struct list sent;      /* whose release is due */
     struct filter *filter; /* NULL: none */
-    size_t buffered, held, high, low;
+    size_t buffered, held;
+    struct marks marks;
     struct op op;
     struct iovec pieces[OUTBOX_PIECES]; /* of the op */
 };

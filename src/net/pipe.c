@@ -56,13 +56,6 @@ static bool tells_of_its_reader(int fd, const struct pipe_end *end)
     return end->type != 0 || (end->fifo && (flags < 0 || (flags & O_ACCMODE) != O_RDWR));
 }
 
-static void make_nonblocking(int fd)
-{
-    int flags = sys_fcntl(fd, F_GETFL, 0);
-    if (flags >= 0 && !(flags & O_NONBLOCK))
-        (void)sys_fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-}
-
 /* ---- connecting ---- */
 
 static coil_ret wrap(int fd, const struct pipe_end *end, coil_sock **out)
@@ -71,7 +64,7 @@ static coil_ret wrap(int fd, const struct pipe_end *end, coil_sock **out)
     int err = coil__net_part(coil__running_loop, &part);
     if (err < 0)
         return err;
-    make_nonblocking(fd);
+    coil__sock_nonblocking(fd);
     return coil__sock_wrap(part, fd, end->family, end->type, out);
 }
 

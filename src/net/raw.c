@@ -118,10 +118,7 @@ static coil_ret receive_some(coil_loop *loop, int fd, void *buf, size_t n, coil_
         return rc < 0 ? coil__raw_told(rc) : 0;
     coil_address peer;
     struct iovec v = {buf, n};
-    struct msghdr hdr = {.msg_iov = &v,
-                         .msg_iovlen = 1,
-                         .msg_name = out_peer ? &peer.storage : NULL,
-                         .msg_namelen = out_peer ? sizeof peer.storage : 0};
+    struct msghdr hdr = message_from(&v, out_peer ? &peer : NULL);
     rc = receive(part, fd, &hdr, cls);
     if (rc < 0)
         return coil__raw_told(rc);
@@ -212,11 +209,7 @@ coil_ret coil_loop_sock_sendto(coil_loop *loop, int fd, const void *buf, size_t 
     if (err < 0)
         return err;
     struct iovec v = {(void *)(uintptr_t)buf, n};
-    struct msghdr hdr = {.msg_iov = &v, .msg_iovlen = 1};
-    if (address && address->len > 0) {
-        hdr.msg_name = (void *)(uintptr_t)&address->storage;
-        hdr.msg_namelen = address->len;
-    }
+    struct msghdr hdr = message_to(&v, address);
     return coil__raw_told(send_message(part, fd, &hdr));
 }
 

@@ -18,7 +18,10 @@
 #include "base/error.h"
 #include "base/mem.h"
 
-enum { RETRIES_MAX = 1000 }; /* turns without memory before the connection is given up */
+enum {
+    RETRIES_MAX = 1000, /* turns without memory before the connection is given up */
+    ROOM_HINT = 65536,  /* for get_buffer: a protocol may have one buffer for each connection */
+};
 
 int coil__net_read_buffer(struct net_part *part)
 {
@@ -58,6 +61,8 @@ static void wait_readable(struct coil_transport *t)
         return;
     t->readable.kind = OP_POLL;
     t->readable.events = OP_IN;
+    /* A pipe is read, not received from. */
+    t->readable.flags = t->kind == TRANSPORT_BOTH ? OP_AHEAD : 0;
     t->readable.fd = t->sock->fd;
     t->readable.done = readable_done;
     b->cls->submit(b, &t->readable);
@@ -161,7 +166,7 @@ static void receive_buffered(struct coil_transport *t)
     const coil_protocol *protocol = t->protocol;
     const void *arg = t->arg;
     void *buffer = NULL;
-    coil_ret room = t->calls.get_buffer(t, NET_READ_MAX, &buffer, t->arg);
+    coil_ret room = t->calls.get_buffer(t, ROOM_HINT, &buffer, t->arg);
     if (room == 0 || (room > 0 && !buffer))
         room = coil__fail(-EINVAL, "get_buffer() returned an empty buffer");
     if (room < 0) {

@@ -734,11 +734,6 @@ int coil_server_port(const coil_server *server)
 
 /* ---- the loop closes ---- */
 
-static bool op_is_idle(void *op)
-{
-    return ((struct op *)op)->state == OP_IDLE;
-}
-
 /* No slot will run any more: what is on its way is taken back here. */
 static void take_down(struct coil_server *server)
 {
@@ -752,7 +747,7 @@ static void take_down(struct coil_server *server)
     }
     coil_server_close(server);
     for (size_t i = 0; i < server->listeners_n; i++)
-        coil__loop_settle(server->loop, op_is_idle, &server->listeners[i].op);
+        coil__loop_settle_op(server->loop, &server->listeners[i].op);
     forget_loop(server);
     server_unref(server);
 }

@@ -86,8 +86,7 @@ int coil_sock_new(int family, int type, int protocol, coil_sock **out_sock)
     return 0;
 }
 
-/* An imaginary descriptor is none to fcntl; it never blocks anyhow. */
-static void make_nonblocking(int fd)
+void coil__sock_nonblocking(int fd)
 {
     int flags = sys_fcntl(fd, F_GETFL, 0);
     if (flags >= 0 && !(flags & O_NONBLOCK))
@@ -110,7 +109,7 @@ int coil_sock_adopt(coil_loop *loop, int fd, coil_sock **out_sock)
     err = b->cls->calls.getsockopt(b, fd, SOL_SOCKET, SO_TYPE, &type, &n);
     if (err < 0)
         return (int)coil__fail_plain(err);
-    make_nonblocking(fd);
+    coil__sock_nonblocking(fd);
     err = coil__sock_wrap(part, fd, own.storage.ss_family, type, out_sock);
     if (err < 0)
         return err;
@@ -340,11 +339,6 @@ bool coil__sock_wait_cancel(struct wait *wait, const char *message)
     return true; /* done() comes, with -ECANCELED or with what was quicker */
 }
 
-static bool op_is_idle(void *op)
-{
-    return ((struct op *)op)->state == OP_IDLE;
-}
-
 /* The frame is being unwound: wait for the kernel's last word. */
 void coil__sock_wait_abandon(struct wait *wait)
 {
@@ -352,7 +346,7 @@ void coil__sock_wait_abandon(struct wait *wait)
     struct backend *b = sock_backend(w->sock);
     w->op.done = op_done_unheard;
     if (b->cls->cancel(b, &w->op) == -EINPROGRESS)
-        coil__loop_settle(w->sock->loop, op_is_idle, &w->op);
+        coil__loop_settle_op(w->sock->loop, &w->op);
 }
 
 int coil__sock_describe(struct coil_sock *sock, char *out, size_t n)

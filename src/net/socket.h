@@ -84,6 +84,9 @@ static inline bool sock_is_pipe(const struct coil_sock *sock)
  * `own` says; recorded. */
 int coil__sock_wrap(struct net_part *part, int fd, int family, int type, struct coil_sock **out);
 
+/* Of a descriptor that somebody hands over. An imaginary one is none to fcntl; it never blocks anyhow. */
+void coil__sock_nonblocking(int fd);
+
 /* TCP_NODELAY, where that means something; a listener hands it down to what it accepts. */
 void coil__sock_nodelay(struct coil_sock *sock);
 

@@ -553,8 +553,8 @@ int coil_transport_set_write_buffer_limits(coil_transport *transport, ssize_t hi
 void coil_transport_get_write_buffer_limits(const coil_transport *transport, size_t *out_high,
                                             size_t *out_low)
 {
-    *out_high = transport->out.high;
-    *out_low = transport->out.low;
+    *out_high = transport->out.marks.high;
+    *out_low = transport->out.marks.low;
 }
 
 size_t coil_transport_get_write_buffer_size(const coil_transport *transport)
@@ -613,11 +613,6 @@ static void report_unclosed(struct coil_transport *t)
     report(t, text, 0, NULL);
 }
 
-static bool op_is_idle(void *op)
-{
-    return ((struct op *)op)->state == OP_IDLE;
-}
-
 /* The tasks are gone; no slot will run any more, and the protocol hears of nothing. */
 static void take_down(struct coil_transport *t)
 {
@@ -635,7 +630,7 @@ static void take_down(struct coil_transport *t)
         coil_sock_close(t->sock);
         coil_transport_unref(t);
     }
-    coil__loop_settle(t->loop, op_is_idle, &t->readable);
+    coil__loop_settle_op(t->loop, &t->readable);
     if (t->client.server)
         coil__server_let_go(&t->client);
     forget_loop(t);

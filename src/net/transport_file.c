@@ -41,7 +41,7 @@ enum { FILE_PIECE = 16384 }; /* asyncio's */
 static coil_ret write_piece(struct coil_transport *t, const char *p, size_t n)
 {
     coil_ret rc = coil__outbox_write(&t->out, p, n);
-    if (rc == 0 && t->out.buffered > t->out.low)
+    if (rc == 0 && t->out.buffered > t->out.marks.low)
         return wait_empty(t);
     if (rc == 0)
         rc = sock_breathe(t->sock);

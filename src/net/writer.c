@@ -273,8 +273,8 @@ int coil_writer_set_write_buffer_limits(coil_writer *writer, ssize_t high, ssize
 void coil_writer_get_write_buffer_limits(const coil_writer *writer, size_t *out_high,
                                          size_t *out_low)
 {
-    *out_high = writer->out.high;
-    *out_low = writer->out.low;
+    *out_high = writer->out.marks.high;
+    *out_low = writer->out.marks.low;
 }
 
 size_t coil_writer_get_write_buffer_size(const coil_writer *writer)

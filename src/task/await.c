@@ -75,7 +75,7 @@ coil_ret coil_await_future(coil_future *future)
     struct future_wait fw = {.w = WAIT_INIT(&future_wait_class),
                              .cb = {.fire = future_is_done},
                              .future = coil_ref(future)};
-    fw.w.task = &t->future;
+    wait_belongs(&fw.w, &t->future);
     list_push(&future->callbacks, &fw.cb.link); /* it is pending */
     coil_ret rc = coil__park_task(t, &fw.w);
     future_unwatch(&fw.cb);

@@ -48,7 +48,7 @@ coil_ret coil__op_await(struct op_wait *ow, const struct wait_class *cls)
     struct coil__task *t = coil__current();
     struct backend *b = t->future.loop->backend;
     ow->w = (struct wait)WAIT_INIT(cls);
-    ow->w.task = &t->future;
+    wait_belongs(&ow->w, &t->future);
     ow->op.done = op_is_done;
     list_init(&ow->op.link);
     b->cls->submit(b, &ow->op);

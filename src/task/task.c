@@ -110,7 +110,6 @@ static struct task_part *part_of(const struct coil__task *t)
 /* Everything that follows the running task moves to `t`. */
 static struct coro *become(struct task_part *part, struct coil__task *t)
 {
-    t->queued = false;
     part->current = t;
     coil__context_ptr = t->context_now;
     error_switch(&t->error);
@@ -123,6 +122,15 @@ static void become_hub(struct task_part *part)
     part->current = NULL;
     coil__context_ptr = &part->loop->hub_context;
     error_switch(NULL);
+}
+
+/* What a switch will look at there: tasks that come round seldom are cold. The slot may also be a callback's; a prefetch
+ * goes nowhere it must not. */
+static inline void prefetch_task(const void *slot_arg)
+{
+    const char *t = slot_arg;
+    __builtin_prefetch(t + offsetof(struct coil__task, future.loop));
+    __builtin_prefetch(t + offsetof(struct coil__task, leaf));
 }
 
 /* Whom the leaving task hands over to. */
@@ -139,7 +147,7 @@ static inline struct coro *next_up(struct task_part *part)
     struct coil__task *t = slot->arg;
     loop->head++;
     loop->callbacks++;
-    __builtin_prefetch(loop->ring[(loop->head + 3) & loop->mask].arg);
+    prefetch_task(loop->ring[(loop->head + 3) & loop->mask].arg);
     return become(part, t);
 }
 
@@ -237,7 +245,7 @@ coil_ret coil__park_task(struct coil__task *t, struct wait *w)
 {
     struct task_part *part = part_of(t);
 
-    w->task = &t->future;
+    wait_belongs(w, &t->future);
     t->waiting = w;
     if (coil_unlikely(t->arm_scopes || t->must_cancel))
         before_parking(t, w);
@@ -263,12 +271,10 @@ coil_ret coil__park_task(struct coil__task *t, struct wait *w)
 
 void coil__wake(struct wait *w, coil_ret value)
 {
-    struct coil__task *t = as_task(w->task);
-    COIL_DCHECK(!w->woken && !t->queued);
+    COIL_DCHECK(!w->woken);
     w->woken = true;
     w->value = value;
-    t->queued = true;
-    loop_push(t->future.loop, task_step, t, NULL);
+    loop_push(w->loop, task_step, as_task(w->task), NULL);
 }
 
 static bool cancel_nothing(struct wait *w, const char *message)
@@ -284,7 +290,8 @@ coil_ret coil__yield(void)
     if (coil_unlikely(err))
         return err;
     struct coil__task *t = coil__current();
-    struct wait w = {.cls = &bare, .task = &t->future};
+    struct wait w = WAIT_INIT(&bare);
+    wait_belongs(&w, &t->future);
     coil__wake(&w, 0);
     return coil__park_task(t, &w);
 }
@@ -526,7 +533,6 @@ coil_task *coil__task_make(const coil_task_recipe *recipe, const coil_task_opts 
     if (opts->eager && !opts->no_eager && loop == coil__running_loop) {
         run_eagerly(part, t);
     } else {
-        t->queued = true;
         loop_push(loop, task_step, t, NULL);
     }
     return &t->future;

@@ -53,7 +53,8 @@ struct wait_class {
 
 struct wait {
     const struct wait_class *cls;
-    coil_task *task; /* set by park */
+    coil_task *task; /* set by park, or before by wait_belongs */
+    coil_loop *loop; /* the task's: waking touches nothing of a task that may be cold */
     coil_ret value;  /* what park will return */
     bool woken;
     bool cancel_asked; /* cls->cancel was called and said yes */
@@ -121,7 +122,6 @@ struct future_callback {
 
 struct coil_future {
     const struct future_class *cls;
-    coil_loop *loop;
     uint32_t refs;
     uint8_t state; /* enum coil_future_state */
     bool is_task;
@@ -135,6 +135,7 @@ struct coil_future {
     const char *file; /* where it was created */
     int line;
     struct list all; /* tasks: in their loop's list while not done; with cls->abandon: in outers */
+    coil_loop *loop; /* last: of a task, next to what else a switch looks at */
 };
 
 /* In place, for upper floors that embed one; refs = 1. The class's destroy must free the memory around it. */
@@ -177,6 +178,13 @@ coil_ret coil__future_take(coil_future *f);
 /* A counted record of why it failed (NULL: plain words), and the look counts as retrieval. */
 struct error_record *coil__future_take_error(coil_future *f);
 
+/* Whose wait it is; for who may be woken before it parks. */
+static inline void wait_belongs(struct wait *w, coil_task *task)
+{
+    w->task = task;
+    w->loop = task->loop;
+}
+
 static inline bool future_done(const coil_future *f)
 {
     return f->state != COIL_FUTURE_PENDING;
@@ -189,28 +197,30 @@ struct timeout_node; /* combine/timeout.c */
 struct coil__task {
     coil_future future; /* first: a task is a future */
     struct coro coro;
+    /* What a wake-up, a park and a switch look at, in one or two cache lines with `coro`. */
     /* where to switch to: the task's own coroutine, or a generator it drives that waits */
     struct coro *leaf;
-    struct coro *back; /* eager first step: who to go back to at the first wait */
-    struct stack *stack;
-    struct wait *waiting; /* NULL while it runs, and before the first step */
-    coil_fn fn;
-    void *arg;
-    struct coil_context context;      /* its own copy ... */
-    coil_context *shared_context;     /* ... or the one it was given */
+    struct coro *back;                /* eager first step: who to go back to at the first wait */
+    struct wait *waiting;             /* NULL while it runs, and before the first step */
     struct coil_context *context_now; /* while parked: the context it was running in */
-    char *cancel_message;             /* of the last cancel; NULL */
-    struct list scopes; /* open timeout scopes not yet armed: combine/ arms them when it parks */
-    int (*arm_scopes)(struct coil__task *t); /* NULL: none to arm */
-    uint32_t cancelling;                     /* cancel requests outstanding */
-    coil_ret arm_failed; /* why this park was cancelled: a deadline found no memory; else 0 */
-    bool must_cancel;    /* deliver at the next step */
-    bool in_cancel;      /* a cancel is being handed down from here: meeting it again is a circle */
-    bool started, queued;
+    int (*arm_scopes)(struct coil__task *t); /* NULL: no timeout scope to arm */
+    bool must_cancel;                        /* deliver at the next step */
+    bool started;
+    bool in_cancel; /* a cancel is being handed down from here: meeting it again is a circle */
     /* made inside a call that tells how it went: not reported when destroyed pending */
     bool silent;
-    uint64_t number;   /* which one of its loop; the N of Task-N */
-    int64_t parked_ns; /* debug: since when */
+
+    struct stack *stack;
+    coil_fn fn;
+    void *arg;
+    struct coil_context context;  /* its own copy ... */
+    coil_context *shared_context; /* ... or the one it was given */
+    char *cancel_message;         /* of the last cancel; NULL */
+    struct list scopes;  /* open timeout scopes not yet armed: combine/ arms them when it parks */
+    uint32_t cancelling; /* cancel requests outstanding */
+    coil_ret arm_failed; /* why this park was cancelled: a deadline found no memory; else 0 */
+    uint64_t number;     /* which one of its loop; the N of Task-N */
+    int64_t parked_ns;   /* debug: since when */
     /* From here on nothing is zeroed at birth: words come when there is something to say. */
     char name[ERROR_NAME_MAX];
     struct error_record error; /* its last error; after the end, what it failed with */

@@ -43,12 +43,18 @@ static int restore(void **state)
 
 /* ---- counting and refusing ---- */
 
-static int recvs, enters;
+static int recvs, enters, polls;
 
 static ssize_t counted_recv(int fd, void *p, size_t n, int flags)
 {
     recvs++;
     return coil__sys_real.recv(fd, p, n, flags);
+}
+
+static int counted_ppoll(struct pollfd *p, nfds_t n, const struct timespec *t, const sigset_t *m)
+{
+    polls++;
+    return coil__sys_real.ppoll(p, n, t, m);
 }
 
 static int counted_enter(int fd, unsigned submit, unsigned want, unsigned flags, const void *arg,
@@ -60,8 +66,9 @@ static int counted_enter(int fd, unsigned submit, unsigned want, unsigned flags,
 
 static void count_calls(void)
 {
-    recvs = enters = 0;
+    recvs = enters = polls = 0;
     coil__sys.recv = counted_recv;
+    coil__sys.ppoll = counted_ppoll;
     coil__sys.io_uring_enter = counted_enter;
 }
 
@@ -103,6 +110,54 @@ static void small_messages_need_no_receive_call(void **state)
         assert_true(recvs >= 100);
     else
         assert_true(recvs <= 1); /* the first look */
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+/* As transports do: one op waits for something to be there, and then it is received. */
+static void who_polls_and_says_that_it_will_receive_needs_no_call_either(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[64];
+    make_tcp(w, fd);
+    own(w, fd[0]);
+    count_calls();
+    for (int i = 0; i < 100; i++) {
+        struct test_op p = poll_op(fd[0], OP_IN, OP_AHEAD);
+        submit(w, &p);
+        assert_int_equal(turn(w, 0), 0);
+        assert_int_equal(w->calls->send(w->b, fd[1], "hello", 5), 5);
+        run_until(w, &p, 1);
+        assert_int_equal(p.op.result, OP_IN);
+        assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), 5);
+    }
+    if (is_old(w)) {
+        assert_true(recvs >= 100);
+    } else {
+        assert_int_equal(recvs, 0);
+        assert_true(polls <= 1); /* the first look */
+    }
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void who_only_polls_gets_nothing_by_itself(void **state)
+{
+    WORLD;
+    int fd[2];
+    char c = 0;
+    make_tcp(w, fd);
+    own(w, fd[0]);
+    struct test_op p = poll_op(fd[0], OP_IN, 0);
+    submit(w, &p);
+    look_once(w);
+    assert_int_equal(w->calls->send(w->b, fd[1], "x", 1), 1);
+    run_until(w, &p, 1);
+    assert_int_equal(recv(fd[0], &c, 1, MSG_DONTWAIT), 1); /* it is still the kernel's */
+    assert_int_equal(c, 'x');
     close_fd(w, fd[0]);
     close_fd(w, fd[1]);
     world_close(w);
@@ -697,6 +752,8 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         CASE(small_messages_need_no_receive_call),
+        CASE(who_polls_and_says_that_it_will_receive_needs_no_call_either),
+        CASE(who_only_polls_gets_nothing_by_itself),
         CASE(a_look_without_anything_to_do_enters_no_kernel),
         CASE(bytes_that_came_for_a_cancelled_op_are_kept),
         CASE(a_peek_takes_nothing),
