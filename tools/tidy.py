@@ -32,6 +32,8 @@ DOORS = re.compile(
     r"|epoll_\w+|p?poll|p?select|eventfd|timerfd_\w+|signalfd|syscall"
     r"|clock_(gettime|nanosleep)|gettimeofday|time|nanosleep|u?sleep"
     r"|malloc|calloc|realloc(array)?|free|aligned_alloc|posix_memalign|v?asprintf|strn?dup"
+    r"|v?fork|clone3?|exec(v|l)\w*|fexecve|posix_spawn\w*|wait(id|pid|3|4)?|kill|pidfd_\w+|dup[23]?|chdir"
+    r"|set(sid|pgid|groups|(re|res)?[ug]id)|umask|close_range|_exit"
     r"|open_memstream|mmap(64)?|munmap|mremap|mprotect|madvise"
     r"|pthread_\w+|getrandom|getentropy|s?rand(om)?|getaddrinfo|freeaddrinfo"
     r")(_chk)?$")

@@ -6,6 +6,7 @@
 #include "base/memcheck.h"
 
 #include <net/if.h>
+#include <sched.h>
 #include <sys/syscall.h>
 
 int coil__sys_real_mmap(size_t n, int prot, int flags, void **out);
@@ -16,6 +17,21 @@ int coil__sys_real_io_uring_enter(int fd, unsigned submit, unsigned want, unsign
                                   const void *arg, size_t arg_n);
 int coil__sys_real_io_uring_register(int fd, unsigned what, void *arg, unsigned n);
 int coil__sys_real_if_nametoindex(const char *name);
+int coil__sys_real_begin_child(int (*main)(void *arg), void *arg, bool copy, void *stack, size_t n,
+                               int *out_pidfd);
+
+/* A child that shares our memory is nothing that a sanitizer could follow: theirs is a copy. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define COIL_COPIES_CHILDREN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+    __has_feature(memory_sanitizer)
+#define COIL_COPIES_CHILDREN 1
+#endif
+#endif
+#ifndef CLONE_PIDFD
+#define CLONE_PIDFD 0x1000
+#endif
 
 #ifndef __GLIBC__
 /* The kernel takes the place in two halves; on 64 bits the first holds all of it. */
@@ -106,6 +122,98 @@ int coil__sys_real_if_nametoindex(const char *name)
     return index ? (int)index : -errno;
 }
 
+/* ---- processes ---- */
+
+int pidfd_open(pid_t pid, unsigned flags)
+{
+#ifdef SYS_pidfd_open
+    return (int)syscall(SYS_pidfd_open, pid, flags);
+#else
+    (void)pid, (void)flags;
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+int pidfd_send_signal(int pidfd, int signo)
+{
+#ifdef SYS_pidfd_send_signal
+    return (int)syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0u);
+#else
+    (void)pidfd, (void)signo;
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+int close_range(unsigned first, unsigned last, unsigned flags)
+{
+#ifdef SYS_close_range
+    return (int)syscall(SYS_close_range, first, last, flags);
+#else
+    (void)first, (void)last, (void)flags;
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+int set_own_uid(uid_t uid)
+{
+    return (int)syscall(SYS_setuid, uid);
+}
+
+int set_own_gid(gid_t gid)
+{
+    return (int)syscall(SYS_setgid, gid);
+}
+
+int set_own_groups(size_t n, const gid_t *groups)
+{
+    return (int)syscall(SYS_setgroups, n, groups);
+}
+
+int set_own_umask(mode_t mask)
+{
+    return (int)umask(mask);
+}
+
+#ifdef COIL_COPIES_CHILDREN
+int coil__sys_real_begin_child(int (*main)(void *arg), void *arg, bool copy, void *stack, size_t n,
+                               int *out_pidfd)
+{
+    (void)copy, (void)stack, (void)n;
+    *out_pidfd = -1;
+    pid_t pid = fork();
+    if (pid == 0)
+        coil__sys_end_child(main(arg));
+    return pid < 0 ? -errno : pid;
+}
+#else
+int coil__sys_real_begin_child(int (*main)(void *arg), void *arg, bool copy, void *stack, size_t n,
+                               int *out_pidfd)
+{
+    const int flags = (copy ? 0 : CLONE_VM | CLONE_VFORK) | SIGCHLD;
+    char *top = (char *)stack + n;
+    *out_pidfd = -1; /* and a kernel that does not know the flag leaves it so */
+    int pid = clone(main, top, flags | CLONE_PIDFD, arg, out_pidfd);
+    if (pid < 0 && (errno == EINVAL || errno == EPERM || errno == ENOSYS)) {
+        *out_pidfd = -1;
+        pid = clone(main, top, flags, arg);
+    }
+    return pid < 0 ? -errno : pid;
+}
+#endif
+
+void coil__sys_end_child(int status)
+{
+    _exit(status);
+}
+
+char *const *coil__sys_environ(void)
+{
+    return environ;
+}
+
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
 #define X(type, name, params, args) \
     static type real_##name params  \
@@ -130,6 +238,7 @@ static int real_fcntl(int fd, int cmd, intptr_t arg)
         .io_uring_enter = coil__sys_real_io_uring_enter,                                \
         .io_uring_register = coil__sys_real_io_uring_register,                          \
         .if_nametoindex = coil__sys_real_if_nametoindex,                                \
+        .begin_child = coil__sys_real_begin_child,                                      \
     }
 const struct sys_table coil__sys_real = REAL;
 struct sys_table coil__sys = REAL;
