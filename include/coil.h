@@ -17,6 +17,7 @@
 #include <coil/net.h>
 #include <coil/queue.h>
 #include <coil/run.h>
+#include <coil/select.h>
 #include <coil/stream.h>
 #include <coil/sync.h>
 #include <coil/task.h>

@@ -21,6 +21,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/select.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -122,6 +123,9 @@ static inline int statx(int dir, const char *path, int flags, unsigned mask, str
     X(int, epoll_wait, (int ep, struct epoll_event *ev, int n, int ms), (ep, ev, n, ms))           \
     X(int, ppoll, (struct pollfd * p, nfds_t n, const struct timespec *t, const sigset_t *m),      \
       (p, n, t, m))                                                                                \
+    X(int, pselect,                                                                                \
+      (int n, fd_set *in, fd_set *out, fd_set *ex, const struct timespec *t, const sigset_t *m),   \
+      (n, in, out, ex, t, m))                                                                      \
     X(int, munmap, (void *p, size_t n), (p, n))                                                    \
     X(int, mprotect, (void *p, size_t n, int prot), (p, n, prot))                                  \
     X(int, madvise, (void *p, size_t n, int advice), (p, n, advice))                               \
