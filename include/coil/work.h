@@ -16,6 +16,7 @@
 #ifndef COIL_WORK_H
 #define COIL_WORK_H
 
+#include <coil/combine.h>
 #include <coil/future.h>
 
 #ifdef __cplusplus
@@ -203,6 +204,53 @@ COIL_API int coil_thread_future_set_exception(coil_thread_future *future, coil_r
  * reference, when nobody took the value. */
 COIL_API void coil_thread_future_set_free_result(coil_thread_future *future,
                                                  void (*free_result)(coil_ret value));
+
+/* ---- several of them ---- */
+
+/* Block this thread until enough of them are done, or for `timeout` seconds; how many of the n are done now, 0 for
+ * none of none. Running out of time is no error. `out_done[i]` tells of futures[i]; it may be NULL. A cancelled one is
+ * done, and with COIL_FIRST_EXCEPTION counts as no exception. The same future given twice answers at both places.
+ *
+ *   Owns:   nothing; holds the futures until it returns.
+ *   Where:  any thread; in a task it stops the loop: wait for coil_wrap_future's with coil_wait there.
+ *   Errors: -EINVAL for NaN, NULL and an unknown `when`; COIL_EDEADLOCK when only the loop that runs in this
+ *           very thread could finish what is waited for; -ENOMEM.
+ *   asyncio: concurrent.futures.wait */
+COIL_API coil_ret coil_thread_wait(coil_thread_future *const *futures, size_t n, double timeout,
+                                   enum coil_when when, bool *out_done);
+
+/* Thread futures in the order in which they finish:
+ *
+ *     coil_thread_as_completed it;
+ *     rc = coil_thread_as_completed_init(&it, futures, n, 5.0);
+ *     while (rc == 0 && (rc = coil_thread_as_completed_next(&it, &future)) > 0)
+ *         rc = handle(coil_thread_future_result(future, 0));
+ *     coil_thread_as_completed_close(&it);
+ */
+typedef struct {
+    void *priv_[4];
+} coil_thread_as_completed;
+
+/* Start watching them; `timeout` runs from here. Those that are done already come first, in the order given.
+ *
+ *   Owns:   keeps the futures alive until closed; on failure there is nothing to close.
+ *   Where:  any thread.
+ *   Errors: -EINVAL for NaN and NULL; -ENOMEM.
+ *   asyncio: concurrent.futures.as_completed */
+COIL_API int coil_thread_as_completed_init(coil_thread_as_completed *it,
+                                           coil_thread_future *const *futures, size_t n,
+                                           double timeout);
+
+/* Block this thread until the next one is done: 1 and the future itself (borrowed, good until closed), 0 after the
+ * last. One given twice comes once.
+ *
+ *   Where:  any thread, one at a time; in a task it stops the loop.
+ *   Errors: -ETIMEDOUT when the time is up, and then it is closed; COIL_EDEADLOCK as coil_thread_wait. */
+COIL_API coil_ret coil_thread_as_completed_next(coil_thread_as_completed *it,
+                                                coil_thread_future **out_future);
+
+/* Let go of them; they run on. Twice, or zeroed, is fine. */
+COIL_API void coil_thread_as_completed_close(coil_thread_as_completed *it);
 
 /* ---- between threads and loops ---- */
 

@@ -129,6 +129,12 @@ void coil__thread_future_watch(coil_thread_future *future, struct thread_callbac
 /* Remove it; false if it has been fired, or is about to be. */
 bool coil__thread_future_unwatch(coil_thread_future *future, struct thread_callback *cb);
 
+/* Can only the loop that runs in this thread finish it? */
+bool coil__thread_future_is_of_this_loop(const coil_thread_future *future);
+/* What blocking would do to the loop of this thread: COIL_EDEADLOCK, recorded; 0, and a word in debug mode. */
+int coil__thread_future_say_deadlock(void);
+int coil__thread_future_say_blocking(void);
+
 /* Block until it is done, whatever loop stands still meanwhile. */
 void coil__thread_future_join(coil_thread_future *future);
 
