@@ -223,6 +223,7 @@ static struct watcher **watcher_of(coil_thread_as_completed *it)
 int coil_thread_as_completed_init(coil_thread_as_completed *it, coil_thread_future *const *futures,
                                   size_t n, double timeout)
 {
+    *it = (coil_thread_as_completed){{0}}; /* closing is fine, whatever happens */
     int err = check(futures, n, timeout);
     if (err)
         return err;

@@ -229,7 +229,9 @@ COIL_TEST_PLAIN(thread_wait_refuses_nonsense)
     assert_int_equal(coil_thread_wait(NULL, 1, 0, COIL_ALL_COMPLETED, NULL), -EINVAL);
     assert_int_equal(coil_thread_wait(all, 1, 0, (enum coil_when)9, NULL), -EINVAL);
     assert_int_equal(coil_thread_as_completed_init(&it, all, 1, NAN), -EINVAL);
+    memset(&it, 1, sizeof it);
     assert_int_equal(coil_thread_as_completed_init(&it, all, 2, 1), -EINVAL);
+    coil_thread_as_completed_close(&it);
     assert_int_equal(coil_thread_wait(all, 1, 0, COIL_ALL_COMPLETED, NULL), 0);
     coil_thread_future_unref(f);
 }
