@@ -80,7 +80,10 @@ COIL_TEST_PLAIN(executor_test_map_exception)
     for (size_t chunk = 0; chunk < 6; chunk++) {
         coil_executor_map_opts opts = {.size = sizeof opts, .chunksize = chunk};
         size_t n;
+        calls = 0;
         assert_int_equal(run_map(items, 4, &opts, values, &n), COIL_EUSER - 7);
+        if (chunk >= 4) /* its chunk ends there */
+            assert_int_equal(calls, 3);
         assert_string_equal(coil_last_error()->message, "-3 is below zero");
         assert_int_equal(n, 2);
         assert_int_equal(values[1], 4);
