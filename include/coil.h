@@ -15,6 +15,7 @@
 #include <coil/group.h>
 #include <coil/loop.h>
 #include <coil/net.h>
+#include <coil/pool.h>
 #include <coil/queue.h>
 #include <coil/run.h>
 #include <coil/select.h>

@@ -70,6 +70,7 @@ enum {
     COIL_ESTOPPED = -2019,     /* "Event loop stopped before Future completed" */
     COIL_ESELFAWAIT = -2020,   /* a task awaits itself */
     COIL_EGROUP = -2021,       /* several errors in a group and no first one to name */
+    COIL_EBROKENPOOL = -2025,  /* BrokenProcessPool: the process that ran the job is gone */
     COIL_EUSER = -3001         /* down to -4000: yours */
 };
 

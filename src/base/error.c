@@ -39,6 +39,7 @@ static const struct {
     {COIL_ESTOPPED, "COIL_ESTOPPED", "Event loop stopped before Future completed"},
     {COIL_ESELFAWAIT, "COIL_ESELFAWAIT", "Task cannot await on itself"},
     {COIL_EGROUP, "COIL_EGROUP", "several errors happened; see the members"},
+    {COIL_EBROKENPOOL, "COIL_EBROKENPOOL", "the process that ran the job is gone"},
 };
 
 const char *coil_strerror(coil_ret code)

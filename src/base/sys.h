@@ -21,6 +21,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -135,6 +136,9 @@ static inline int statx(int dir, const char *path, int flags, unsigned mask, str
     X(int, sigaltstack, (const stack_t *s, stack_t *old), (s, old))                                \
     X(int, sigprocmask, (int how, const sigset_t *set, sigset_t *old), (how, set, old))            \
     X(int, sigpending, (sigset_t * set), (set))                                                    \
+    X(pid_t, fork, (void), ())                                                                     \
+    X(pid_t, getppid, (void), ())                                                                  \
+    X(int, prctl, (int what, unsigned long with), (what, with))                                    \
     X(int, waitid, (idtype_t type, id_t id, siginfo_t * info, int options),                        \
       (type, id, info, options))                                                                   \
     X(int, kill, (pid_t pid, int signo), (pid, signo))                                             \

@@ -393,6 +393,8 @@ void coil__submission_start(coil_thread_future *future)
         return;
     if (err == COIL_ESHUTDOWN)
         coil__fail(err, "the executor was shut down and takes no more jobs");
+    else if (err == COIL_EQUEUEFULL)
+        coil__fail(err, "as many jobs wait for a worker as the executor lets wait");
     else
         coil__fail(err, "no thread could be started for a job: %s", coil_strerror(err));
     (void)coil__thread_future_finish(future, err, coil__error_capture(err));
