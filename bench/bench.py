@@ -39,6 +39,8 @@ MICRO = [
     ("file, 4 KiB from memory", "file_read", 200000, ["raw", "uv"]),
     ("file, 4 KiB from memory, 64 at a time", "file_read64", 200000, ["raw", "uv"]),
     ("file, stat on a thread", "file_stat", 100000, ["uv"]),
+    ("job on a thread, round trip", "thread_job", 50000, []),
+    ("job in a process, round trip", "process_job", 50000, []),
 ]
 # what, word, transport, connections, requests, bytes, the server's buffer, peers, rounds for one of ROUNDS
 ECHO = [
