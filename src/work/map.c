@@ -54,7 +54,7 @@ static coil_ret run_chunk(void *in, size_t in_n, void *out, size_t room)
     (void)in_n, (void)room;
     struct chunk_head *head = in;
     struct chunk_results *r = out;
-    r->text[0] = 0;
+    memset(r->text, 0, sizeof r->text);
     for (r->n = 0; r->n < head->n;) {
         coil_ret rc = head->fn(head->items + r->n * head->item_size);
         r->results[r->n++] = rc;
@@ -75,10 +75,13 @@ static coil_thread_future *submit_chunk(struct map *m, size_t chunk)
     size_t first = chunk * m->chunksize;
     size_t n = m->n - first < m->chunksize ? m->n - first : m->chunksize;
     size_t size = sizeof(struct chunk_head) + n * m->item_size;
-    struct chunk_head *head = coil__alloc(size);
+    /* Zeroed: its padding may go to another process. */
+    struct chunk_head *head = coil__zalloc(size);
     if (!head)
         return coil__thread_future_no_memory();
-    *head = (struct chunk_head){.fn = m->fn, .item_size = m->item_size, .n = n};
+    head->fn = m->fn;
+    head->item_size = m->item_size;
+    head->n = n;
     memcpy(head->items, m->items + first * m->item_size, n * m->item_size);
     struct work ask;
     coil__work_of_bytes(&ask, run_chunk, head, size,
