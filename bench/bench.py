@@ -41,6 +41,8 @@ MICRO = [
     ("file, stat on a thread", "file_stat", 100000, ["uv"]),
     ("child, /bin/true, with its own CPU", "child", 1000, ["raw", "uv"]),
     ("child with three pipes, with its own CPU", "child_pipes", 1000, []),
+    ("job on a thread, round trip", "thread_job", 50000, []),
+    ("job in a process, round trip", "process_job", 50000, []),
 ]
 # what, word, transport, connections, requests, bytes, the server's buffer, peers, rounds for one of ROUNDS
 ECHO = [

@@ -170,6 +170,27 @@ static void child_pipes(void)
     }
 }
 
+static coil_ret nothing_to_do(void *arg)
+{
+    return (coil_ret)arg;
+}
+
+static void thread_job(void)
+{
+    for (long i = 0; i < n; i++)
+        coil_ignore(coil_to_thread(nothing_to_do, NULL));
+}
+
+/* Its worker's time is counted, too: that of a child once it has been waited for. */
+static void process_job(void)
+{
+    coil_executor *pool = coil_process_pool_executor_new(NULL);
+    for (long i = 0; pool && i < n; i++)
+        coil_ignore(coil_join(coil_loop_run_in_executor(NULL, pool, nothing_to_do, NULL, 0)));
+    coil_executor_shutdown(pool, true, false);
+    coil_executor_unref(pool);
+}
+
 static const struct {
     const char *name;
     void (*fn)(void);
@@ -177,7 +198,8 @@ static const struct {
     {"switch2", switch2},           {"switch1000", switch1000}, {"spawn", spawn},
     {"spawn_batch", spawn_batch},   {"call_soon", call_soon},   {"timer_cancel", timer_cancel},
     {"timer_expire", timer_expire}, {"file_read", file_read},   {"file_read64", file_read64},
-    {"file_stat", file_stat},       {"child", child},           {"child_pipes", child_pipes}};
+    {"file_stat", file_stat},       {"child", child},           {"child_pipes", child_pipes},
+    {"thread_job", thread_job}, {"process_job", process_job}};
 
 static coil_ret main_task(void *arg)
 {

@@ -15,9 +15,11 @@
 #include <coil/group.h>
 #include <coil/loop.h>
 #include <coil/net.h>
+#include <coil/pool.h>
 #include <coil/process.h>
 #include <coil/queue.h>
 #include <coil/run.h>
+#include <coil/select.h>
 #include <coil/service.h>
 #include <coil/signal.h>
 #include <coil/stream.h>

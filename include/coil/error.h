@@ -73,6 +73,7 @@ enum {
     COIL_ETLSCERT = -2022,     /* SSLCertVerificationError: the peer's certificate is not good */
     COIL_ETLSEOF = -2023,      /* SSLEOFError: the stream ended without the peer's close_notify */
     COIL_EINTERRUPTED = -2024, /* KeyboardInterrupt: Ctrl-C (SIGINT) ended the run */
+    COIL_EBROKENPOOL = -2025,  /* BrokenProcessPool: the process that ran the job is gone */
     COIL_EUSER = -3001         /* down to -4000: yours */
 };
 

@@ -6,6 +6,8 @@
  *                    coil_loop_run_in_executor       the same as a future
  *     in a thread    coil_executor_submit            a thread future, whose result() blocks the thread
  *                    coil_run_coroutine_threadsafe   the same for a coroutine in somebody's loop
+ *                    coil_executor_map               a function over many items, results in their order
+ *                    coil_thread_wait                several thread futures at once
  *     in between     coil_wrap_future                a thread future becomes a future of a loop
  *
  * A function that runs on a thread cannot be stopped. A job that is still queued is taken out by a
@@ -16,6 +18,7 @@
 #ifndef COIL_WORK_H
 #define COIL_WORK_H
 
+#include <coil/combine.h>
 #include <coil/future.h>
 
 #ifdef __cplusplus
@@ -41,6 +44,18 @@ enum coil_thread_future_state {
     COIL_THREAD_FINISHED
 };
 
+/* Bytes that a function gave, in one block. */
+typedef struct {
+    void *data;
+    size_t n;
+} coil_bytes;
+
+/* A function of n bytes, which it may change, that writes at most `room` bytes to `out` and says how many, or
+ * returns an error. What it gets and gives is copied, so it can be called anywhere. */
+typedef coil_ret (*coil_bytes_fn)(void *in, size_t n, void *out, size_t room);
+
+COIL_API void coil_bytes_free(coil_bytes *bytes); /* NULL is fine */
+
 /* ---- in a task ---- */
 
 /* Call fn(arg) on a thread of the loop's default executor. fn sees a copy of the caller's context variables;
@@ -62,6 +77,18 @@ COIL_ASYNC coil_ret coil_to_thread(coil_fn fn, void *arg);
  *   Errors:   as coil_to_thread; -EINVAL if n > 0 and args is NULL. */
 COIL_ASYNC coil_ret coil_to_thread_copy(coil_fn fn, const void *args, size_t n);
 
+/* Call fn on a copy of the n bytes at `in`, by `executor` (NULL: on a thread of the loop's default one); how many
+ * bytes it gave, which are in `out`.
+ *
+ *   Suspends: until fn has returned.
+ *   Cancel:   returns -ECANCELED at once; a running job is abandoned. `out` is untouched.
+ *   Owns:     nothing; `in` may go while it waits, `out` is written at the end.
+ *   Errors:   as coil_loop_run_in_executor; -EINVAL for n or room bytes that are NULL; -EMSGSIZE if fn claims more
+ *             than there is room for, and of a process pool for what is more than its job_max.
+ *   asyncio:  run_in_executor */
+COIL_ASYNC coil_ret coil_to_executor(coil_executor *executor, coil_bytes_fn fn, const void *in,
+                                     size_t n, void *out, size_t room);
+
 /* ---- on a loop ---- */
 
 /* A future for fn(args) on a thread of `executor` (NULL: the loop's default one, made when first
@@ -81,6 +108,19 @@ COIL_ASYNC coil_ret coil_to_thread_copy(coil_fn fn, const void *args, size_t n);
 COIL_API coil_future *coil_run_in_executor_at(const char *file, int line, coil_loop *loop,
                                               coil_executor *executor, coil_fn fn, const void *args,
                                               size_t copy);
+
+/* The same for a function of bytes: the future's result is a `coil_bytes *`, of who takes it (coil_bytes_free).
+ *
+ *   Cancel:   of a queued job takes it out; of a running one: it runs on, and what it gives is dropped.
+ *   Owns:     a copy of the n bytes at `in`.
+ *   Where:    the loop's thread.
+ *   Errors:   at the await: as above; -EMSGSIZE as coil_to_executor.
+ *   asyncio:  loop.run_in_executor */
+#define coil_loop_run_bytes_in_executor(loop, executor, fn, in, n, room) \
+    coil_run_bytes_in_executor_at(__FILE__, __LINE__, (loop), (executor), (fn), (in), (n), (room))
+COIL_API coil_future *coil_run_bytes_in_executor_at(const char *file, int line, coil_loop *loop,
+                                                    coil_executor *executor, coil_bytes_fn fn,
+                                                    const void *in, size_t n, size_t room);
 
 /* Use this thread pool when none is named. The loop takes a reference; the one before is not shut down.
  *
@@ -119,6 +159,56 @@ COIL_API void coil_executor_unref(coil_executor *executor);
  *   asyncio: Executor.submit */
 COIL_API coil_thread_future *coil_executor_submit(coil_executor *executor, coil_fn fn,
                                                   const void *args, size_t copy);
+
+/* The same for a function of bytes: the result is a `coil_bytes *`, of who takes it; nobody took it, it is freed.
+ *
+ *   Owns:   a copy of the n bytes at `in`.
+ *   Where:  any thread.
+ *   Errors: in the future: as coil_executor_submit; -EMSGSIZE as coil_to_executor.
+ *   asyncio: Executor.submit */
+COIL_API coil_thread_future *coil_executor_submit_bytes(coil_executor *executor, coil_bytes_fn fn,
+                                                        const void *in, size_t n, size_t room);
+
+/* fn(item) for each of n items of `item_size` bytes, results in the order of the items:
+ *
+ *     coil_executor_map_results it;
+ *     rc = coil_executor_map(&it, executor, fn, items, n, sizeof items[0], NULL);
+ *     while (rc == 0 && (rc = coil_executor_map_next(&it, &value)) > 0)
+ *         rc = use(value);
+ *     coil_executor_map_close(&it);
+ */
+typedef struct {
+    void *priv_[4];
+} coil_executor_map_results;
+
+typedef struct {
+    size_t size;
+    double timeout;    /* seconds from the call; 0: none, less: what is not done is late */
+    size_t chunksize;  /* so many items make one job; 0: 1 */
+    size_t buffersize; /* at most so many jobs ahead of next; 0: all at once */
+} coil_executor_map_opts;
+
+/* Submit them. Each call gets a copy of its item.
+ *
+ *   Owns:   nothing of the items, but with a buffersize `items` must stay until closed; holds the executor. On
+ *           failure there is nothing to close.
+ *   Where:  any thread.
+ *   Errors: -EINVAL without executor, fn or items, for NaN and items without a size; what the executor does not
+ *           accept; -ENOMEM.
+ *   asyncio: Executor.map */
+COIL_API int coil_executor_map(coil_executor_map_results *it, coil_executor *executor, coil_fn fn,
+                               const void *items, size_t n, size_t item_size,
+                               const coil_executor_map_opts *opts);
+
+/* Block this thread until the next item's result is there: 1 and the value, 0 after the last. An error of fn comes in
+ * its place, and then it is closed.
+ *
+ *   Where:  any thread, one at a time; in a task it stops the loop.
+ *   Errors: fn's; -ETIMEDOUT when the time is up; whatever kept the job from being run. */
+COIL_API coil_ret coil_executor_map_next(coil_executor_map_results *it, coil_ret *out_value);
+
+/* Cancel what is queued and let go of the rest. Twice, or zeroed, is fine. */
+COIL_API void coil_executor_map_close(coil_executor_map_results *it);
 
 /* Take no more jobs; with `cancel_futures` cancel what is queued, else it still runs; with `wait` block until
  * the threads have ended. Twice, and NULL, are fine.
@@ -204,6 +294,53 @@ COIL_API int coil_thread_future_set_exception(coil_thread_future *future, coil_r
  * reference, when nobody took the value. */
 COIL_API void coil_thread_future_set_free_result(coil_thread_future *future,
                                                  void (*free_result)(coil_ret value));
+
+/* ---- several of them ---- */
+
+/* Block this thread until enough of them are done, or for `timeout` seconds; how many of the n are done now, 0 for
+ * none of none. Running out of time is no error. `out_done[i]` tells of futures[i]; it may be NULL. A cancelled one is
+ * done, and with COIL_FIRST_EXCEPTION counts as no exception. The same future given twice answers at both places.
+ *
+ *   Owns:   nothing; holds the futures until it returns.
+ *   Where:  any thread; in a task it stops the loop: wait for coil_wrap_future's with coil_wait there.
+ *   Errors: -EINVAL for NaN, NULL and an unknown `when`; COIL_EDEADLOCK when only the loop that runs in this
+ *           very thread could finish what is waited for; -ENOMEM.
+ *   asyncio: concurrent.futures.wait */
+COIL_API coil_ret coil_thread_wait(coil_thread_future *const *futures, size_t n, double timeout,
+                                   enum coil_when when, bool *out_done);
+
+/* Thread futures in the order in which they finish:
+ *
+ *     coil_thread_as_completed it;
+ *     rc = coil_thread_as_completed_init(&it, futures, n, 5.0);
+ *     while (rc == 0 && (rc = coil_thread_as_completed_next(&it, &future)) > 0)
+ *         rc = handle(coil_thread_future_result(future, 0));
+ *     coil_thread_as_completed_close(&it);
+ */
+typedef struct {
+    void *priv_[4];
+} coil_thread_as_completed;
+
+/* Start watching them; `timeout` runs from here. Those that are done already come first, in the order given.
+ *
+ *   Owns:   keeps the futures alive until closed; on failure there is nothing to close.
+ *   Where:  any thread.
+ *   Errors: -EINVAL for NaN and NULL; -ENOMEM.
+ *   asyncio: concurrent.futures.as_completed */
+COIL_API int coil_thread_as_completed_init(coil_thread_as_completed *it,
+                                           coil_thread_future *const *futures, size_t n,
+                                           double timeout);
+
+/* Block this thread until the next one is done: 1 and the future itself (borrowed, good until closed), 0 after the
+ * last. One given twice comes once.
+ *
+ *   Where:  any thread, one at a time; in a task it stops the loop.
+ *   Errors: -ETIMEDOUT when the time is up, and then it is closed; COIL_EDEADLOCK as coil_thread_wait. */
+COIL_API coil_ret coil_thread_as_completed_next(coil_thread_as_completed *it,
+                                                coil_thread_future **out_future);
+
+/* Let go of them; they run on. Twice, or zeroed, is fine. */
+COIL_API void coil_thread_as_completed_close(coil_thread_as_completed *it);
 
 /* ---- between threads and loops ---- */
 

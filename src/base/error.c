@@ -42,6 +42,7 @@ static const struct {
     {COIL_ETLSCERT, "COIL_ETLSCERT", "the peer's certificate is not good"},
     {COIL_ETLSEOF, "COIL_ETLSEOF", "the stream ended without the peer's close_notify"},
     {COIL_EINTERRUPTED, "COIL_EINTERRUPTED", "interrupted from the keyboard"},
+    {COIL_EBROKENPOOL, "COIL_EBROKENPOOL", "the process that ran the job is gone"},
 };
 
 const char *coil_strerror(coil_ret code)

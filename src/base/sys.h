@@ -21,6 +21,8 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/select.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -122,6 +124,9 @@ static inline int statx(int dir, const char *path, int flags, unsigned mask, str
     X(int, epoll_wait, (int ep, struct epoll_event *ev, int n, int ms), (ep, ev, n, ms))           \
     X(int, ppoll, (struct pollfd * p, nfds_t n, const struct timespec *t, const sigset_t *m),      \
       (p, n, t, m))                                                                                \
+    X(int, pselect,                                                                                \
+      (int n, fd_set *in, fd_set *out, fd_set *ex, const struct timespec *t, const sigset_t *m),   \
+      (n, in, out, ex, t, m))                                                                      \
     X(int, munmap, (void *p, size_t n), (p, n))                                                    \
     X(int, mprotect, (void *p, size_t n, int prot), (p, n, prot))                                  \
     X(int, madvise, (void *p, size_t n, int advice), (p, n, advice))                               \
@@ -132,6 +137,9 @@ static inline int statx(int dir, const char *path, int flags, unsigned mask, str
     X(int, sigaltstack, (const stack_t *s, stack_t *old), (s, old))                                \
     X(int, sigprocmask, (int how, const sigset_t *set, sigset_t *old), (how, set, old))            \
     X(int, sigpending, (sigset_t * set), (set))                                                    \
+    X(pid_t, fork, (void), ())                                                                     \
+    X(pid_t, getppid, (void), ())                                                                  \
+    X(int, prctl, (int what, unsigned long with), (what, with))                                    \
     X(int, waitid, (idtype_t type, id_t id, siginfo_t * info, int options),                        \
       (type, id, info, options))                                                                   \
     X(int, kill, (pid_t pid, int signo), (pid, signo))                                             \

@@ -230,7 +230,7 @@ static struct call *new_call(coil_loop *loop, coil_fn fn, const void *arg, size_
 coil_thread_future *coil_run_coroutine_threadsafe_at(const char *file, int line, coil_loop *loop,
                                                      coil_fn fn, const void *arg, size_t copy)
 {
-    int err = coil__work_check(fn, arg, copy);
+    int err = coil__work_check(fn != NULL, arg, copy);
     if (err == 0 && !loop && !(loop = coil_get_event_loop()))
         err = (int)coil__fail(COIL_ENOLOOP, "there is no event loop to run the coroutine");
     if (err < 0)

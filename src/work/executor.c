@@ -19,7 +19,7 @@
 
 /* ---- works ---- */
 
-int coil__work_check(coil_fn fn, const void *args, size_t copy)
+int coil__work_check(bool fn, const void *args, size_t copy)
 {
     if (!fn)
         return (int)coil__fail(-EINVAL, "there is no function to call (NULL)");
@@ -28,10 +28,76 @@ int coil__work_check(coil_fn fn, const void *args, size_t copy)
     return 0;
 }
 
+void coil__work_of_bytes(struct work *out, coil_bytes_fn fn, const void *in, size_t n, size_t room)
+{
+    /* Nothing is lent, also where nothing is copied. */
+    *out = (struct work){
+        .bytes_fn = fn, .room = room, .arg = n ? (void *)(uintptr_t)in : NULL, .copied = n};
+}
+
+/* ---- bytes ---- */
+
+coil_bytes *coil__bytes_new(size_t n)
+{
+    coil_bytes *bytes = n < SIZE_MAX / 2 ? coil__alloc(sizeof *bytes + n) : NULL;
+    if (bytes)
+        *bytes = (coil_bytes){.data = bytes + 1, .n = n};
+    return bytes;
+}
+
+coil_bytes *coil__bytes_cut(coil_bytes *bytes, size_t n)
+{
+    coil_bytes *cut = n < bytes->n ? coil__realloc(bytes, sizeof *bytes + n) : NULL;
+    if (cut)
+        bytes = cut;
+    *bytes = (coil_bytes){.data = bytes + 1, .n = n};
+    return bytes;
+}
+
+void coil_bytes_free(coil_bytes *bytes)
+{
+    coil__free(bytes);
+}
+
+static void free_bytes_result(coil_ret value)
+{
+    coil_bytes_free((coil_bytes *)value);
+}
+
+static coil_ret call_for_bytes(const struct work *work)
+{
+    coil_bytes *bytes = coil__bytes_new(work->room);
+    if (!bytes)
+        return coil__fail_plain(-ENOMEM);
+    coil_ret n = work->bytes_fn(work->arg, work->copied, bytes->data, work->room);
+    if (!coil_iserr(n) && (size_t)n > work->room)
+        n = coil__bytes_too_many((size_t)n, work->room);
+    if (coil_iserr(n)) {
+        coil_bytes_free(bytes);
+        return n;
+    }
+    return (coil_ret)coil__bytes_cut(bytes, (size_t)n);
+}
+
+coil_ret coil__bytes_too_many(size_t n, size_t room)
+{
+    return coil__fail(-EMSGSIZE, "the function says it wrote %zu bytes where there is room for %zu",
+                      n, room);
+}
+
+/* ---- calling ---- */
+
 /* Which executor's work this thread is running, the innermost. */
 static _Thread_local const coil_executor *running;
 
-void coil__work_call(struct work *work, const coil_executor *executor)
+static coil_ret call(coil_executor *executor, const struct work *work)
+{
+    if (executor->cls->call)
+        return executor->cls->call(executor, work);
+    return work->fn ? work->fn(work->arg) : call_for_bytes(work);
+}
+
+void coil__work_call(struct work *work, coil_executor *executor)
 {
     const coil_executor *outer = running;
     struct coil_context context = {.map = work->map, .entered = true},
@@ -46,7 +112,7 @@ void coil__work_call(struct work *work, const coil_executor *executor)
     running = executor;
     coil__context_ptr = &context;
     error_switch(slot);
-    work->result = work->fn(work->arg);
+    work->result = call(executor, work);
     struct error_record *left = coil__error_slot();
     error_switch(slot);
     if (left != slot && coil_iserr(work->result)) /* fn ran a loop, which leaves the thread's own */
@@ -290,27 +356,31 @@ static const struct thread_future_class submission_class = {
     .destroy = submission_destroy,
 };
 
-coil_thread_future *coil__submission_new(coil_executor *executor, coil_fn fn, const void *args,
-                                         size_t copy, struct context_map *map)
+coil_thread_future *coil__submission_new(coil_executor *executor, const struct work *ask)
 {
-    struct submission *s = copy < SIZE_MAX / 2 ? coil__zalloc(sizeof *s + copy) : NULL;
+    size_t copy = ask->copied;
+    struct submission *s = NULL;
+    if (!executor->cls->accepts || executor->cls->accepts(executor, ask) == 0) {
+        s = copy < SIZE_MAX / 2 ? coil__zalloc(sizeof *s + copy) : NULL;
+        if (!s)
+            coil__fail_plain(-ENOMEM);
+    }
     if (!s) {
-        coil__context_map_unref(map);
+        coil__context_map_unref(ask->map);
         return NULL;
     }
     coil__thread_future_init(&s->future, &submission_class, 2);
     s->executor = coil_executor_ref(executor);
-    s->work.fn = fn;
-    s->work.arg = (void *)(uintptr_t)args;
-    s->work.copied = copy;
-    s->work.map = map;
+    s->work = *ask;
     s->work.dropped = submission_dropped;
     s->work.job.run = submission_run;
     s->work.job.finish = submission_finish;
     if (copy > 0) {
-        memcpy(s->args, args, copy);
+        memcpy(s->args, ask->arg, copy);
         s->work.arg = s->args;
     }
+    if (ask->bytes_fn)
+        s->future.free_result = free_bytes_result;
     s->future.lent = work_lent(&s->work);
     return &s->future;
 }
@@ -325,22 +395,42 @@ void coil__submission_start(coil_thread_future *future)
         coil__fail(err, "the executor was shut down and takes no more jobs");
     else if (err == COIL_EWRONGTHREAD)
         coil__fail(err, "this executor was inherited by fork; make a new one");
+    else if (err == COIL_EQUEUEFULL)
+        coil__fail(err, "as many jobs wait for a worker as the executor lets wait");
     else
         coil__fail(err, "no thread could be started for a job: %s", coil_strerror(err));
     (void)coil__thread_future_finish(future, err, coil__error_capture(err));
     let_go(s);
 }
 
+coil_thread_future *coil__submit(coil_executor *executor, const struct work *ask)
+{
+    coil_thread_future *future = coil__submission_new(executor, ask);
+    if (!future)
+        return coil__thread_future_failed(coil_last_error()->code);
+    coil__submission_start(future);
+    return future;
+}
+
 coil_thread_future *coil_executor_submit(coil_executor *executor, coil_fn fn, const void *args,
                                          size_t copy)
 {
-    int err = executor ? coil__work_check(fn, args, copy)
+    int err = executor ? coil__work_check(fn != NULL, args, copy)
                        : (int)coil__fail(-EINVAL, "there is no executor (NULL)");
     if (err < 0)
         return coil__thread_future_failed(err);
-    coil_thread_future *future = coil__submission_new(executor, fn, args, copy, NULL);
-    if (!future)
-        return coil__thread_future_no_memory();
-    coil__submission_start(future);
-    return future;
+    return coil__submit(executor,
+                        &(struct work){.fn = fn, .arg = (void *)(uintptr_t)args, .copied = copy});
+}
+
+coil_thread_future *coil_executor_submit_bytes(coil_executor *executor, coil_bytes_fn fn,
+                                               const void *in, size_t n, size_t room)
+{
+    int err = executor ? coil__work_check(fn != NULL, in, n)
+                       : (int)coil__fail(-EINVAL, "there is no executor (NULL)");
+    if (err < 0)
+        return coil__thread_future_failed(err);
+    struct work ask;
+    coil__work_of_bytes(&ask, fn, in, n, room);
+    return coil__submit(executor, &ask);
 }

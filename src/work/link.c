@@ -19,6 +19,8 @@
 #include "base/mem.h"
 #include "work/work.h"
 
+#include <string.h>
+
 struct followed {
     coil_future future;
     struct link *link; /* NULL once it has arrived or was given up */
@@ -127,6 +129,9 @@ coil_future *coil__link_new(const char *file, int line, coil_loop *loop,
     link->thread_future = coil_thread_future_ref(thread_future);
     link->future = coil_ref(f);
     as_followed(f)->link = link;
+    coil__mutex_lock(&thread_future->lock);
+    f->free_result = thread_future->free_result;
+    coil__mutex_unlock(&thread_future->lock);
     list_push(&part->links, &link->of_loop);
     loop->jobs++;
     coil__thread_future_watch(thread_future, &link->cb);
@@ -178,19 +183,19 @@ coil_future *coil_wrap_future_at(const char *file, int line, coil_thread_future 
     return coil__link_new(file, line, loop, thread_future);
 }
 
+/* `ask` as coil__submission_new takes it. */
 static coil_future *run_in_executor(const char *file, int line, coil_loop *loop,
-                                    coil_executor *executor, coil_fn fn, const void *args,
-                                    size_t copy, struct context_map *map)
+                                    coil_executor *executor, const struct work *ask)
 {
     int err = coil__executor_use(loop, executor, &executor);
     if (err) {
-        coil__context_map_unref(map);
+        coil__context_map_unref(ask->map);
         return coil__future_failed(err);
     }
-    coil_thread_future *job = coil__submission_new(executor, fn, args, copy, map);
+    coil_thread_future *job = coil__submission_new(executor, ask);
     coil_executor_unref(executor);
     if (!job)
-        return coil__future_failed(coil__fail_plain(-ENOMEM));
+        return coil__future_failed(coil_last_error()->code);
     coil_future *f = coil__link_new(file, line, loop, job);
     if (f->immortal)
         coil__submission_forgo(job);
@@ -206,17 +211,53 @@ coil_future *coil_run_in_executor_at(const char *file, int line, coil_loop *loop
 {
     if (!(loop = coil__loop_use_current(loop)))
         return coil__future_failed(coil_last_error()->code);
-    int err = coil__work_check(fn, args, copy);
+    int err = coil__work_check(fn != NULL, args, copy);
     if (err < 0)
         return coil__future_failed(err);
-    return run_in_executor(file, line, loop, executor, fn, args, copy, NULL);
+    return run_in_executor(
+        file, line, loop, executor,
+        &(struct work){.fn = fn, .arg = (void *)(uintptr_t)args, .copied = copy});
+}
+
+coil_future *coil_run_bytes_in_executor_at(const char *file, int line, coil_loop *loop,
+                                           coil_executor *executor, coil_bytes_fn fn,
+                                           const void *in, size_t n, size_t room)
+{
+    if (!(loop = coil__loop_use_current(loop)))
+        return coil__future_failed(coil_last_error()->code);
+    int err = coil__work_check(fn != NULL, in, n);
+    if (err < 0)
+        return coil__future_failed(err);
+    struct work ask;
+    coil__work_of_bytes(&ask, fn, in, n, room);
+    return run_in_executor(file, line, loop, executor, &ask);
+}
+
+coil_ret coil_to_executor(coil_executor *executor, coil_bytes_fn fn, const void *in, size_t n,
+                          void *out, size_t room)
+{
+    int err = coil__can_wait();
+    if (err)
+        return err;
+    if (room > 0 && !out)
+        return coil__fail(-EINVAL, "there is no room for the answer (NULL)");
+    coil_ret rc = coil_join(
+        coil_run_bytes_in_executor_at(NULL, 0, NULL, executor, fn, in, n, room));
+    if (coil_iserr(rc))
+        return rc;
+    coil_bytes *bytes = (coil_bytes *)rc;
+    rc = (coil_ret)bytes->n;
+    if (rc > 0)
+        memcpy(out, bytes->data, bytes->n);
+    coil_bytes_free(bytes);
+    return rc;
 }
 
 coil_ret coil_to_thread_copy(coil_fn fn, const void *args, size_t n)
 {
     int err = coil__can_wait();
     if (err == 0)
-        err = coil__work_check(fn, args, n);
+        err = coil__work_check(fn != NULL, args, n);
     if (err)
         return err;
     struct context_map *map, *now = context_capture();
@@ -224,5 +265,7 @@ coil_ret coil_to_thread_copy(coil_fn fn, const void *args, size_t n)
     coil__context_map_unref(now);
     if (err)
         return coil__fail_plain(err);
-    return coil_join(run_in_executor(NULL, 0, coil__running_loop, NULL, fn, args, n, map));
+    return coil_join(run_in_executor(
+        NULL, 0, coil__running_loop, NULL,
+        &(struct work){.fn = fn, .arg = (void *)(uintptr_t)args, .copied = n, .map = map}));
 }

@@ -165,23 +165,35 @@ void coil_thread_future_set_free_result(coil_thread_future *future,
 
 /* ---- waiting ---- */
 
-/* About to block: would that keep a loop from turning? An error if it is the one we wait for. The lock
- * is not held. */
-static int may_block(coil_thread_future *future)
+bool coil__thread_future_is_of_this_loop(const coil_thread_future *future)
+{
+    return coil__running_loop && coil__running_loop->inbox == future->home;
+}
+
+int coil__thread_future_say_deadlock(void)
+{
+    return (int)coil__fail(COIL_EDEADLOCK,
+                           "this thread runs the loop that is to finish the future; "
+                           "await coil_wrap_future(future, NULL)");
+}
+
+int coil__thread_future_say_blocking(void)
 {
     coil_loop *loop = coil__running_loop;
-    if (!loop)
-        return 0;
-    if (loop->inbox == future->home)
-        return (int)coil__fail(COIL_EDEADLOCK,
-                               "this thread runs the loop that is to finish the future; "
-                               "await coil_wrap_future(future, NULL)");
-    if (loop->debug)
+    if (loop && loop->debug)
         coil__loop_report(loop,
                           "the loop stands still while its thread waits for a thread future; await "
                           "coil_wrap_future(future, NULL)",
                           0, NULL, NULL);
     return 0;
+}
+
+/* About to block: would that keep a loop from turning? An error if it is the one we wait for. The lock
+ * is not held. */
+static int may_block(coil_thread_future *future)
+{
+    return coil__thread_future_is_of_this_loop(future) ? coil__thread_future_say_deadlock()
+                                                       : coil__thread_future_say_blocking();
 }
 
 /* 0 once the future is done. */

@@ -141,7 +141,7 @@ coil_ret coil_to_thread(coil_fn fn, void *arg)
 {
     int err = coil__can_wait();
     if (err == 0)
-        err = coil__work_check(fn, NULL, 0);
+        err = coil__work_check(fn != NULL, NULL, 0);
     if (err)
         return err;
     struct to_thread t = {

@@ -28,8 +28,10 @@
 /* ---- works and executors ---- */
 
 struct work {
-    struct job job; /* run and finish are set by the kind of work */
-    coil_fn fn;
+    struct job job;         /* run and finish are set by the kind of work */
+    coil_fn fn;             /* one of the two */
+    coil_bytes_fn bytes_fn; /* with room for `room` bytes; its result is a coil_bytes */
+    size_t room;
     void *arg;
     size_t copied; /* bytes at `arg` that the work owns; 0: lent, or NULL */
     struct context_map
@@ -41,7 +43,9 @@ struct work {
 };
 
 /* May it be: a function, and arguments if they are to be copied? 0 or -EINVAL, recorded. */
-int coil__work_check(coil_fn fn, const void *args, size_t copy);
+int coil__work_check(bool fn, const void *args, size_t copy);
+/* What coil__submission_new is asked for a function of bytes. */
+void coil__work_of_bytes(struct work *out, coil_bytes_fn fn, const void *in, size_t n, size_t room);
 
 /* Does it use memory of somebody who waits for it? */
 static inline bool work_lent(const struct work *work)
@@ -50,10 +54,22 @@ static inline bool work_lent(const struct work *work)
 }
 
 /* fn(arg) in its own context and with its own error slot; on the thread that `executor` found for it. */
-void coil__work_call(struct work *work, const coil_executor *executor);
+void coil__work_call(struct work *work, coil_executor *executor);
+
+/* Room for n bytes; NULL when out of memory. */
+coil_bytes *coil__bytes_new(size_t n);
+/* Keeps the first n of them. */
+coil_bytes *coil__bytes_cut(coil_bytes *bytes, size_t n);
+/* -EMSGSIZE, recorded: a function says that it wrote more than it may. */
+coil_ret coil__bytes_too_many(size_t n, size_t room);
 
 struct executor_class {
     const char *kind;
+    /* Can it run this? 0, or an error, recorded. NULL: it can. */
+    int (*accepts)(coil_executor *executor, const struct work *work);
+    /* The function called somewhere else than in this thread, which `run` came to; its result or error, recorded.
+     * NULL: it is called in this thread. */
+    coil_ret (*call)(coil_executor *executor, const struct work *work);
     /* 0: job.run and then job.finish will be called on another thread. COIL_ESHUTDOWN, -EAGAIN, -ENOMEM. */
     int (*submit)(coil_executor *executor, struct work *work);
     /* True: it was queued, is not any more, and nothing of it will be called. */
@@ -129,6 +145,12 @@ void coil__thread_future_watch(coil_thread_future *future, struct thread_callbac
 /* Remove it; false if it has been fired, or is about to be. */
 bool coil__thread_future_unwatch(coil_thread_future *future, struct thread_callback *cb);
 
+/* Can only the loop that runs in this thread finish it? */
+bool coil__thread_future_is_of_this_loop(const coil_thread_future *future);
+/* What blocking would do to the loop of this thread: COIL_EDEADLOCK, recorded; 0, and a word in debug mode. */
+int coil__thread_future_say_deadlock(void);
+int coil__thread_future_say_blocking(void);
+
 /* Block until it is done, whatever loop stands still meanwhile. */
 void coil__thread_future_join(coil_thread_future *future);
 
@@ -137,10 +159,12 @@ coil_ret coil__thread_future_take(coil_thread_future *future, struct error_recor
 
 /* ---- submissions ---- */
 
-/* A thread future for a work that `executor` is to run; not started. `map` is taken over whatever happens.
- * NULL when out of memory. Two references: the caller's and the job's. */
-coil_thread_future *coil__submission_new(coil_executor *executor, coil_fn fn, const void *args,
-                                         size_t copy, struct context_map *map);
+/* A thread future for a work that `executor` is to run; not started. `ask` says what: the functions, arg, copied and
+ * room of it count, and its map, which is taken over whatever happens. NULL when it cannot be, with the reason
+ * recorded. Two references: the caller's and the job's. */
+coil_thread_future *coil__submission_new(coil_executor *executor, const struct work *ask);
+/* The same, started; never NULL. */
+coil_thread_future *coil__submit(coil_executor *executor, const struct work *ask);
 /* Hands it to its executor; a refusal becomes its error. Gives up the job's reference then. */
 void coil__submission_start(coil_thread_future *future);
 /* It will not be started: gives up the job's reference. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * 15_tls.c: the same streams over TLS, and what a client believes.
+ * 20_tls.c: the same streams over TLS, and what a client believes.
  *
  * Look at: apart from the context in the options nothing differs from plain TCP: reads, writes, finish. The client
  * checks whom it talks to unless it is told otherwise, by a name that begins with COIL_TLS_INSECURE; here it trusts the
  * one certificate that the server has, which is for localhost and for nobody else. */
-#include "15_tls_certificate.h"
+#include "20_tls_certificate.h"
 
 #include <coil.h>
 #include <coil/tls.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * 16_subprocess.c: other programs: spoken to, waited for, ended.
+ * 18_subprocess.c: other programs: spoken to, waited for, ended.
  *
  * Look at: both directions of a pipe at once; programs side by side; what is not there says so by name. */
 #include <coil.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * 15_signals.c: SIGHUP makes it look at its settings anew, SIGTERM ends it.
+ * 17_signals.c: SIGHUP makes it look at its settings anew, SIGTERM ends it.
  *
  * Look at: a signal is a callback like others, so it may print, set events and start tasks, which a handler of
  * signal(2) may not. Ctrl-C needs no line: coil_run cancels `program`, whose waiting call then says so. */

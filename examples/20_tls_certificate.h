@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * 15_tls_certificate.h: a certificate for localhost, good until 2126, and its key. Everybody has this key: it is for 15_tls.c
+ * 20_tls_certificate.h: a certificate for localhost, good until 2126, and its key. Everybody has this key: it is for 20_tls.c
  * alone. Made with `openssl ca -selfsign`. */
 static const char certificate[] =
     "-----BEGIN CERTIFICATE-----\n"
