@@ -194,12 +194,20 @@ static void process_job(void)
 static const struct {
     const char *name;
     void (*fn)(void);
-} modes[] = {
-    {"switch2", switch2},           {"switch1000", switch1000}, {"spawn", spawn},
-    {"spawn_batch", spawn_batch},   {"call_soon", call_soon},   {"timer_cancel", timer_cancel},
-    {"timer_expire", timer_expire}, {"file_read", file_read},   {"file_read64", file_read64},
-    {"file_stat", file_stat},       {"child", child},           {"child_pipes", child_pipes},
-    {"thread_job", thread_job}, {"process_job", process_job}};
+} modes[] = {{"switch2", switch2},
+             {"switch1000", switch1000},
+             {"spawn", spawn},
+             {"spawn_batch", spawn_batch},
+             {"call_soon", call_soon},
+             {"timer_cancel", timer_cancel},
+             {"timer_expire", timer_expire},
+             {"file_read", file_read},
+             {"file_read64", file_read64},
+             {"file_stat", file_stat},
+             {"child", child},
+             {"child_pipes", child_pipes},
+             {"thread_job", thread_job},
+             {"process_job", process_job}};
 
 static coil_ret main_task(void *arg)
 {

@@ -323,7 +323,7 @@ class Play:
             handle, call = self.handles[n]
             was = handle.cancelled()
             handle.cancel()
-            # Difference 163: one that ran was not cancelled, whatever is asked of its handle later.
+            # Difference 43: one that ran was not cancelled, whatever is asked of its handle later.
             return int(was and not call.ran)
         if op == "release":
             return self.release(args[0])
@@ -399,7 +399,7 @@ class Play:
         try:
             return await self.take(me, it, taken_max, futures)
         finally:
-            # Difference 162: coil's is closed, asyncio's keeps its timer and its callbacks.
+            # Difference 42: coil's is closed, asyncio's keeps its timer and its callbacks.
             if it._timeout_handle:
                 it._timeout_handle.cancel()
             for future in it._todo:
@@ -426,7 +426,7 @@ class Play:
         if op == "await":
             return await futures[0]
         if op == "await_self":
-            # Difference 161: coil refuses what cannot work at once, asyncio a turn later.
+            # Difference 41: coil refuses what cannot work at once, asyncio a turn later.
             raise RuntimeError("Task cannot await on itself")
         if op == "call":
             self.used[int(args[0][1:])] = True
@@ -479,7 +479,7 @@ class Play:
         except (Exception, asyncio.CancelledError) as error:
             outcome = record(error)
             # The words of the cancel that ended this wait. Those that come out of a future are not told: asyncio
-            # drops them in places (difference 164).
+            # drops them in places (difference 44).
             if op not in FUTURES_AT and op != "call" and outcome == "cancelled" and error.args:
                 outcome += f":{error.args[0]}"
             self.tell_statement("", me, s, outcome)

@@ -208,7 +208,7 @@ static int owner_slot(struct arg arg)
     return NONE;
 }
 
-/* The words of the cancel that ended this wait. Those that come out of a future are not told: difference 164. */
+/* The words of the cancel that ended this wait. Those that come out of a future are not told: difference 44. */
 static void say_words(struct text *text, coil_ret rc)
 {
     for (size_t i = 0; rc == -ECANCELED && i < sizeof messages / sizeof *messages; i++)
