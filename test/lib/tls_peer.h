@@ -68,7 +68,8 @@ static inline void tls_peer_open_with(struct tls_peer *p, coil_sock *sock, enum 
     BIO_set_mem_eof_return(p->in, -1);
     SSL_set_bio(p->ssl, p->in, p->out);
     if (name)
-        SSL_set_tlsext_host_name(p->ssl, name);
+        SSL_ctrl(p->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                 (void *)(uintptr_t)name); /* as SSL_set_tlsext_host_name, which drops the const */
     if (role == TLS_PEER_SERVER)
         SSL_set_accept_state(p->ssl);
     else
