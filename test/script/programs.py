@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -134,6 +135,19 @@ def peer_env(root):
     folders = [f"{root}/{lib}/{entry}" for lib in ("lib", "usr/lib") if os.path.isdir(f"{root}/{lib}")
                for entry in os.listdir(f"{root}/{lib}") if entry.endswith("-linux-gnu")]
     return {**os.environ, "LD_LIBRARY_PATH": ":".join(folders), "LC_ALL": "C"}
+
+
+def read_all(s):
+    parts = []
+    while part := s.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def reset(s):
+    """Close it so that the peer meets a reset."""
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
 
 
 def free_port():

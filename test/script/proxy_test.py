@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 
-from programs import Program, free_port, main, peer_env, peers, postgres, refused, running, tool
+from programs import Program, free_port, main, peer_env, peers, postgres, read_all, refused, reset, running, tool
 
 
 @contextlib.contextmanager
@@ -31,18 +31,6 @@ def pair(proxy, listener):
     backend, _ = listener.accept()
     backend.settimeout(20)
     return client, backend
-
-
-def read_all(s):
-    parts = []
-    while part := s.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
-
-
-def reset(s):
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    s.close()
 
 
 def meets_reset(s):

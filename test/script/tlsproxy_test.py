@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 
-from programs import Program, main, peer_env, peers, tool, until
+from programs import Program, main, peer_env, peers, read_all, reset, tool, until
 from tls_peers import (ask_gnutls, ask_s_client, authority, echo_server, listener, s_client, s_server, tlsproxy)
 
 
@@ -60,18 +60,6 @@ def tls_pair(build, proxy, behind, version=None):
     server, _ = behind.accept()
     server.settimeout(20)
     return client, server
-
-
-def read_all(s):
-    parts = []
-    while part := s.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
-
-
-def reset(s):
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    s.close()
 
 
 def meets_reset(s):
