@@ -29,6 +29,9 @@ int coil__sys_real_begin_child(int (*main)(void *arg), void *arg, bool copy, voi
 #define COIL_COPIES_CHILDREN 1
 #endif
 #endif
+#if SYS_UNDER_TSAN
+#include <linux/io_uring.h>
+#endif
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x1000
 #endif
@@ -56,13 +59,67 @@ int coil__sys_real_mmap(size_t n, int prot, int flags, void **out)
     return 0;
 }
 
+#if SYS_UNDER_TSAN
+/* TSan runs the handler of a signal at the next libc call, and a sleep that is none would outlast it. So before
+ * such a sleep those that came are taken and others held back: they come in the sleep, or after it. */
+static uint64_t set_mask(uint64_t mask)
+{
+    uint64_t before = 0;
+    (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
+    return before;
+}
+
+uint64_t coil__sys_hush(void)
+{
+    uint64_t before = set_mask(~UINT64_C(0));
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* a libc call */
+    return before;
+}
+
+void coil__sys_listen(uint64_t mask)
+{
+    (void)set_mask(mask);
+}
+
+static long sleep_in_pwait2(int ep, struct epoll_event *ev, int n, const void *ts)
+{
+    uint64_t mask = coil__sys_hush();
+    long r = syscall(SYS_epoll_pwait2, ep, ev, n, ts, &mask, sizeof mask);
+    int saved = errno;
+    coil__sys_listen(mask);
+    coil__sys_listen(coil__sys_hush()); /* the handlers of those that came in the sleep */
+    errno = saved;
+    return r;
+}
+
+static long sleep_in_enter(int fd, unsigned submit, unsigned want, unsigned flags,
+                           const struct io_uring_getevents_arg *arg)
+{
+    uint64_t mask = coil__sys_hush();
+    struct io_uring_getevents_arg ours = *arg;
+    ours.sigmask = (uint64_t)(uintptr_t)&mask;
+    ours.sigmask_sz = sizeof mask;
+    long r = syscall(SYS_io_uring_enter, fd, submit, want, flags, &ours, sizeof ours);
+    int saved = errno;
+    coil__sys_listen(mask);
+    coil__sys_listen(coil__sys_hush());
+    errno = saved;
+    return r;
+}
+#endif
+
 int coil__sys_real_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t timeout_ns)
 {
 #ifdef SYS_epoll_pwait2
     struct {
         int64_t sec, nsec; /* the kernel's own 64-bit timespec, whatever libc's is */
     } ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+#if SYS_UNDER_TSAN
+    long r = sleep_in_pwait2(ep, ev, n, timeout_ns < 0 ? NULL : &ts);
+#else
     long r = syscall(SYS_epoll_pwait2, ep, ev, n, timeout_ns < 0 ? NULL : &ts, NULL, (size_t)0);
+#endif
     return r < 0 ? -errno : (int)r;
 #else
     (void)ep, (void)ev, (void)n, (void)timeout_ns;
@@ -97,7 +154,13 @@ int coil__sys_real_io_uring_enter(int fd, unsigned submit, unsigned want, unsign
                                   const void *arg, size_t arg_n)
 {
 #ifdef SYS_io_uring_enter
+#if SYS_UNDER_TSAN
+    long r = flags & IORING_ENTER_EXT_ARG
+                 ? sleep_in_enter(fd, submit, want, flags, arg)
+                 : syscall(SYS_io_uring_enter, fd, submit, want, flags, arg, arg_n);
+#else
     long r = syscall(SYS_io_uring_enter, fd, submit, want, flags, arg, arg_n);
+#endif
     return r < 0 ? -errno : (int)r;
 #else
     (void)fd, (void)submit, (void)want, (void)flags, (void)arg, (void)arg_n;

@@ -158,6 +158,18 @@ static inline int statx(int dir, const char *path, int flags, unsigned mask, str
     X(int, sigtimedwait, (const sigset_t *set, siginfo_t *info, const struct timespec *t),         \
       (set, info, t))
 
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#define SYS_UNDER_TSAN 1
+/* Run the handlers that TSan keeps back, and hold further signals back until listen(). */
+uint64_t coil__sys_hush(void);
+void coil__sys_listen(uint64_t mask);
+#else
+#define SYS_UNDER_TSAN 0
+#endif
+
 struct io_uring_params; /* of <linux/io_uring.h>, which few files need */
 
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE

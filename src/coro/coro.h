@@ -31,6 +31,7 @@
 #include <stddef.h>
 
 #include "base/check.h"
+#include "base/sys.h"
 #include "coro/stack.h"
 #include "coro/switch.h"
 #include "coro/tooling.h"
@@ -96,7 +97,10 @@ __attribute__((always_inline)) static inline void coro_leave(struct coro *from, 
 #endif
 #if COIL_TSAN
     coil__coro_left_fiber = for_good ? from->tools.fiber : NULL;
+    /* A signal's handler waits for the next libc call of the fiber that it met, and who is parked makes none. */
+    uint64_t mask = coil__sys_hush();
     __tsan_switch_to_fiber(to->tools.fiber, 0);
+    coil__sys_listen(mask);
 #endif
 }
 
