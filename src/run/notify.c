@@ -64,7 +64,8 @@ static void attach(struct msghdr *hdr, char *room, const struct message *m)
 
 static int transmit(const struct message *m, const coil_address *to)
 {
-    _Alignas(struct cmsghdr) char room[CMSG_SPACE(FDS_MAX * sizeof *m->fds)];
+    _Alignas(struct cmsghdr) char room[CMSG_SPACE(FDS_MAX * sizeof *m->fds)] = {
+        0}; /* its padding is sent, too */
     struct iovec v = {.iov_base = (void *)(uintptr_t)m->lines, .iov_len = strlen(m->lines)};
     struct msghdr hdr = {.msg_name = (void *)(uintptr_t)&to->storage,
                          .msg_namelen = to->len,

@@ -280,6 +280,15 @@ void coil_runner_free(coil_runner *runner)
 
 /* ---- one run ---- */
 
+static _Thread_local coil_runner *one_run; /* NULL: none; for who leaves it in the middle */
+
+void coil__run_forget(void)
+{
+    coil__interrupt_forget();
+    coil__free(one_run);
+    one_run = NULL;
+}
+
 coil_ret coil__run(coil_fn fn, void *arg, const coil_run_opts *opts, const struct run_hooks *hooks)
 {
     if (!hooks)
@@ -290,11 +299,13 @@ coil_ret coil__run(coil_fn fn, void *arg, const coil_run_opts *opts, const struc
     coil_runner *runner = coil_runner_new(opts);
     if (!runner)
         return -ENOMEM;
+    one_run = runner;
     coil_ret rc = run_main(runner, fn, arg, NULL);
     struct error_record *error = coil_iserr(rc) ? coil__error_capture(rc) : NULL;
     if (runner->loop)
         look(hooks->main_ended, runner->loop, hooks->arg);
     close_runner(runner, hooks);
+    one_run = NULL;
     coil__free(runner);
     if (coil_iserr(rc))
         coil__error_restore(error, rc);

@@ -17,4 +17,7 @@ struct run_hooks {
 /* coil_run_with; hooks may be NULL. */
 coil_ret coil__run(coil_fn fn, void *arg, const coil_run_opts *opts, const struct run_hooks *hooks);
 
+/* It was left in the middle, by a longjmp: what it installed goes, and the loop is nobody's. */
+void coil__run_forget(void);
+
 #endif

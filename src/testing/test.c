@@ -17,7 +17,7 @@
 #include "base/sys.h"
 #include "base/thread.h"
 #include "coro/overflow.h"
-#include "run/interrupt.h"
+#include "loop/signal.h"
 #include "run/run.h"
 #include "task/task.h"
 
@@ -300,6 +300,6 @@ void coil_test_recover(void)
     error_switch(NULL);
     if (now.tells_overflow)
         coil__overflow_remove();
-    coil__interrupt_forget();
+    coil__run_forget();
     now.running = false;
 }

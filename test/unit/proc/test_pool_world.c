@@ -2,6 +2,7 @@
  *
  * test_pool_world.c: what zygotes and workers have of their parent, and how pools go with loops. */
 #include "jobs.h"
+#include "leave.h"
 
 #include "base/sys.h"
 
@@ -255,7 +256,7 @@ COIL_TEST_PLAIN(process_pool_dies_with_its_parent)
         (void)coil_executor_submit(pool, pass_fifo, &fifo, sizeof fifo);
         pid_t copy = fork();
         if (copy == 0)
-            _exit((int)pass_fifo(&child_fifo));
+            leave_child((int)pass_fifo(&child_fifo));
         for (;;)
             pause();
     }
@@ -290,7 +291,7 @@ COIL_TEST_PLAIN(process_pool_of_a_parent_is_refused_to_its_child)
     int status;
     pid_t child = fork();
     if (child == 0)
-        _exit((int)use_inherited(pool));
+        leave_child((int)use_inherited(pool));
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
     assert_true(call(pool, pid_of_worker, NULL, 0) > 0); /* no harm was done */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * test_service.c: what a service says to its manager, and what it takes from it. The manager is a socket of the test's. */
+#include "leave.h"
 #include "test.h"
 
 #include "base/mem.h"
@@ -325,7 +326,7 @@ static int in_child(int (*fn)(void), int n, const char *pid, const char *fds, co
         int ends[2];
         char own[16];
         if (pipe(ends) < 0)
-            _exit(101);
+            leave_child(101);
         int high = fcntl(ends[0], F_DUPFD, 100);
         for (int fd = 3; fd < 90; fd++)
             close(fd);
@@ -336,7 +337,7 @@ static int in_child(int (*fn)(void), int n, const char *pid, const char *fds, co
         setenv("LISTEN_FDS", fds, 1);
         if (names)
             setenv("LISTEN_FDNAMES", names, 1);
-        _exit(fn());
+        leave_child(fn());
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);

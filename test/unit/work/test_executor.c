@@ -2,6 +2,7 @@
  *
  * test_executor.c: functions on threads, and what becomes of them when the pool ends. */
 #include "gate.h"
+#include "leave.h"
 
 #include "base/mem.h"
 
@@ -387,7 +388,7 @@ COIL_TEST_PLAIN(executor_in_a_child_of_fork_takes_no_jobs)
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)
-        _exit(what_a_child_meets(executor));
+        leave_child(what_a_child_meets(executor));
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
