@@ -85,13 +85,17 @@ static bool tell(struct catcher *c)
     return true;
 }
 
-/* Between the two counts of `inside` no catcher goes away and none is installed. */
+/* Between the two counts of `inside` no catcher goes away. */
 static bool tell_first(int signo, bool real)
 {
     atomic_fetch_add(&sources[signo].inside, 1);
     struct catcher *c = atomic_load(&sources[signo].first);
     bool told = c && tell(c);
-    if (!told && real)
+    /* Without a catcher the action was changed before we came here, perhaps for one who was installed since: so it is
+     * his to say, and not touched. */
+    if (!c && real)
+        (void)raise(signo);
+    else if (!told && real)
         pass_on(signo);
     atomic_fetch_sub(&sources[signo].inside, 1);
     return told;

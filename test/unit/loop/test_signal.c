@@ -375,6 +375,11 @@ LOOP(signal_handlers_come_and_go_under_fire)
 {
     struct sigaction ignore = {.sa_handler = SIG_IGN}, dfl = {.sa_handler = SIG_DFL};
     pthread_t t;
+    if (!UNDER_TSAN &&
+        !process_began_alone()) { /* qemu-user falls over as soon as a thread's signal becomes an ignored one */
+        stage_end();
+        skip();
+    }
     sigaction(SIGUSR1, &ignore, NULL);
     atomic_store(&over, false);
     FACT_INT(pthread_create(&t, NULL, send_signals, NULL), 0);
