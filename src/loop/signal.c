@@ -33,8 +33,9 @@ enum { SIGNALS = _NSIG };
 
 static struct {
     _Atomic(struct catcher *) first;
-    _Atomic int inside; /* handlers that may hold a catcher of this list */
-    _Atomic pid_t pid;  /* whose they are */
+    _Atomic int inside;      /* handlers that may hold a catcher of this list */
+    _Atomic pid_t pid;       /* whose they are */
+    _Atomic bool sent_again; /* by the last one who left: what comes too late for him */
     struct sigaction earlier;
 } sources[SIGNALS];
 static struct mutex lock = MUTEX_INIT;
@@ -91,11 +92,12 @@ static bool tell_first(int signo, bool real)
     atomic_fetch_add(&sources[signo].inside, 1);
     struct catcher *c = atomic_load(&sources[signo].first);
     bool told = c && tell(c);
-    /* Without a catcher the action was changed before we came here, perhaps for one who was installed since: so it is
-     * his to say, and not touched. */
-    if (!c && real)
+    /* Without a catcher the action was changed before we came here, perhaps for one who was installed since: it is not
+     * touched. The signal came in the time of the one who left, who drops what he has not answered, or sends it again. */
+    bool late = !c;
+    if (late && real && atomic_load(&sources[signo].sent_again))
         (void)raise(signo);
-    else if (!told && real)
+    else if (!late && !told && real)
         pass_on(signo);
     atomic_fetch_sub(&sources[signo].inside, 1);
     return told;
@@ -210,6 +212,7 @@ static void unlink_catcher(struct catcher *c)
 {
     struct catcher *first = atomic_load(&sources[c->signo].first);
     if (first == c) {
+        atomic_store(&sources[c->signo].sent_again, c->yields);
         if (!c->behind && is_ours(c->signo))
             (void)sys_sigaction(c->signo, &sources[c->signo].earlier, NULL);
         atomic_store(&sources[c->signo].first, c->behind);
