@@ -82,6 +82,20 @@ void coil__sys_listen(uint64_t mask)
     (void)set_mask(mask);
 }
 
+int ppoll(struct pollfd *p, nfds_t n, const struct timespec *t, const sigset_t *m)
+{
+    struct timespec left; /* the kernel writes to it */
+    uint64_t mask = coil__sys_hush();
+    if (t)
+        left = *t;
+    long r = syscall(SYS_ppoll, p, n, t ? &left : NULL, m ? (const void *)m : &mask, sizeof mask);
+    int saved = errno;
+    coil__sys_listen(mask);
+    coil__sys_listen(coil__sys_hush());
+    errno = saved;
+    return (int)r;
+}
+
 static long sleep_in_pwait2(int ep, struct epoll_event *ev, int n, const void *ts)
 {
     uint64_t mask = coil__sys_hush();

@@ -49,6 +49,21 @@ int set_own_gid(gid_t gid);
 int set_own_groups(size_t n, const gid_t *groups);
 int set_own_umask(mode_t mask);
 
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#define SYS_UNDER_TSAN 1
+/* Run the handlers that TSan keeps back, and hold further signals back until listen(). */
+uint64_t coil__sys_hush(void);
+void coil__sys_listen(uint64_t mask);
+/* TSan's own looks at signals before it sleeps, and not again. */
+#define ppoll coil__ppoll
+int ppoll(struct pollfd *p, nfds_t n, const struct timespec *t, const sigset_t *m);
+#else
+#define SYS_UNDER_TSAN 0
+#endif
+
 #ifndef __GLIBC__
 /* musl has these since 1.2.5 only: sys.c asks the kernel itself. */
 #define preadv2  coil__preadv2
@@ -157,18 +172,6 @@ static inline int statx(int dir, const char *path, int flags, unsigned mask, str
     X(int, execve, (const char *path, char *const argv[], char *const envp[]), (path, argv, envp)) \
     X(int, sigtimedwait, (const sigset_t *set, siginfo_t *info, const struct timespec *t),         \
       (set, info, t))
-
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
-#define SYS_UNDER_TSAN 1
-/* Run the handlers that TSan keeps back, and hold further signals back until listen(). */
-uint64_t coil__sys_hush(void);
-void coil__sys_listen(uint64_t mask);
-#else
-#define SYS_UNDER_TSAN 0
-#endif
 
 struct io_uring_params; /* of <linux/io_uring.h>, which few files need */
 

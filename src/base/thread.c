@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/sys.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -96,6 +97,9 @@ static void *thread_main(void *p)
     struct start start = *(struct start *)p;
     coil__free(p);
     pthread_setname_np(pthread_self(), start.name);
+#if SYS_UNDER_TSAN
+    (void)coil__sys_hush(); /* a worker that waits for work would hold a handler back */
+#endif
     start.fn(start.arg);
     atomic_fetch_sub(&running, 1);
     return NULL;

@@ -44,6 +44,7 @@ class Program:
             code = f.read()
         # A sanitizer keeps what was freed and notes of its own, so memory says nothing; and it is slow.
         self.sanitized = b"__asan_init" in code or b"__tsan_init" in code
+        self.may_hold_back = b"__tsan_init" in code  # signals: TSan runs handlers when the thread next calls libc
         command = [self.path, *map(str, arguments)]
         if limit_fds:
             command = ["sh", "-c", f'ulimit -n {limit_fds} && exec "$@"', "sh", *command]
@@ -99,6 +100,10 @@ class Program:
 
     def end(self, seconds=30):
         """Its exit status, once it has ended by itself."""
+        if self.may_hold_back and self.told:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.wait(20)
+            self.signal()
         try:
             return self.process.wait(120 if self.sanitized else seconds)
         except subprocess.TimeoutExpired:
