@@ -187,6 +187,11 @@ def plan(tests, words, backends):
     return jobs
 
 
+def longest_first(jobs):
+    """Scripts, which mostly wait for programs, begin; what they leave of the machine is for the others."""
+    return sorted(jobs, key=lambda job: not job.name.startswith("script/"))
+
+
 class Progress:
     """On a terminal one line that moves; else a line for each test program."""
 
@@ -224,7 +229,7 @@ def main():
     parser.add_argument("--backends", help="some of " + ",".join(BACKENDS))
     parser.add_argument("--wrapper", default="", help="a command to run each test under")
     parser.add_argument("--timeout", type=float, default=60, help="seconds for one program")
-    parser.add_argument("--jobs", type=int, default=2, help="how many run at a time")
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="how many run at a time (two a core: half of what tests do is to wait)")
     args = parser.parse_args()
 
     backends = those_to_be_had(args.backends.split(",") if args.backends else BACKENDS)
@@ -245,7 +250,7 @@ def main():
             progress.note(job)
 
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        for future in [pool.submit(run, job) for job in jobs if job not in timed]:
+        for future in [pool.submit(run, job) for job in longest_first(jobs) if job not in timed]:
             future.result()
     for job in timed:
         # Another process can hold any program up for ten milliseconds; three times in a row it is the program.
