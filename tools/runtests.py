@@ -171,10 +171,14 @@ def load_tests(build):
     return json.loads(listing)
 
 
+def fits(word, name):
+    return name == word[1:] if word.startswith("=") else word in name
+
+
 def plan(tests, words, backends):
     jobs = []
     for test in sorted(tests, key=lambda t: t["name"]):
-        if words and not any(word in test["name"] for word in words):
+        if words and not any(fits(word, test["name"]) for word in words):
             continue
         suites = {suite.split(":")[-1] for suite in test["suite"]}
         if "backend" in suites:
@@ -225,7 +229,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build")
     parser.add_argument("--match", action="append", default=[], metavar="WORD",
-                        help="only tests with this in their name; may be repeated")
+                        help="only tests with this in their name, or with =NAME that one; may be repeated")
     parser.add_argument("--backends", help="some of " + ",".join(BACKENDS))
     parser.add_argument("--wrapper", default="", help="a command to run each test under")
     parser.add_argument("--timeout", type=float, default=60, help="seconds for one program")
