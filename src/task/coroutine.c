@@ -79,16 +79,26 @@ enum coil_coro_state coil_coro_state(const coil_coro *coro)
     return coro->task == coil__current() ? COIL_CORO_RUNNING : COIL_CORO_SUSPENDED;
 }
 
-/* Its body, wherever it runs; the object goes when it returns. */
-static coil_ret run_coro(void *arg)
+/* Its body, wherever it runs; the object goes when it returns. Inlined, so that a task's stack has no frame of ours. */
+__attribute__((always_inline)) static inline coil_ret run_coro(coil_coro *coro)
 {
-    coil_coro *coro = arg;
     coro->task = coil__current();
     if (coro->watch)
         coro->watch->begun = true;
     coil_ret rc = coro->fn(coro->arg);
     free_coro(coro);
     return rc;
+}
+
+/* What a task made of one calls. */
+CORO_ENTRY static coil_ret coro_entry(void *arg)
+{
+    return run_coro(arg);
+}
+
+coil_fn coil__task_body(const struct coil__task *t)
+{
+    return t->fn == coro_entry ? ((const coil_coro *)t->arg)->fn : t->fn;
 }
 
 static int take(coil_coro *coro)
@@ -135,7 +145,7 @@ coil_task *coil_create_task_coro_at(const char *file, int line, coil_coro *coro,
     *watch = (struct coro_watch){.cb = {.fire = coro_task_done}, .coro = coro};
     coro->watch = watch;
     /* An eager task may be over before it can be watched; that it has begun is all the watch asks. */
-    coil_task *task = coil_create_task_at(file, line, run_coro, coro, 0, opts);
+    coil_task *task = coil_create_task_at(file, line, coro_entry, coro, 0, opts);
     if (task->immortal) {
         if (!watch->begun)
             free_coro(coro);

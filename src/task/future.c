@@ -345,6 +345,8 @@ void coil__future_drop_callbacks(coil_future *f)
         list_remove(link);
         if (cb->fire == done_fire)
             free_callback(container_of(cb, struct done_callback, cb));
+        else if (coil__is_edge(cb))
+            coil__edge_drop(cb);
     }
 }
 

@@ -236,12 +236,7 @@ __attribute__((cold)) static coil_ret cut_short(struct coil__task *t, const stru
     return coil__fail(-ECANCELED, "%s", t->cancel_message ? t->cancel_message : "cancelled");
 }
 
-coil_ret coil__park(struct wait *w)
-{
-    return coil__park_task(coil__current(), w);
-}
-
-coil_ret coil__park_task(struct coil__task *t, struct wait *w)
+__attribute__((noinline)) coil_ret coil__park_task(struct coil__task *t, struct wait *w)
 {
     struct task_part *part = part_of(t);
 
@@ -387,7 +382,7 @@ static _Noreturn void leave_for_good(struct coil__task *t)
     coil__coro_exit_to(to);
 }
 
-static void task_entry(struct coro *co)
+CORO_ENTRY static void task_entry(struct coro *co)
 {
     struct coil__task *t = container_of(co, struct coil__task, coro);
     /* Cancelled before its first step: the body sees nothing. */
