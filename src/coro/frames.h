@@ -9,7 +9,7 @@
  *
  * An address told lies within the call, not behind it, so that it belongs to the right line.
  *
- * Elsewhere: names for addresses (debug/symbols.h). */
+ * Elsewhere: names for addresses (base/symbols.h). */
 #ifndef COIL_CORO_FRAMES_H
 #define COIL_CORO_FRAMES_H
 

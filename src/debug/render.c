@@ -5,8 +5,8 @@
  * Runs on the thread of the future's loop. Elsewhere: capturing it (graph.c). */
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/symbols.h"
 #include "debug/graph.h"
-#include "debug/symbols.h"
 
 /* Where we are in the tree: the nodes from the root down, and which awaiter of each comes next. */
 struct path {

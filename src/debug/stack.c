@@ -13,7 +13,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
-#include "debug/symbols.h"
+#include "base/symbols.h"
 
 #include <stdarg.h>
 

@@ -27,19 +27,25 @@ struct coil_coro {
     const char *name, *file;
     int line;
     bool taken;
+    bool traced;              /* it has an origin */
     struct coro_watch *watch; /* of the task it was made; NULL: awaited where it was */
     coil_gen *gen;            /* counted, where it drives one; it is `arg` too */
     struct coil__task *task;  /* who runs it, while that is known */
+    struct origin origin[];   /* one in debug mode, else none */
 };
 
 coil_coro *coil_coro_new_at(const char *file, int line, const char *name, coil_fn fn, void *arg)
 {
-    coil_coro *c = fn ? coil__zalloc(sizeof *c) : NULL;
+    bool traced = coil__running_loop && coil__running_loop->debug;
+    coil_coro *c = fn ? coil__zalloc(sizeof *c + traced * sizeof c->origin[0]) : NULL;
     if (!c) {
         coil__fail(fn ? -ENOMEM : -EINVAL, fn ? "out of memory" : "a coroutine needs a function");
         return NULL;
     }
-    *c = (coil_coro){.fn = fn, .arg = arg, .name = name, .file = file, .line = line};
+    *c = (coil_coro){
+        .fn = fn, .arg = arg, .name = name, .file = file, .line = line, .traced = traced};
+    if (traced)
+        coil__origin_fill(c->origin, frames_here());
     return c;
 }
 
@@ -63,8 +69,13 @@ void coil_coro_free(coil_coro *coro)
     snprintf(text, sizeof text, "coroutine '%s' was never awaited, created at %s:%d", coro->name,
              coro->file, coro->line);
     coil_loop *loop = coil__running_loop;
+    coil_exception_context context = {.size = sizeof context, .message = text, .fd = -1};
+    if (coro->traced && coro->origin->n > 0) {
+        context.source_stack = coro->origin->calls;
+        context.source_stack_n = coro->origin->n;
+    }
     if (loop)
-        coil__loop_report(loop, text, 0, NULL, NULL);
+        coil_loop_call_exception_handler(loop, &context);
     else
         fprintf(stderr, "coil: %s\n", text);
     free_coro(coro);

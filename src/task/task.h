@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "base/list.h"
 #include "coro/coro.h"
+#include "coro/frames.h"
 #include "loop/loop.h"
 
 #include <coil/task.h>
@@ -137,9 +138,23 @@ struct coil_future {
     void (*free_result)(coil_ret value);
     const char *file; /* where it was created */
     int line;
+    int32_t origin;  /* debug mode: from here to its struct origin, in bytes; 0: it has none */
     struct list all; /* tasks: in their loop's list while not done; with cls->abandon: in outers */
     coil_loop *loop; /* last: of a task, next to what else a switch looks at */
 };
+
+/* Debug mode: the calls that made something, the newest last. Made in a callback, or outside of the loop, it has none: the
+ * bounds of a thread's own stack are not known. */
+enum { ORIGIN_CALLS = 10 }; /* asyncio's DEBUG_STACK_DEPTH */
+struct origin {
+    size_t n;
+    const void *calls[ORIGIN_CALLS];
+};
+void coil__origin_fill(struct origin *origin, struct frame newest);
+static inline const struct origin *future_origin(const coil_future *f)
+{
+    return f->origin ? (const struct origin *)((const char *)f + f->origin) : NULL;
+}
 
 /* In place, for upper floors that embed one; refs = 1. The class's destroy must free the memory around it. */
 static inline void coil__future_init(coil_future *f, coil_loop *loop,

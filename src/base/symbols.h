@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * symbols.h: names for addresses in this program's code. */
-#ifndef COIL_DEBUG_SYMBOLS_H
-#define COIL_DEBUG_SYMBOLS_H
+#ifndef COIL_BASE_SYMBOLS_H
+#define COIL_BASE_SYMBOLS_H
 
 #include <coil/debug.h>
 

@@ -14,7 +14,7 @@
  *   - a function counts only if the address lies within its size.
  *
  * Any thread. */
-#include "debug/symbols.h"
+#include "base/symbols.h"
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -28,7 +28,7 @@
 enum {
     SECTIONS_MAX = 65536, /* more, and it is no file of a linker's */
     HEADERS_MAX = 64,
-    CHUNK = 2048
+    CHUNK = 1024 /* of a task's stack */
 };
 
 /* ---- which object ---- */

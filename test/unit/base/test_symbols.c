@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * test_symbols.c: names of addresses, from files that may lie. */
+#include "base/symbols.h"
 #include "base/sys.h"
-#include "debug/symbols.h"
 
 #include "test.h"
 
@@ -122,12 +122,14 @@ COIL_TEST_PLAIN(file_that_is_another_program_by_now_is_not_believed)
 }
 
 /* The same file, but built another time: only the build id in its notes differs. */
+static int notes_read;
+
 static ssize_t pread_another_build(int fd, void *p, size_t n, off_t at)
 {
     ssize_t got = coil__sys_real.pread(fd, p, n, at);
     char *bytes = p;
     if (got > 16 && memcmp(bytes + 12, "GNU", 4) == 0)
-        bytes[16] ^= 1;
+        bytes[16] ^= 1, notes_read++;
     return got;
 }
 
@@ -139,6 +141,10 @@ COIL_TEST_PLAIN(file_that_was_built_anew_is_not_believed)
     coil__sys.pread = pread_another_build;
     bool known = names_are_known(&frame);
     coil__sys.pread = coil__sys_real.pread;
+    if (notes_read == 0) {
+        print_message("this program was linked without a build id\n");
+        skip();
+    }
     assert_false(known);
     assert_true(names_are_known(&frame));
 }
