@@ -8,6 +8,7 @@
 #include <coil/context.h>
 #include <coil/coroutine.h>
 #include <coil/datagram.h>
+#include <coil/debug.h>
 #include <coil/error.h>
 #include <coil/file.h>
 #include <coil/future.h>

@@ -200,6 +200,9 @@ typedef struct {
     void *protocol, *transport; /* a coil_protocol, a coil_transport */
     int fd;                     /* of a socket, or -1 */
     struct coil_gen *asyncgen;  /* a generator that a task drove */
+    /* debug mode: the calls that made the future or coroutine, the newest last; coil_frame_describe (coil/debug.h) */
+    const void *const *source_stack;
+    size_t source_stack_n;
 } coil_exception_context;
 
 typedef void (*coil_exception_handler_fn)(coil_loop *loop, const coil_exception_context *context,

@@ -95,6 +95,7 @@ static inline int statx(int dir, const char *path, int flags, unsigned mask, str
     X(ssize_t, pwritev2, (int fd, const struct iovec *v, int n, off_t at, int flags),              \
       (fd, v, n, at, flags))                                                                       \
     X(int, openat, (int dir, const char *path, int flags, mode_t mode), (dir, path, flags, mode))  \
+    X(ssize_t, readlinkat, (int dir, const char *path, char *b, size_t n), (dir, path, b, n))      \
     X(int, fsync, (int fd), (fd))                                                                  \
     X(int, fdatasync, (int fd), (fd))                                                              \
     X(ssize_t, recv, (int fd, void *b, size_t n, int flags), (fd, b, n, flags))                    \

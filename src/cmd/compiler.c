@@ -50,7 +50,7 @@ void compiler_command(struct words *out_words, const char *source, const char *p
                       const char *deps)
 {
     words_split(out_words, setting("CC", "cc"));
-    words_split(out_words, "-std=gnu11 -g -O1 -Wall " COIL_SANITIZE);
+    words_split(out_words, "-std=gnu11 -g -O1 -fno-omit-frame-pointer -Wall " COIL_SANITIZE);
     words_split(out_words, getenv("CPPFLAGS"));
     words_split(out_words, getenv("CFLAGS"));
     add_option(out_words, "-I", compiler_include_folder());

@@ -2,7 +2,7 @@
  *
  * compiler.h: the system's C compiler, with what a program on coil needs of it.
  *
- *     $CC -std=gnu11 -g -O1 -Wall $CPPFLAGS $CFLAGS -I include FILE.c
+ *     $CC -std=gnu11 -g -O1 -fno-omit-frame-pointer -Wall $CPPFLAGS $CFLAGS -I include FILE.c
  *         -o program $LDFLAGS -L lib -Wl,-rpath,lib -lcoil -pthread -lm $LDLIBS
  *
  * CC may be several words ("ccache gcc"); it is `cc` when not set. include and lib are those of the

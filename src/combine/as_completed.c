@@ -127,7 +127,7 @@ static int start(struct members *m, coil_future *const *futures, size_t n, doubl
         return -ENOMEM;
     m->pending = m->unasked = m->n;
     for (size_t i = 0; i < m->n; i++)
-        coil__follow(&m->followers[i], m->loop, m->followers[i].future, member_told, m);
+        coil__follow(&m->followers[i], m->loop, m->followers[i].future, NULL, member_told, m);
     return 0;
 }
 

@@ -24,11 +24,12 @@ static void future_fired(struct future_callback *cb, coil_future *future)
     follower->position = loop_last_position(follower->loop);
 }
 
-void coil__follow(struct follower *follower, coil_loop *loop, coil_future *future,
+void coil__follow(struct follower *follower, coil_loop *loop, coil_future *future, coil_future *by,
                   void (*fn)(struct follower *follower), void *owner)
 {
     list_init(&follower->cb.link);
     follower->cb.fire = future_fired;
+    follower->cb.by = by;
     follower->future = coil_ref(future);
     follower->loop = loop;
     follower->fn = fn;

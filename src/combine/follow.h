@@ -35,8 +35,9 @@ struct follower {
 };
 
 /* Call fn(follower) a turn after the future is done; at once queued if it is done already. The caller has held
- * a room (coil__loop_hold), which passes to the follower. */
-void coil__follow(struct follower *follower, coil_loop *loop, coil_future *future,
+ * a room (coil__loop_hold), which passes to the follower. `by`: who waits for the future in this way, as
+ * future_callback.by; NULL: nobody does. */
+void coil__follow(struct follower *follower, coil_loop *loop, coil_future *future, coil_future *by,
                   void (*fn)(struct follower *follower), void *owner);
 /* Only keep the future, as one that was TOLD does; needs no room. */
 void coil__follow_keep(struct follower *follower, coil_future *future);

@@ -11,6 +11,7 @@
  *   - while a child is being followed the gather keeps itself alive, so a child that ends after the
  *     caller has gone finds somebody to look at its error;
  *   - nothing here points into a caller's frame;
+ *   - while the gather is pending its children are awaited by the task that made it, as long as that lives;
  *   - children are kept until the gather goes: their values are the results.
  *
  * Runs on the loop's thread. Elsewhere: the way through the ring (follow.c). */
@@ -28,12 +29,28 @@ struct gather {
     size_t distinct;   /* children, hence followers */
     size_t finished;   /* children that are done and counted */
     bool return_exceptions;
-    bool cancel_requested;  /* a cancel of ours reached some child */
-    bool keeping;           /* a reference to ourselves, for the followers' sake */
-    coil_future **children; /* [n], borrowed from the followers */
-    coil_ret *results;      /* [n], what the outer future's result points to */
+    bool cancel_requested;             /* a cancel of ours reached some child */
+    bool keeping;                      /* a reference to ourselves, for the followers' sake */
+    struct future_callback maker_done; /* the task that made us is over, and awaits nobody */
+    coil_future **children;            /* [n], borrowed from the followers */
+    coil_ret *results;                 /* [n], what the outer future's result points to */
     struct follower followers[];
 };
+
+/* ---- who awaits the children ---- */
+
+static void nobody_awaits(struct gather *g)
+{
+    future_unwatch(&g->maker_done);
+    for (size_t i = 0; i < g->distinct; i++)
+        g->followers[i].cb.by = NULL;
+}
+
+static void maker_is_done(struct future_callback *cb, coil_future *task)
+{
+    (void)task;
+    nobody_awaits(container_of(cb, struct gather, maker_done));
+}
 
 /* ---- the outer future ---- */
 
@@ -53,6 +70,7 @@ static bool gather_cancel(coil_future *f, const char *message)
 static void gather_destroy(coil_future *f, bool taken)
 {
     struct gather *g = (struct gather *)f;
+    future_unwatch(&g->maker_done);
     /* Whoever took the results took the values. */
     taken = taken && outer_has_value(f);
     for (size_t i = 0; i < g->distinct; i++) {
@@ -71,6 +89,7 @@ static void gather_abandon(coil_future *f)
     if (!g->keeping)
         return; /* done: its results are for whoever holds it */
     g->keeping = false;
+    future_unwatch(&g->maker_done);
     for (size_t i = 0; i < g->distinct; i++)
         coil__unfollow(&g->followers[i]);
     g->n = g->distinct = 0;
@@ -102,13 +121,19 @@ static void finish_all(struct gather *g)
     }
 }
 
+static void fail_early(struct gather *g, coil_future *child)
+{
+    outer_fail(&g->outer, child->result, coil__future_take_error(child));
+    nobody_awaits(g); /* the others go on by themselves */
+}
+
 static void child_done(struct gather *g, coil_future *child)
 {
     g->finished++;
     if (future_done(&g->outer))
         outer_mark_retrieved(child);
     else if (!g->return_exceptions && coil_iserr(child->result))
-        outer_fail(&g->outer, child->result, coil__future_take_error(child));
+        fail_early(g, child);
     else if (g->finished == g->distinct)
         finish_all(g);
     if (g->keeping && g->finished == g->distinct) {
@@ -145,16 +170,21 @@ static coil_ret sort_out(struct gather *g, coil_future *const *futures)
 
 static void start(struct gather *g, size_t pending)
 {
+    coil_task *maker = coil_current_task();
+    if (maker && maker->loop != g->outer.loop)
+        maker = NULL;
     if (pending > 0) {
         g->keeping = true;
         coil_ref(&g->outer);
+        if (maker)
+            coil__future_watch(maker, &g->maker_done);
     }
     for (size_t i = 0; i < g->distinct; i++) {
         struct follower *follower = &g->followers[i];
         if (future_done(follower->future))
             coil__follow_keep(follower, follower->future);
         else
-            coil__follow(follower, g->outer.loop, follower->future, child_told, g);
+            coil__follow(follower, g->outer.loop, follower->future, maker, child_told, g);
     }
     /* What is done already counts at once, in order: if that is all, nobody need wait. */
     for (size_t i = 0; i < g->distinct; i++)
@@ -185,6 +215,8 @@ static int gather_new(const char *file, int line, coil_future *const *futures, s
     if (!g)
         return (int)coil__fail_plain(-ENOMEM);
     g->n = n;
+    list_init(&g->maker_done.link);
+    g->maker_done.fire = maker_is_done;
     g->return_exceptions = (flags & COIL_RETURN_EXCEPTIONS) != 0;
     g->results = (coil_ret *)&g->followers[n];
     g->children = (coil_future **)&g->results[n];

@@ -222,7 +222,7 @@ static coil_task *create(struct group *g, const struct recipe *r)
     /* Also one that has ended in its eager first step is told of a turn later: its error must not
      * cancel us in the middle of the body's own step. */
     list_push(&g->children, &c->link);
-    coil__follow(&c->follower, loop, task, child_told, c);
+    coil__follow(&c->follower, loop, task, &g->parent->future, child_told, c);
     if (g->aborting && !future_done(task)) /* it has cancelled the group from its eager step */
         coil_future_cancel(task, NULL);
     coil_unref(task); /* the follower has its own */

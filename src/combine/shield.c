@@ -8,6 +8,7 @@
  *
  * Always true:
  *   - the inner future is kept as long as the shield, and the shield while it follows the inner one;
+ *   - while the shield is pending the inner future is awaited by the task that made it, as long as that lives;
  *   - a shield that reports is one of at most one for each inner future, whoever else shielded it.
  *
  * Runs on the loop's thread. Elsewhere: the way through the ring (follow.c). */
@@ -20,11 +21,25 @@
 struct shield {
     coil_future outer; /* first: the class gets this */
     struct follower inner_done, outer_done;
+    struct future_callback maker_done; /* the task that made us is over, and awaits nobody */
 };
+
+static void nobody_awaits(struct shield *s)
+{
+    future_unwatch(&s->maker_done);
+    s->inner_done.cb.by = NULL;
+}
+
+static void maker_is_done(struct future_callback *cb, coil_future *task)
+{
+    (void)task;
+    nobody_awaits(container_of(cb, struct shield, maker_done));
+}
 
 static void shield_destroy(coil_future *f, bool taken)
 {
     struct shield *s = (struct shield *)f;
+    future_unwatch(&s->maker_done);
     /* The value stays the inner one's to free, unless somebody took it from here. */
     coil_future *inner = s->inner_done.future;
     if (taken && outer_has_value(f) && inner)
@@ -39,6 +54,7 @@ static void shield_abandon(coil_future *f)
     struct shield *s = (struct shield *)f;
     bool waits = s->inner_done.state == FOLLOWER_WAITING || s->inner_done.state == FOLLOWER_QUEUED;
     coil_ref(f);
+    future_unwatch(&s->maker_done);
     coil__unfollow(&s->outer_done);
     if (waits) {
         coil__unfollow(&s->inner_done);
@@ -106,6 +122,7 @@ static void outer_told(struct follower *follower)
 {
     struct shield *s = follower->owner;
     struct follower *inner = &s->inner_done;
+    nobody_awaits(s);
     if (inner->state == FOLLOWER_WAITING) {
         struct follower *other = find_reporter(inner->future);
         if (other) {
@@ -137,13 +154,20 @@ static int shield_new(const char *file, int line, coil_future *inner, coil_futur
                                                          line);
     if (!s)
         return (int)coil__fail_plain(-ENOMEM);
+    list_init(&s->maker_done.link);
+    s->maker_done.fire = maker_is_done;
     if (coil__loop_hold(loop, 2) < 0) {
         coil_unref(&s->outer);
         return (int)coil__fail_plain(-ENOMEM);
     }
     coil_ref(&s->outer);
-    coil__follow(&s->inner_done, loop, inner, inner_told, s);
-    coil__follow(&s->outer_done, loop, &s->outer, outer_told, s);
+    coil_task *maker = coil_current_task();
+    if (maker && (maker->loop != loop || maker == inner))
+        maker = NULL;
+    if (maker)
+        coil__future_watch(maker, &s->maker_done);
+    coil__follow(&s->inner_done, loop, inner, maker, inner_told, s);
+    coil__follow(&s->outer_done, loop, &s->outer, NULL, outer_told, s);
     *out = &s->outer;
     return 0;
 }

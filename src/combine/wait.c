@@ -104,8 +104,9 @@ static int start(struct wait_set *set, coil_loop *loop, double timeout)
     if (coil__loop_hold(loop, (unsigned)set->n) < 0)
         return -ENOMEM;
     set->left = set->n;
+    coil_future *by = coil_current_task();
     for (size_t i = 0; i < set->n; i++)
-        coil__follow(&set->followers[i], loop, set->followers[i].future, member_told, set);
+        coil__follow(&set->followers[i], loop, set->followers[i].future, by, member_told, set);
     return 0;
 }
 

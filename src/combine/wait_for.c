@@ -38,7 +38,7 @@ static coil_ret cancel_and_wait(coil_loop *loop, coil_future *future)
     struct cancelled_wait c = {.wait = WAIT_INIT(&wait_for_class)};
     if (coil__loop_hold(loop, 1) < 0)
         return coil__fail_plain(-ENOMEM);
-    coil__follow(&c.follower, loop, future, cancelled_told, &c);
+    coil__follow(&c.follower, loop, future, NULL, cancelled_told, &c);
     coil_future_cancel(future, NULL);
     coil_ret rc = coil__park(&c.wait);
     coil__unfollow(&c.follower);

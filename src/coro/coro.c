@@ -34,7 +34,7 @@ CORO_THREAD_LOCAL void *coil__coro_left_fiber;
 #endif
 
 #if COIL_CORO_TOOLED
-static void begin(struct coro *self)
+CORO_ENTRY static void begin(struct coro *self)
 {
     coro_arrive(self);
     self->entry(self);

@@ -214,7 +214,7 @@ static bool send_home(coil_gen *gen)
 
 /* ---- birth and death ---- */
 
-static void body(struct coro *co)
+CORO_ENTRY static void body(struct coro *co)
 {
     coil_gen *gen = container_of(co, coil_gen, coro);
     gen->word = gen->fn(gen, gen->arg);

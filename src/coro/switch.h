@@ -11,6 +11,10 @@
 
 struct coro;
 
+/* Marks the functions that call what a coroutine is for. They stand together in a section of their own, so that whoever
+ * walks up a stack sees where its owner's frames end (frames.c). */
+#define CORO_ENTRY __attribute__((section("coil_entry")))
+
 /* Saves the caller's registers on its stack and where that is in *save_sp, then carries on from
  * load_sp. Returns when someone loads what was saved. A balanced call and ret: the CPU predicts it.
  * */

@@ -117,6 +117,7 @@ coil__switch_make:
 
 /* Where a coroutine begins: the outermost frame, so the return address is undefined and a
  * backtrace ends here. The CPU itself checks that sp is a multiple of 16. */
+    .section coil_entry, "ax", %progbits
     .hidden coil__switch_start
     .type   coil__switch_start, %function
     .p2align 4

@@ -23,7 +23,8 @@ void coil__switch(void **save_sp, void *load_sp)
 }
 
 /* makecontext passes ints, so two pointers come in halves. */
-static void start(unsigned fn_high, unsigned fn_low, unsigned self_high, unsigned self_low)
+CORO_ENTRY static void start(unsigned fn_high, unsigned fn_low, unsigned self_high,
+                             unsigned self_low)
 {
     uintptr_t fn = (uintptr_t)(((uint64_t)fn_high << 32) | fn_low);
     uintptr_t self = (uintptr_t)(((uint64_t)self_high << 32) | self_low);

@@ -92,6 +92,7 @@ coil__switch_make:
 /* Where a coroutine begins: the outermost frame, so the return address is undefined and a
  * backtrace ends here. Not by `call`: this begins after a ret, and another ret ends it, so a call
  * would leave the return predictor one off, and each return of whoever runs next would miss. */
+    .section coil_entry, "ax", @progbits
     .hidden coil__switch_start
     .type   coil__switch_start, @function
     .p2align 4

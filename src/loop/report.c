@@ -5,8 +5,10 @@
  * Runs on the loop's thread. */
 #include "base/error.h"
 #include "base/opts.h"
+#include "base/symbols.h"
 #include "loop/loop.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,28 +44,58 @@ static const coil_exception_context *read_context(const coil_exception_context *
     return context;
 }
 
+/* Text of a report, so long; what does not fit is left out. */
+struct report {
+    char text[4096];
+    size_t n;
+};
+
+COIL_PRINTF(2, 3) static void add(struct report *r, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(r->text + r->n, sizeof r->text - r->n, fmt, args);
+    va_end(args);
+    r->n += n > 0 ? (size_t)n : 0;
+    if (r->n >= sizeof r->text)
+        r->n = sizeof r->text - 1;
+}
+
+static void add_source_stack(struct report *r, const coil_exception_context *context)
+{
+    coil_frame frame;
+    add(r, "  Object created at (most recent call last):\n");
+    for (size_t i = 0; i < context->source_stack_n; i++) {
+        coil__symbols_find(NULL, context->source_stack[i], &frame);
+        add(r, "    File \"%s\", at %#zx, in %s\n", frame.file, frame.file_address,
+            frame.function[0] ? frame.function : "?");
+    }
+}
+
 void coil_loop_default_exception_handler(coil_loop *loop, const coil_exception_context *context)
 {
     (void)loop;
     coil_exception_context own;
     context = read_context(context, &own);
-    char text[4096];
+    struct report r = {.n = 0};
     const char *message = context->message ? context->message : "Unhandled exception in event loop";
     bool long_winded = strlen(message) > MESSAGE_MAX; /* the error is to be told, too */
-    size_t n = (size_t)snprintf(text, sizeof text, "coil: %.*s%s\n", MESSAGE_MAX, message,
-                                long_winded ? "..." : "");
+    add(&r, "coil: %.*s%s\n", MESSAGE_MAX, message, long_winded ? "..." : "");
     const coil_error *e = context->error;
     coil_error plain = {.code = context->code, .message = coil_strerror(context->code), .task = ""};
     if (!e && context->code)
         e = &plain;
     if (e) {
-        memcpy(text + n, "  ", 3);
-        size_t more = coil_error_format(e, text + n + 2, sizeof text - n - 2);
-        if (n + 2 + more >= sizeof text)
-            memcpy(text + sizeof text - 5, "...\n", 5);
+        add(&r, "  ");
+        size_t room = sizeof r.text - r.n, more = coil_error_format(e, r.text + r.n, room);
+        r.n += more < room ? more : room - 1;
     }
+    if (context->source_stack_n > 0)
+        add_source_stack(&r, context);
+    if (r.n == sizeof r.text - 1)
+        memcpy(r.text + sizeof r.text - 5, "...\n", 5);
     /* One write, so that lines of several threads do not mix. */
-    fputs(text, stderr);
+    fputs(r.text, stderr);
 }
 
 void coil_loop_call_exception_handler(coil_loop *loop, const coil_exception_context *context)

@@ -73,7 +73,7 @@ coil_ret coil_await_future(coil_future *future)
         return coil__fail_plain(COIL_ESELFAWAIT);
 
     struct future_wait fw = {.w = WAIT_INIT(&future_wait_class),
-                             .cb = {.fire = future_is_done},
+                             .cb = {.fire = future_is_done, .by = &t->future},
                              .future = coil_ref(future)};
     wait_belongs(&fw.w, &t->future);
     list_push(&future->callbacks, &fw.cb.link); /* it is pending */

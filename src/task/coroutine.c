@@ -27,19 +27,25 @@ struct coil_coro {
     const char *name, *file;
     int line;
     bool taken;
+    bool traced;              /* it has an origin */
     struct coro_watch *watch; /* of the task it was made; NULL: awaited where it was */
     coil_gen *gen;            /* counted, where it drives one; it is `arg` too */
     struct coil__task *task;  /* who runs it, while that is known */
+    struct origin origin[];   /* one in debug mode, else none */
 };
 
 coil_coro *coil_coro_new_at(const char *file, int line, const char *name, coil_fn fn, void *arg)
 {
-    coil_coro *c = fn ? coil__zalloc(sizeof *c) : NULL;
+    bool traced = coil__running_loop && coil__running_loop->debug;
+    coil_coro *c = fn ? coil__zalloc(sizeof *c + traced * sizeof c->origin[0]) : NULL;
     if (!c) {
         coil__fail(fn ? -ENOMEM : -EINVAL, fn ? "out of memory" : "a coroutine needs a function");
         return NULL;
     }
-    *c = (coil_coro){.fn = fn, .arg = arg, .name = name, .file = file, .line = line};
+    *c = (coil_coro){
+        .fn = fn, .arg = arg, .name = name, .file = file, .line = line, .traced = traced};
+    if (traced)
+        coil__origin_fill(c->origin, frames_here());
     return c;
 }
 
@@ -63,8 +69,13 @@ void coil_coro_free(coil_coro *coro)
     snprintf(text, sizeof text, "coroutine '%s' was never awaited, created at %s:%d", coro->name,
              coro->file, coro->line);
     coil_loop *loop = coil__running_loop;
+    coil_exception_context context = {.size = sizeof context, .message = text, .fd = -1};
+    if (coro->traced && coro->origin->n > 0) {
+        context.source_stack = coro->origin->calls;
+        context.source_stack_n = coro->origin->n;
+    }
     if (loop)
-        coil__loop_report(loop, text, 0, NULL, NULL);
+        coil_loop_call_exception_handler(loop, &context);
     else
         fprintf(stderr, "coil: %s\n", text);
     free_coro(coro);
@@ -79,16 +90,26 @@ enum coil_coro_state coil_coro_state(const coil_coro *coro)
     return coro->task == coil__current() ? COIL_CORO_RUNNING : COIL_CORO_SUSPENDED;
 }
 
-/* Its body, wherever it runs; the object goes when it returns. */
-static coil_ret run_coro(void *arg)
+/* Its body, wherever it runs; the object goes when it returns. Inlined, so that a task's stack has no frame of ours. */
+__attribute__((always_inline)) static inline coil_ret run_coro(coil_coro *coro)
 {
-    coil_coro *coro = arg;
     coro->task = coil__current();
     if (coro->watch)
         coro->watch->begun = true;
     coil_ret rc = coro->fn(coro->arg);
     free_coro(coro);
     return rc;
+}
+
+/* What a task made of one calls. */
+CORO_ENTRY static coil_ret coro_entry(void *arg)
+{
+    return run_coro(arg);
+}
+
+coil_fn coil__task_body(const struct coil__task *t)
+{
+    return t->fn == coro_entry ? ((const coil_coro *)t->arg)->fn : t->fn;
 }
 
 static int take(coil_coro *coro)
@@ -135,7 +156,7 @@ coil_task *coil_create_task_coro_at(const char *file, int line, coil_coro *coro,
     *watch = (struct coro_watch){.cb = {.fire = coro_task_done}, .coro = coro};
     coro->watch = watch;
     /* An eager task may be over before it can be watched; that it has begun is all the watch asks. */
-    coil_task *task = coil_create_task_at(file, line, run_coro, coro, 0, opts);
+    coil_task *task = coil_create_task_at(file, line, coro_entry, coro, 0, opts);
     if (task->immortal) {
         if (!watch->begun)
             free_coro(coro);

@@ -20,10 +20,18 @@
 
 /* ---- making ---- */
 
-coil_future *coil__future_new(coil_loop *loop, const struct future_class *cls, size_t size,
-                              const char *file, int line)
+void coil__origin_fill(struct origin *origin, struct frame newest)
 {
-    COIL_DCHECK(size >= sizeof(coil_future));
+    const void *calls[ORIGIN_CALLS];
+    size_t n = coil__frames(newest, 0, calls, ORIGIN_CALLS);
+    origin->n = n < ORIGIN_CALLS ? n : ORIGIN_CALLS;
+    for (size_t i = 0; i < origin->n; i++)
+        origin->calls[i] = calls[origin->n - 1 - i];
+}
+
+static inline coil_future *new_of_size(coil_loop *loop, const struct future_class *cls, size_t size,
+                                       const char *file, int line)
+{
     /* The part's lists must exist before the first callback is queued. */
     if (!coil__task_part(loop))
         return NULL;
@@ -34,6 +42,31 @@ coil_future *coil__future_new(coil_loop *loop, const struct future_class *cls, s
     if (cls->abandon)
         list_push(&coil__task_part(loop)->outers, &f->all);
     return f;
+}
+
+__attribute__((cold, noinline)) static coil_future *new_with_origin(coil_loop *loop,
+                                                                    const struct future_class *cls,
+                                                                    size_t size, const char *file,
+                                                                    int line, struct frame newest)
+{
+    size_t behind = (size + 7) & ~(size_t)7;
+    if (behind > INT32_MAX)
+        return new_of_size(loop, cls, size, file, line);
+    coil_future *f = new_of_size(loop, cls, behind + sizeof(struct origin), file, line);
+    if (f) {
+        f->origin = (int32_t)behind;
+        coil__origin_fill((struct origin *)((char *)f + behind), newest);
+    }
+    return f;
+}
+
+coil_future *coil__future_new(coil_loop *loop, const struct future_class *cls, size_t size,
+                              const char *file, int line)
+{
+    COIL_DCHECK(size >= sizeof(coil_future));
+    if (coil_unlikely(loop->debug))
+        return new_with_origin(loop, cls, size, file, line, frames_here());
+    return new_of_size(loop, cls, size, file, line);
 }
 
 static const struct future_class plain_class = {.name = "Future"};
@@ -79,6 +112,11 @@ void coil__future_report(coil_future *f, const char *message, coil_ret code,
                                       .future = f,
                                       .task = f->is_task ? f : NULL,
                                       .fd = -1};
+    const struct origin *origin = future_origin(f);
+    if (origin && origin->n > 0) {
+        context.source_stack = origin->calls;
+        context.source_stack_n = origin->n;
+    }
     coil_loop_call_exception_handler(f->loop, &context);
 }
 
@@ -345,6 +383,8 @@ void coil__future_drop_callbacks(coil_future *f)
         list_remove(link);
         if (cb->fire == done_fire)
             free_callback(container_of(cb, struct done_callback, cb));
+        else if (coil__is_edge(cb))
+            coil__edge_drop(cb);
     }
 }
 

@@ -236,12 +236,7 @@ __attribute__((cold)) static coil_ret cut_short(struct coil__task *t, const stru
     return coil__fail(-ECANCELED, "%s", t->cancel_message ? t->cancel_message : "cancelled");
 }
 
-coil_ret coil__park(struct wait *w)
-{
-    return coil__park_task(coil__current(), w);
-}
-
-coil_ret coil__park_task(struct coil__task *t, struct wait *w)
+__attribute__((noinline)) coil_ret coil__park_task(struct coil__task *t, struct wait *w)
 {
     struct task_part *part = part_of(t);
 
@@ -387,7 +382,7 @@ static _Noreturn void leave_for_good(struct coil__task *t)
     coil__coro_exit_to(to);
 }
 
-static void task_entry(struct coro *co)
+CORO_ENTRY static void task_entry(struct coro *co)
 {
     struct coil__task *t = container_of(co, struct coil__task, coro);
     /* Cancelled before its first step: the body sees nothing. */
@@ -456,6 +451,17 @@ static void pin_context(struct coil_context *context, bool on)
         coil_unref(&t->future);
 }
 
+/* On top of its own stack, if there is room. */
+__attribute__((cold, noinline)) static void keep_origin(struct coil__task *t, struct stack *stack,
+                                                        struct frame newest)
+{
+    struct origin *origin = coil__stack_reserve(stack, sizeof *origin);
+    if (!origin)
+        return;
+    t->future.origin = (int32_t)((char *)origin - (char *)t);
+    coil__origin_fill(origin, newest);
+}
+
 coil_task *coil__task_make(const coil_task_recipe *recipe, const coil_task_opts *opts, bool ask)
 {
     coil_fn fn = recipe->fn;
@@ -495,6 +501,8 @@ coil_task *coil__task_make(const coil_task_recipe *recipe, const coil_task_opts 
     t->future.is_task = true;
     t->future.refs = 2; /* the caller's and, until it is done, the loop's */
     t->future.free_result = opts->free_result;
+    if (coil_unlikely(loop->debug))
+        keep_origin(t, stack, frames_here());
     err = coil__coro_make(&t->coro, stack, task_entry);
     if (err)
         goto undo_stack;

@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "base/list.h"
 #include "coro/coro.h"
+#include "coro/frames.h"
 #include "loop/loop.h"
 
 #include <coil/task.h>
@@ -67,7 +68,7 @@ struct wait {
 
 /* Suspend the current task until woken. Returns the wake-up's value, -ECANCELED, or COIL_EEXIT (the task is
  * being unwound). The caller has checked that there is a current task (coil__can_wait). */
-COIL_MUST coil_ret coil__park(struct wait *w);
+COIL_MUST static inline coil_ret coil__park(struct wait *w);
 /* The same for who has looked up the current task already. */
 COIL_MUST coil_ret coil__park_task(struct coil__task *t, struct wait *w);
 
@@ -118,6 +119,9 @@ struct future_callback {
     /* Called when the future is done, in the order of adding, from inside the finishing call: it may only
      * queue (a slot, a task). The node is unlinked before. */
     void (*fire)(struct future_callback *cb, coil_future *f);
+    /* Who waits for the future through this node, NULL: nobody does. Not counted: the node leaves the list, or says
+     * NULL, before that one goes. So a future's list tells who awaits it, to us and to whoever reads our memory. */
+    coil_future *by;
 };
 
 struct coil_future {
@@ -134,9 +138,23 @@ struct coil_future {
     void (*free_result)(coil_ret value);
     const char *file; /* where it was created */
     int line;
+    int32_t origin;  /* debug mode: from here to its struct origin, in bytes; 0: it has none */
     struct list all; /* tasks: in their loop's list while not done; with cls->abandon: in outers */
     coil_loop *loop; /* last: of a task, next to what else a switch looks at */
 };
+
+/* Debug mode: the calls that made something, the newest last. Made in a callback, or outside of the loop, it has none: the
+ * bounds of a thread's own stack are not known. */
+enum { ORIGIN_CALLS = 10 }; /* asyncio's DEBUG_STACK_DEPTH */
+struct origin {
+    size_t n;
+    const void *calls[ORIGIN_CALLS];
+};
+void coil__origin_fill(struct origin *origin, struct frame newest);
+static inline const struct origin *future_origin(const coil_future *f)
+{
+    return f->origin ? (const struct origin *)((const char *)f + f->origin) : NULL;
+}
 
 /* In place, for upper floors that embed one; refs = 1. The class's destroy must free the memory around it. */
 static inline void coil__future_init(coil_future *f, coil_loop *loop,
@@ -171,6 +189,10 @@ static inline void future_unwatch(struct future_callback *cb)
 {
     list_remove(&cb->link);
 }
+
+/* Somebody waits for `f` who has no node of his own, and says so until he takes it back (awaited.c). */
+bool coil__is_edge(const struct future_callback *cb);
+void coil__edge_drop(struct future_callback *cb);
 
 /* The result of a done one, as await returns it: the slot says what its error says, and it counts as retrieved. */
 coil_ret coil__future_take(coil_future *f);
@@ -280,12 +302,21 @@ void coil__asyncgens_closing(coil_loop *loop);
 void coil__asyncgen_report(coil_loop *loop, struct coil_gen *gen, const char *what, coil_ret code,
                            const coil_error *error);
 
+/* What a task's function will be, also where it was made of a coroutine object. */
+coil_fn coil__task_body(const struct coil__task *t);
+
 /* The current task of the running loop, or NULL. */
 static inline struct coil__task *coil__current(void)
 {
     coil_loop *loop = coil__running_loop;
     struct loop_part *part = loop ? loop->parts[LOOP_PART_TASK] : NULL;
     return part ? container_of(part, struct task_part, part)->current : NULL;
+}
+
+/* Inlined: the innermost frame of a parked task is coil__park_task's and no other (debug/stack.c). */
+__attribute__((always_inline)) static inline coil_ret coil__park(struct wait *w)
+{
+    return coil__park_task(coil__current(), w);
 }
 
 /* May the caller wait here? 0, COIL_ENOTASK outside a task, COIL_EEXIT while being unwound (counted).

@@ -2,9 +2,9 @@
  *
  * tricky.c: the tests that pin asyncio's tricky behaviours, those that no other story tells, under their own
  * names: of test_base_events.py, test_events.py, test_futures.py, test_streams.py, test_server.py,
- * test_staggered.py, test_sock_lowlevel.py, test_sendfile.py and test_taskgroups.py.
+ * test_sock_lowlevel.py, test_sendfile.py and test_taskgroups.py.
  *
- * T01, T03 to T05, T07 to T10, T34, T36, T42, T43, T48, T49, T51, T52, T61, T63, T64. Those that rest on a mocked
+ * T01, T03 to T05, T07 to T10, T34, T36, T42, T43, T49, T52, T61, T63, T64. Those that rest on a mocked
  * kernel meet the real one here, or coil's table of kernel calls. */
 #include "../unit/net/ear.h"
 

@@ -70,4 +70,26 @@ static inline coil_sock *list_add_live(void)
     return sock;
 }
 
+/* An address that does not answer: its backlog is full. */
+struct mute {
+    coil_sock *listener, *inside;
+};
+
+static inline struct mute list_add_mute(void)
+{
+    struct mute m = {.listener = wire_listen(0)};
+    coil_address at;
+    must(coil_sock_getsockname(m.listener, &at));
+    must(coil_sock_new(AF_INET, SOCK_STREAM, 0, &m.inside));
+    must(coil_sock_connect(m.inside, &at));
+    list_add(&at);
+    return m;
+}
+
+static inline void free_mute(struct mute *m)
+{
+    coil_sock_unref(m->inside);
+    coil_sock_unref(m->listener);
+}
+
 #endif

@@ -9,28 +9,6 @@
 
 /* ---- helpers ---- */
 
-/* An address that does not answer: its backlog is full. */
-struct mute {
-    coil_sock *listener, *inside;
-};
-
-static struct mute list_add_mute(void)
-{
-    struct mute m = {.listener = wire_listen(0)};
-    coil_address at;
-    must(coil_sock_getsockname(m.listener, &at));
-    must(coil_sock_new(AF_INET, SOCK_STREAM, 0, &m.inside));
-    must(coil_sock_connect(m.inside, &at));
-    list_add(&at);
-    return m;
-}
-
-static void free_mute(struct mute *m)
-{
-    coil_sock_unref(m->inside);
-    coil_sock_unref(m->listener);
-}
-
 static int lowest_free_number(void)
 {
     coil_sock *sock;

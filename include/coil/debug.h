@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * coil/debug.h: seeing what a program waits for: where tasks stand, and who awaits whom.
+ *
+ *     * Task(name='fetch', id=0x7f10c0a3f000)
+ *       + Call stack:
+ *       |   File '/usr/bin/prog', at 0x1a2b, in coil_reader_readline()
+ *       |   File '/usr/bin/prog', at 0x1c04, in fetch()
+ *       + Awaited by:
+ *         * Task(name='main', id=0x7f10c0a7f000)
+ *           ...
+ *
+ * Nothing here changes what a task does. Everything belongs to the thread of the loop whose tasks it looks at.
+ *
+ * Frames are found by frame pointers. coil is built with them; for a program that is to show all its functions, say so to
+ * the compiler: -fno-omit-frame-pointer -fno-optimize-sibling-calls. Names come from the symbol table of the program's file, where static
+ * functions stand too, until it is stripped. For a source line: addr2line -e FILE 0xADDRESS. */
+#ifndef COIL_DEBUG_H
+#define COIL_DEBUG_H
+
+#include <coil/future.h>
+#include <coil/task.h>
+
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- frames ---- */
+
+/* What is known of an address in the program's code. Set `size` to sizeof this struct. */
+typedef struct {
+    size_t size;
+    const void *address;
+    char function[96];   /* "": nobody knows. Cut if it is longer */
+    size_t offset;       /* of the address, in the function */
+    char file[256];      /* the program's or library's. The end of it if it is longer */
+    size_t file_address; /* as addr2line -e FILE takes it */
+} coil_frame;
+
+/* Fill in what is known of an address, such as one of a call stack. Reads the file's symbol table.
+ *
+ *   Where:  any thread.
+ *   Errors: -ENOENT: no code of this program is there; -EINVAL for NULL. */
+COIL_API int coil_frame_describe(const void *address, coil_frame *out_frame);
+
+/* ---- where a task stands ---- */
+
+/* The calls of a task that have not returned, as addresses for coil_frame_describe: the newest ones, up to `capacity`,
+ * oldest first. Returns how many there are in all: 0 of a task that is done, or is no task; one, its function, before
+ * its first step; of the current task those from here.
+ *
+ *   asyncio: Task.get_stack (its limit is the capacity) */
+COIL_API size_t coil_task_get_stack(coil_task *task, const void **out_addresses, size_t capacity);
+
+/* Print them, and the error of a task that has failed. `limit`: so many of the newest ones; 0: all. `file` NULL: stdout.
+ *
+ *   asyncio: Task.print_stack */
+COIL_API void coil_task_print_stack(coil_task *task, size_t limit, FILE *file);
+
+/* ---- who awaits whom ---- */
+
+/* All zero (or NULL) means the defaults. Set `size` to sizeof this struct. */
+typedef struct {
+    size_t size;
+    int depth; /* of the current task: begin with the caller (0 or 1), its caller (2), ... */
+    int limit; /* of each call stack: n > 0: the n outermost calls; < 0: the innermost; 0: all */
+    bool no_stack; /* no call stacks; asyncio: limit=0 */
+} coil_call_graph_opts;
+
+/* A future, where it stands if it is a task, and who awaits it. */
+typedef struct coil_call_graph {
+    coil_future *future;     /* held until the graph is freed */
+    const void **call_stack; /* innermost first */
+    size_t call_stack_n;
+    struct coil_call_graph **awaited_by;
+    size_t awaited_by_n;
+    bool cut; /* awaiters are missing: they came round in a circle, or there were too many */
+} coil_call_graph;
+
+/* Whose graph has more futures than this, or longer chains, is shown without the farthest. */
+enum { COIL_CALL_GRAPH_MAX = 4096, COIL_CALL_GRAPH_DEEP = 100 };
+
+/* Who awaits a future (NULL: the current task), who awaits those, and where each stands.
+ *
+ *   Owns:    the graph is yours: coil_call_graph_free. NULL if there is no current task.
+ *   Errors:  COIL_ENOLOOP without a future outside of a running loop; -ENOMEM; -EINVAL without a place for it; debug mode:
+ *            COIL_EWRONGTHREAD.
+ *   asyncio: capture_call_graph */
+COIL_API int coil_capture_call_graph(coil_future *future, const coil_call_graph_opts *opts,
+                                     coil_call_graph **out_graph);
+/* Accepts NULL. */
+COIL_API void coil_call_graph_free(coil_call_graph *graph);
+
+/* The graph as text, as it stands above. Returns how many bytes that takes without the NUL, as snprintf does; what does
+ * not fit is cut. 0 if there is no current task.
+ *
+ *   Errors:  as coil_capture_call_graph.
+ *   asyncio: format_call_graph */
+COIL_API coil_ret coil_format_call_graph(coil_future *future, const coil_call_graph_opts *opts,
+                                         char *out, size_t size);
+
+/* Print it, and a newline. `file` NULL: stdout. 0 or an error.
+ *
+ *   Errors:  as coil_capture_call_graph.
+ *   asyncio: print_call_graph */
+COIL_API int coil_print_call_graph(coil_future *future, const coil_call_graph_opts *opts,
+                                   FILE *file);
+
+/* For who writes a way of waiting: say that `waiter` awaits `future`, where nothing of coil's does it for you
+ * (await, gather, wait, shield and groups do). It holds until one of the two is done, or it is taken back.
+ *
+ *   Errors:  -EINVAL for NULL, COIL_ESELFAWAIT, COIL_EWRONGLOOP, -ENOMEM. Nothing is said of what is done already.
+ *   asyncio: future_add_to_awaited_by */
+COIL_API int coil_future_add_to_awaited_by(coil_future *future, coil_future *waiter);
+/* Take it back; if it was not said, nothing happens. asyncio: future_discard_from_awaited_by */
+COIL_API void coil_future_discard_from_awaited_by(coil_future *future, coil_future *waiter);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
