@@ -25,25 +25,36 @@ bool loom_fails_for_nothing(void);
 #undef atomic_fetch_sub_explicit
 #undef atomic_compare_exchange_weak_explicit
 
-#define atomic_load_explicit(p, order) \
-    (loom_step("load of " #p), __atomic_load_n(p, __ATOMIC_SEQ_CST))
-#define atomic_store_explicit(p, v, order) \
-    (loom_step("store to " #p), __atomic_store_n(p, v, __ATOMIC_SEQ_CST))
-#define atomic_exchange_explicit(p, v, order) \
-    (loom_step("exchange of " #p), __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST))
-#define atomic_fetch_add_explicit(p, v, order) \
-    (loom_step("addition to " #p), __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST))
-#define atomic_fetch_sub_explicit(p, v, order) \
-    (loom_step("subtraction from " #p), __atomic_fetch_sub(p, v, __ATOMIC_SEQ_CST))
-#define atomic_load(p)         atomic_load_explicit(p, 0)
-#define atomic_store(p, v)     atomic_store_explicit(p, v, 0)
-#define atomic_fetch_add(p, v) atomic_fetch_add_explicit(p, v, 0)
-#define atomic_fetch_sub(p, v) atomic_fetch_sub_explicit(p, v, 0)
+#ifdef __clang__
+#define LOOM_LOAD(p)        __c11_atomic_load(p, __ATOMIC_SEQ_CST)
+#define LOOM_STORE(p, v)    __c11_atomic_store(p, v, __ATOMIC_SEQ_CST)
+#define LOOM_EXCHANGE(p, v) __c11_atomic_exchange(p, v, __ATOMIC_SEQ_CST)
+#define LOOM_ADD(p, v)      __c11_atomic_fetch_add(p, v, __ATOMIC_SEQ_CST)
+#define LOOM_SUB(p, v)      __c11_atomic_fetch_sub(p, v, __ATOMIC_SEQ_CST)
+#define LOOM_CAS(p, expected, v) \
+    __c11_atomic_compare_exchange_strong(p, expected, v, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+#else
+#define LOOM_LOAD(p)        __atomic_load_n(p, __ATOMIC_SEQ_CST)
+#define LOOM_STORE(p, v)    __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
+#define LOOM_EXCHANGE(p, v) __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
+#define LOOM_ADD(p, v)      __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST)
+#define LOOM_SUB(p, v)      __atomic_fetch_sub(p, v, __ATOMIC_SEQ_CST)
+#define LOOM_CAS(p, expected, v) \
+    __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+#endif
+
+#define atomic_load_explicit(p, order)         (loom_step("load of " #p), LOOM_LOAD(p))
+#define atomic_store_explicit(p, v, order)     (loom_step("store to " #p), LOOM_STORE(p, v))
+#define atomic_exchange_explicit(p, v, order)  (loom_step("exchange of " #p), LOOM_EXCHANGE(p, v))
+#define atomic_fetch_add_explicit(p, v, order) (loom_step("addition to " #p), LOOM_ADD(p, v))
+#define atomic_fetch_sub_explicit(p, v, order) (loom_step("subtraction from " #p), LOOM_SUB(p, v))
+#define atomic_load(p)                         atomic_load_explicit(p, 0)
+#define atomic_store(p, v)                     atomic_store_explicit(p, v, 0)
+#define atomic_fetch_add(p, v)                 atomic_fetch_add_explicit(p, v, 0)
+#define atomic_fetch_sub(p, v)                 atomic_fetch_sub_explicit(p, v, 0)
 /* A weak one may fail for nothing. */
 #define atomic_compare_exchange_weak_explicit(p, expected, v, yes, no) \
     (loom_step("exchange of " #p " if equal"),                         \
-     loom_fails_for_nothing()                                          \
-         ? (*(expected) = __atomic_load_n(p, __ATOMIC_SEQ_CST), false) \
-         : __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+     loom_fails_for_nothing() ? (*(expected) = LOOM_LOAD(p), false) : LOOM_CAS(p, expected, v))
 
 #endif
