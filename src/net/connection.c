@@ -144,14 +144,14 @@ static void send_eof(struct connection *conn)
         coil__connection_lost(conn, rc == -ENOTCONN ? -ECONNRESET : rc, true);
 }
 
-/* TLS failed where nobody reads: what it still holds for a reader comes first. */
+/* TLS failed. What it still holds for a reader can be read; but nothing more is sent, and who waits for that is told. */
 static void look_at_filter(struct connection *conn)
 {
     struct filter *f = conn->filter;
     bool read_later = f->receiver || (f->start < f->end && !conn->closing);
-    if (f->error && !conn->error && !read_later) {
+    if (f->error && !conn->error) {
         conn->words = coil__error_share(f->words);
-        coil__connection_lost(conn, f->error, false);
+        coil__connection_lost(conn, f->error, read_later);
     }
 }
 
@@ -306,7 +306,7 @@ static void filter_told(struct filter *f)
         coil__connection_kick(conn);
 }
 
-int coil__connection_secure(struct connection *conn, const struct filter_plan *plan)
+static int secure(struct connection *conn, const struct filter_plan *plan)
 {
     const void *early;
     int err = 0;
@@ -323,12 +323,22 @@ int coil__connection_secure(struct connection *conn, const struct filter_plan *p
     return 0;
 }
 
+int coil__connection_secure(struct connection *conn, const struct filter_plan *plan)
+{
+    int err = secure(conn, plan);
+    if (err == -ENOMEM)
+        coil__connection_abort(conn);
+    return err;
+}
+
 coil_ret coil__connection_shake(struct connection *conn)
 {
     connection_ref(conn);
     coil_ret rc = coil__filter_wait(conn->filter);
     if (rc < 0 && !conn->filter->error)
-        coil__connection_abort(conn); /* cancelled; it is lost otherwise */
+        coil__connection_abort(conn); /* cancelled */
+    else if (rc < 0)
+        look_at_filter(conn);
     coil__connection_unref(conn);
     return rc;
 }

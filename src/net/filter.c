@@ -123,12 +123,20 @@ static void fail(struct filter *f, coil_ret error)
     free_opening(f);
     wake_shakers(f);
     tell(f);
+    if (f->pulling)
+        f->told(f); /* who pulls this once may never do so again, and there may be much to send */
+}
+
+static void stop_timer(struct filter *f)
+{
+    coil__timer_stop(f->loop, &f->timer);
+    f->timed_out = false;
 }
 
 static void over(struct filter *f)
 {
     f->state = FILTER_OVER;
-    coil__timer_stop(f->loop, &f->timer);
+    stop_timer(f);
     tell(f);
 }
 
@@ -166,11 +174,11 @@ static coil_ret push_down(struct filter *f, unsigned level, const void *p, size_
 static void answer(struct filter *f, unsigned level)
 {
     size_t before = f->out->buffered;
+    if (list_empty(&f->out->chunks))
+        f->answered = 0;
     coil_ret rc = flush(f, level);
     if (f->out->buffered > before)
         f->answered += f->out->buffered - before;
-    else if (list_empty(&f->out->chunks))
-        f->answered = 0;
     if (rc < 0)
         fail(f, rc);
     else if (f->answered > ANSWERS_MAX)
@@ -202,6 +210,7 @@ static void send_out(struct filter *f)
     while (!f->error && !list_empty(&box->plain) && list_empty(&box->chunks) && turn < TURN_MAX) {
         size_t batch = 0;
         coil_ret rc = 0;
+        f->answered = 0;
         while (rc == 0 && batch < BATCH_MAX && !list_empty(&box->plain)) {
             const void *p;
             size_t n = coil__outbox_plain(box, &p, LAYER_PIECE_MAX);
@@ -214,6 +223,7 @@ static void send_out(struct filter *f)
             rc = flush(f, top);
         if (rc < 0)
             fail(f, rc);
+        coil__outbox_plain_over(box);
         turn += batch;
         moved = true;
     }
@@ -328,9 +338,11 @@ static void end_of_layer(struct filter *f, unsigned level)
 static void shaken(struct filter *f)
 {
     f->state = FILTER_OPEN;
-    coil__timer_stop(f->loop, &f->timer);
+    stop_timer(f);
     wake_shakers(f);
     tell(f);
+    if (!list_empty(&f->out->plain))
+        coil__filter_kick(f); /* written meanwhile */
 }
 
 /* The topmost layer goes on with its handshake. False: there is nothing to decrypt yet. */
@@ -380,7 +392,7 @@ static bool has_plain(const struct filter *f)
 
 static bool may_read(const struct filter *f)
 {
-    if (!f->loop || f->error || f->opening || f->early || f->sock->fd < 0)
+    if (!f->loop || f->error || f->opening || f->early)
         return false;
     if (f->state == FILTER_OPEN)
         return f->want && !has_plain(f) && !f->peer_ended;
@@ -394,6 +406,8 @@ static void readable_done(struct op *op)
         coil__filter_unref(f); /* coil__filter_close's */
         return;
     }
+    if (op->result < 0) /* -ECANCELED, though nobody cancelled: the socket was closed under us */
+        f->read_error = op->result == -ECANCELED ? -EBADF : (coil_ret)op->result;
     f->try_read = true;
     coil__filter_kick(f);
 }
@@ -403,6 +417,11 @@ static void wait_readable(struct filter *f)
     struct backend *b = sock_backend(f->sock);
     if (f->readable.state != OP_IDLE)
         return;
+    if (f->sock->fd < 0) { /* to be found out in the slot */
+        f->try_read = true;
+        coil__filter_kick(f);
+        return;
+    }
     f->readable.kind = OP_POLL;
     f->readable.events = OP_IN;
     f->readable.fd = f->sock->fd;
@@ -419,10 +438,14 @@ static bool may_retry(struct filter *f, coil_ret error)
 
 static coil_ret receive(struct filter *f)
 {
-    if (plain_room(f) < 0)
-        return -ENOMEM;
-    coil_ret rc = sock_calls(f->sock)->recv(sock_backend(f->sock), f->sock->fd,
-                                            f->sock->part->read_buffer, READ_MAX, 0);
+    coil_ret rc = f->sock->fd < 0 ? -EBADF : f->read_error;
+    f->read_error = 0;
+    if (rc == 0 && plain_room(f) < 0)
+        rc = -ENOMEM;
+    if (rc < 0)
+        return rc;
+    rc = sock_calls(f->sock)->recv(sock_backend(f->sock), f->sock->fd, f->sock->part->read_buffer,
+                                   READ_MAX, 0);
     if (rc > 0)
         absorb(f, 0, f->sock->part->read_buffer, (size_t)rc);
     trim_plain(f);
@@ -485,6 +508,10 @@ static void timer_fired(struct timer *timer)
 /* The layer that was asked for is made, here and not in the call that asked: on the loop's stack. */
 static void open_layer(struct filter *f)
 {
+    if (f->peer_ended) {
+        cut_short(f);
+        return;
+    }
     coil_ret rc = f->opening->cls->open(f->opening, f->server_hostname, &f->layer[f->layers]);
     if (rc < 0) {
         fail(f, rc);
@@ -667,8 +694,11 @@ coil_ret coil__filter_receive(struct filter *f, void *p, size_t n, bool pull)
     if (got > 0) {
         memcpy(p, f->plain + f->start, got);
         f->start += got;
-        if (f->start == f->end)
+        if (f->start == f->end) {
             free_plain(f);
+            if (f->error)
+                f->told(f); /* its turn has come, whether or not there is another receive */
+        }
         return (coil_ret)got;
     }
     if (f->error)
@@ -736,14 +766,18 @@ bool coil__filter_finish(struct filter *f)
         return true;
     if (f->state == FILTER_ENDING)
         return false;
-    if (start_timer(f, f->shutdown_timeout) < 0)
-        return true; /* without memory for a time limit there is no waiting */
+    bool timed = start_timer(f, f->shutdown_timeout) == 0;
     f->state = FILTER_ENDING;
     discard(f);
     free_plain(f);
     f->try_read = true;
     wake_receiver(f, 0);
     coil__filter_kick(f);
+    if (!timed &&
+        f->state == FILTER_ENDING) { /* without memory for a time limit there is no waiting */
+        say_goodbye(f);
+        over(f);
+    }
     return false;
 }
 

@@ -107,6 +107,7 @@ struct filter {
     bool pulling;    /* the owner looks itself, and need not be told */
     bool timed_out, notified;
     uint16_t retries;                             /* in a row, for want of memory */
+    coil_ret read_error;                          /* what waiting for bytes failed with; 0 */
     coil_tls *layer[FILTER_LAYERS_MAX];           /* from the socket up */
     coil_tls_context *context[FILTER_LAYERS_MAX]; /* references */
     coil_tls_context *opening; /* of the layer that the slot is to open; a reference */

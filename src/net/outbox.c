@@ -367,6 +367,10 @@ void coil__outbox_plain_taken(struct outbox *box, size_t n)
     c->n -= n;
     if (c->n == 0)
         chunk_over(box, c);
+}
+
+void coil__outbox_plain_over(struct outbox *box)
+{
     maybe_resume(box);
 }
 

@@ -322,12 +322,19 @@ static void shake_client(struct coil_transport *t)
     }
 }
 
-/* TLS failed where nobody reads: what it still holds for data_received comes first. */
+/* TLS failed where nobody reads: what it still holds for data_received comes first, unless something waits to be sent,
+ * which will not be. */
 static void look_at_filter(struct coil_transport *t)
 {
     struct filter *f = t->filter;
-    if (f->error && !t->error && (t->closing || f->start == f->end))
+    if (!f->error || t->error)
+        return;
+    if (t->closing || f->start == f->end) {
         coil__transport_lost(t, f->error, coil__error_share(f->words));
+    } else if (!list_empty(&t->out.plain)) {
+        t->words = coil__error_share(f->words);
+        coil__transport_send_failed(t, f->error);
+    }
 }
 
 /* TLS says goodbye after all else, and hears that from the peer. */
@@ -485,6 +492,8 @@ int coil__transport_may_write(struct coil_transport *t)
         return (int)coil__error_restore(t->words, t->error);
     if (coil_unlikely(t->closing))
         return (int)coil__fail(-ECONNRESET, "Connection lost");
+    if (coil_unlikely(t->filter && t->filter->error))
+        return (int)coil__error_restore(t->filter->words, t->filter->error);
     if (coil_unlikely(!coil__loop_use(t->loop)))
         return (int)coil_last_error()->code;
     if (coil_unlikely(t->sending_file))
@@ -581,6 +590,8 @@ int coil__transport_secure(struct coil_transport *t, const struct filter_plan *p
         err = coil__filter_add(t->filter, plan, NULL, 0);
     if (err == 0)
         coil__outbox_filtered_limits(&t->out);
+    else if (err == -ENOMEM)
+        coil__transport_lost(t, err, NULL);
     return err;
 }
 
@@ -598,7 +609,7 @@ coil_ret coil__transport_shake(struct coil_transport *t)
     if (rc < 0 && !t->filter->error)
         coil_transport_abort(t); /* cancelled */
     else if (rc < 0)
-        coil__transport_lost(t, rc, coil__error_capture(rc));
+        coil__transport_lost(t, t->filter->error, coil__error_share(t->filter->words));
     coil_transport_unref(t);
     return rc;
 }
