@@ -86,16 +86,6 @@ static int verify_mode(const struct context *c)
            (c->clients == COIL_TLS_CLIENTS_REQUIRED ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
 }
 
-/* For as long as the connection lives: a callback's context may be its only reference. */
-static void keep_context(SSL *ssl, struct context *to)
-{
-    struct layer *layer = SSL_get_app_data(ssl);
-    struct context *before = layer->serving;
-    layer->serving = context_of(coil_tls_context_ref(&to->base));
-    if (before)
-        coil_tls_context_unref(&before->base);
-}
-
 /* SSL_set_SSL_CTX leaves with the connection what SSL_new took from the first context. */
 static bool change_context(SSL *ssl, struct context *to)
 {
@@ -109,22 +99,46 @@ static bool change_context(SSL *ssl, struct context *to)
            SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(ctx)) == 1;
 }
 
+/* In TLS 1.3 a server may want the hello once more, the same but for its keys. Under another name it would be served with
+ * what was chosen for the first, and called by the second. */
+static bool says_it_again(const struct layer *layer, const char *name)
+{
+    return layer->asked && name ? strcmp(layer->asked, name) == 0 : !layer->asked && !name;
+}
+
+/* For as long as the connection lives: a callback's context may be its only reference. */
+static bool keep_choice(struct layer *layer, const char *name, struct context *to)
+{
+    size_t n = name ? strlen(name) + 1 : 0;
+    if (name && !(layer->asked = coil__alloc(n)))
+        return false;
+    if (name)
+        memcpy(layer->asked, name, n);
+    layer->serving = context_of(coil_tls_context_ref(&to->base));
+    return true;
+}
+
 /* Before sessions and versions are looked at. */
 static int client_hello(SSL *ssl, int *alert, void *arg)
 {
+    struct layer *layer = SSL_get_app_data(ssl);
     struct context *c = arg, *to;
-    char name[FILTER_NAME_MAX];
-    int there = hello_name(ssl, name, sizeof name);
+    char room[FILTER_NAME_MAX];
+    int there = hello_name(ssl, room, sizeof room);
+    const char *name = there > 0 ? room : NULL;
     if (there < 0) {
         *alert = SSL_AD_DECODE_ERROR;
         return SSL_CLIENT_HELLO_ERROR;
     }
-    if (coil__tls_by_name(c, there ? name : NULL, &to) < 0 || !is_for_servers(to)) {
+    if (layer->serving) {
+        *alert = SSL_AD_ILLEGAL_PARAMETER;
+        return says_it_again(layer, name) ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
+    }
+    if (coil__tls_by_name(c, name, &to) < 0 || !is_for_servers(to)) {
         *alert = SSL_AD_UNRECOGNIZED_NAME;
         return SSL_CLIENT_HELLO_ERROR;
     }
-    keep_context(ssl, to);
-    if (to == c || change_context(ssl, to))
+    if (keep_choice(layer, name, to) && (to == c || change_context(ssl, to)))
         return SSL_CLIENT_HELLO_SUCCESS;
     *alert = SSL_AD_INTERNAL_ERROR;
     return SSL_CLIENT_HELLO_ERROR;

@@ -155,6 +155,74 @@ COIL_TEST(session_of_one_name_is_none_at_another)
     }
 }
 
+/* ---- a ClientHello that comes twice ---- */
+
+struct asked {
+    int calls;
+    char name[64];
+    coil_tls_context *open, *strict;
+};
+
+static coil_ret choose(const char *name, coil_tls_context **out_context, void *arg)
+{
+    struct asked *asked = arg;
+    asked->calls++;
+    *out_context = name && strcmp(name, "strict.org") == 0 ? asked->strict : asked->open;
+    return 0;
+}
+
+static coil_ret note_name(coil_reader *r, coil_writer *w, void *arg)
+{
+    struct asked *asked = arg;
+    const char *name = coil_tls_server_name(coil_writer_tls(w));
+    (void)r;
+    snprintf(asked->name, sizeof asked->name, "%s", name ? name : "");
+    return coil_writer_write(w, "let in", 6);
+}
+
+/* The server wants the hello once more; what is asked for then is another name. */
+static void rename_itself(int writing, int version, int type, const void *p, size_t n, SSL *ssl,
+                          void *name)
+{
+    (void)version;
+    if (!writing && type == SSL3_RT_HANDSHAKE && n > 0 &&
+        *(const unsigned char *)p == SSL3_MT_SERVER_HELLO)
+        SSL_set_tlsext_host_name(ssl, name);
+}
+
+/* A client that asks for one name, and when it is told to say its hello again for another, is served with what the
+ * first one asks of clients and called by the second. */
+COIL_TEST(name_asked_for_does_not_change_in_a_second_hello)
+{
+    static char strict_org[] = "strict.org";
+    for (int renames = 0; renames < 2; renames++) {
+        struct asked asked = {.open = server_context(NULL), .strict = server_context(NULL)};
+        struct stage s = {.server_tls = server_context(NULL),
+                          .client_tls = client_context(COIL_TLS_INSECURE_NO_HOSTNAME)};
+        struct hand h;
+        char buf[16];
+        trust(asked.strict, test_ca());
+        assert_int_equal(coil_tls_context_set_clients(asked.strict, COIL_TLS_CLIENTS_REQUIRED), 0);
+        assert_int_equal(coil_tls_context_set_sni_callback(s.server_tls, choose, &asked), 0);
+        assert_int_equal(coil_tls_context_set_sni_callback(asked.open, choose, &asked), 0);
+        assert_int_equal(SSL_CTX_set1_groups_list(context_of(s.server_tls)->ctx, "P-521"), 1);
+        set_stage(&s, note_name, &asked);
+        hand_open_to(&h, &s, "open.org");
+        if (renames) {
+            SSL_set_msg_callback(ssl_of(&h), rename_itself);
+            SSL_set_msg_callback_arg(ssl_of(&h), strict_org);
+        }
+        bool in = hand_shake(&h) == 1 && hand_read(&h, buf, sizeof buf) == 6;
+        hand_close(&h);
+        strike_stage(&s);
+        assert_int_equal(in, !renames);
+        assert_string_equal(asked.name, renames ? "" : "open.org");
+        assert_int_equal(asked.calls, 1);
+        coil_tls_context_unref(asked.open);
+        coil_tls_context_unref(asked.strict);
+    }
+}
+
 /* ---- renegotiation, keys ---- */
 
 COIL_TEST(renegotiation_is_refused)
