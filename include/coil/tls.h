@@ -89,7 +89,8 @@ COIL_API int coil_tls_context_load_default_certs(coil_tls_context *context);
 COIL_API int coil_tls_context_load_crls(coil_tls_context *context, const char *file);
 
 /* Who we are: our certificate and those between it and the root, in this order, and the private key of the first. `key`
- * NULL: it is in the same file. `password` NULL: the key is not encrypted (it is never asked for).
+ * NULL: it is in the same file. `password` NULL: the key is not encrypted (it is never asked for). What cannot be used
+ * leaves the context as it was.
  *
  *   Errors:  COIL_ETLS with words that say which of the two, also when the key is of another certificate; -ENOENT
  *            and the like.

@@ -469,45 +469,54 @@ int coil_tls_context_load_crls(coil_tls_context *context, const char *file)
 
 /* ---- who we are ---- */
 
-static bool use_chain(SSL_CTX *ctx, BIO *bio)
+struct own {
+    X509 *x;
+    STACK_OF(X509) * chain; /* between it and the root */
+    EVP_PKEY *key;
+};
+
+static bool read_chain(struct own *own, BIO *bio)
 {
-    X509 *own = PEM_read_bio_X509_AUX(bio, NULL, no_password, NULL);
-    bool ok = own && SSL_CTX_use_certificate(ctx, own) == 1;
-    X509_free(own);
-    if (!ok || SSL_CTX_clear_chain_certs(ctx) != 1)
+    own->x = PEM_read_bio_X509_AUX(bio, NULL, no_password, NULL);
+    own->chain = sk_X509_new_null();
+    if (!own->x || !own->chain)
         return false;
     for (X509 *x; (x = PEM_read_bio_X509(bio, NULL, no_password, NULL));)
-        if (SSL_CTX_add0_chain_cert(ctx, x) != 1) {
+        if (sk_X509_push(own->chain, x) <= 0) {
             X509_free(x);
             return false;
         }
-    ok = end_of_pem();
+    bool ok = end_of_pem();
     if (ok)
         ERR_clear_error();
     return ok;
 }
 
-static bool use_key(SSL_CTX *ctx, BIO *bio, const char *password)
+static bool read_key(struct own *own, BIO *bio, const char *password)
 {
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, no_password, (void *)(uintptr_t)password);
-    bool ok = key && SSL_CTX_use_PrivateKey(ctx, key) == 1 && SSL_CTX_check_private_key(ctx) == 1;
-    EVP_PKEY_free(key);
-    return ok;
+    own->key = PEM_read_bio_PrivateKey(bio, NULL, no_password, (void *)(uintptr_t)password);
+    return own->key && X509_check_private_key(own->x, own->key) == 1;
 }
 
-/* Both are read before either is used, so far as opening them goes. Takes both. */
+/* All is read and looked at before any of it is used: what cannot be leaves the context as it was. Takes both. */
 static int use_identity(struct context *c, BIO *chain, const char *chain_file, BIO *key,
                         const char *key_file, const char *password)
 {
+    struct own own = {NULL, NULL, NULL};
     int err = 0;
     if (!chain)
         err = coil__tls_context_failure("certificate chain", chain_file);
     else if (!key)
         err = coil__tls_context_failure("private key", key_file);
-    else if (!use_chain(c->ctx, chain))
+    else if (!read_chain(&own, chain))
         err = coil__tls_context_failure("certificate chain", chain_file);
-    else if (!use_key(c->ctx, key, password))
+    else if (!read_key(&own, key, password))
         err = coil__tls_context_failure("private key", key_file);
+    else if (SSL_CTX_use_cert_and_key(c->ctx, own.x, own.key, own.chain, 1) != 1)
+        err = coil__tls_context_failure("certificate chain", chain_file);
+    X509_free(own.x);
+    sk_X509_pop_free(own.chain, X509_free);
+    EVP_PKEY_free(own.key);
     BIO_free(chain);
     BIO_free(key);
     return err;
