@@ -162,7 +162,7 @@ COIL_API int coil_tls_context_set_sni_callback(coil_tls_context *context, coil_t
 /* A client's: remember one session for each of up to `names_max` server names, and offer it at the next connection there,
  * which then needs neither certificates nor a signature. 0, the default, remembers none. A session is as good as the
  * check of the certificate that began it: what is loaded later does not concern it. (Servers give out sessions
- * by themselves, as tickets.)
+ * by themselves, as tickets.) What is beyond a smaller number is forgotten at once.
  *
  *   Errors:  -EINVAL for a server's.
  *   asyncio: SSLObject.session, by hand */

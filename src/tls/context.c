@@ -208,6 +208,17 @@ SSL_SESSION *coil__tls_session_for(struct context *c, const char *name)
     return session;
 }
 
+/* The oldest go first. */
+static void forget_sessions(struct context *c)
+{
+    while (c->sessions_n > c->sessions_max) {
+        struct session **at = &c->sessions;
+        while ((*at)->next)
+            at = &(*at)->next;
+        session_free(take_session(c, at));
+    }
+}
+
 static void keep_session(struct context *c, struct session *s)
 {
     struct session **at = find_session(c, s->name);
@@ -216,12 +227,7 @@ static void keep_session(struct context *c, struct session *s)
     s->next = c->sessions;
     c->sessions = s;
     c->sessions_n++;
-    while (c->sessions_n > c->sessions_max) {
-        at = &c->sessions;
-        while ((*at)->next)
-            at = &(*at)->next;
-        session_free(take_session(c, at));
-    }
+    forget_sessions(c);
 }
 
 void coil__tls_session_keep(struct context *c, const char *name, SSL_SESSION *session)
@@ -671,6 +677,10 @@ int coil_tls_context_set_sessions(coil_tls_context *context, size_t names_max)
     struct context *c = context_of(context);
     if (is_for_servers(c))
         return (int)tls_fail(-EINVAL, "servers give sessions out as tickets");
+    if (!CRYPTO_THREAD_write_lock(c->lock))
+        return (int)tls_fail(-ENOMEM, "the sessions of a TLS context cannot be reached");
     c->sessions_max = names_max;
+    forget_sessions(c);
+    CRYPTO_THREAD_unlock(c->lock);
     return 0;
 }
