@@ -19,7 +19,8 @@
  * certificate chains up to a trusted one, that today lies between its dates, and that it names the server that was
  * meant. TLS 1.2 at least; no compression, no renegotiation, no early data.
  *
- * The end: a close sends close_notify behind what was written and waits for the peer's. A peer whose stream ends
+ * The end: a close sends close_notify behind what was written and waits for the peer's; write_eof sends it too, and what the
+ * peer still says can be read. A peer whose stream ends
  * without one is told as COIL_ETLSEOF, since nobody knows who ended it; what came before is delivered first.
  *
  * Cryptography runs on the loop's stack, never on a task's. asyncio: the ssl module, ssl= */

@@ -139,6 +139,10 @@ static void shake_client(struct connection *conn);
 static void send_eof(struct connection *conn)
 {
     conn->writer.eof_sent = true;
+    if (conn->filter) {
+        coil__filter_end(conn->filter);
+        return;
+    }
     int rc = sock_calls(conn->sock)->shutdown(sock_backend(conn->sock), conn->sock->fd, SHUT_WR);
     if (rc < 0)
         coil__connection_lost(conn, rc == -ENOTCONN ? -ECONNRESET : rc, true);

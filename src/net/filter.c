@@ -185,17 +185,30 @@ static void answer(struct filter *f, unsigned level)
         fail(f, coil__fail(COIL_ETLS, "the peer makes us answer and does not read the answers"));
 }
 
+static void finish_layer(struct filter *f, unsigned level)
+{
+    coil_ret rc = f->layer[level]->cls->finish(f->layer[level]);
+    if (rc == 0)
+        rc = flush(f, level);
+    if (rc < 0)
+        fail(f, rc);
+}
+
+/* Of what we write: the outermost layer's end. Those below it go on, with what they have to say of the other direction. */
+static void say_end(struct filter *f)
+{
+    f->end_said = true;
+    finish_layer(f, f->layers - 1u);
+}
+
 /* Layer by layer from the outermost, so that each is told within those below it. */
 static void say_goodbye(struct filter *f)
 {
     f->notified = true;
-    for (unsigned i = f->layers; !f->error && i-- > 0;) {
-        coil_ret rc = f->layer[i]->cls->finish(f->layer[i]);
-        if (rc == 0)
-            rc = flush(f, i);
-        if (rc < 0)
-            fail(f, rc);
-    }
+    if (!f->end_said)
+        say_end(f);
+    for (unsigned i = f->layers - 1u; !f->error && i-- > 0;)
+        finish_layer(f, i);
     if (!f->error && f->peer_ended)
         over(f);
 }
@@ -341,7 +354,7 @@ static void shaken(struct filter *f)
     stop_timer(f);
     wake_shakers(f);
     tell(f);
-    if (!list_empty(&f->out->plain))
+    if (!list_empty(&f->out->plain) || f->end_asked)
         coil__filter_kick(f); /* written meanwhile */
 }
 
@@ -544,6 +557,9 @@ static void run(void *arg)
         open_layer(f);
     if (f->loop && !f->error && f->state == FILTER_OPEN)
         send_out(f);
+    if (f->loop && !f->error && f->state == FILTER_OPEN && f->end_asked && !f->end_said &&
+        list_empty(&f->out->plain))
+        say_end(f);
     if (f->loop && !f->error && f->state == FILTER_ENDING && !f->notified)
         say_goodbye(f);
     if (f->try_read && may_read(f))
@@ -760,6 +776,12 @@ void coil__filter_interrupt(struct filter *f)
 
 /* ---- the end ---- */
 
+void coil__filter_end(struct filter *f)
+{
+    f->end_asked = true;
+    coil__filter_kick(f);
+}
+
 bool coil__filter_finish(struct filter *f)
 {
     if (f->error || f->state == FILTER_SHAKING || f->state == FILTER_OVER)
@@ -813,11 +835,6 @@ void coil__filter_settle(struct filter *f)
     if (was_queued)
         coil__filter_unref(f);
     coil__filter_unref(f);
-}
-
-coil_ret coil__filter_no_eof(void)
-{
-    return coil__fail(-EOPNOTSUPP, "TLS cannot end one direction alone: close the connection");
 }
 
 /* ---- asking ---- */

@@ -106,6 +106,7 @@ struct filter {
     bool peer_ended; /* the outermost layer said so */
     bool pulling;    /* the owner looks itself, and need not be told */
     bool timed_out, notified;
+    bool end_asked, end_said;                     /* of what we write, while receiving goes on */
     uint16_t retries;                             /* in a row, for want of memory */
     coil_ret read_error;                          /* what waiting for bytes failed with; 0 */
     coil_tls *layer[FILTER_LAYERS_MAX];           /* from the socket up */
@@ -167,12 +168,11 @@ static inline bool filter_at_end(const struct filter *f)
     return f->peer_ended && f->start == f->end && !f->error;
 }
 
-/* Records and returns why write_eof is refused. */
-coil_ret coil__filter_no_eof(void);
-
 /* There may be something to send. */
 void coil__filter_kick(struct filter *f);
 
+/* Nothing will be written any more: tell the peer, behind what was. Receiving goes on. */
+void coil__filter_end(struct filter *f);
 /* All is sent: say so to the peer and wait for it to say the same. True when nothing is left to wait for, else the
  * owner is told. */
 bool coil__filter_finish(struct filter *f);

@@ -302,6 +302,10 @@ static void maybe_tell_resume(struct coil_transport *t)
 static void send_eof(struct coil_transport *t)
 {
     t->eof_sent = true;
+    if (t->filter) {
+        coil__filter_end(t->filter);
+        return;
+    }
     int rc = sock_calls(t->sock)->shutdown(sock_backend(t->sock), t->sock->fd, SHUT_WR);
     if (rc < 0)
         coil__transport_send_failed(t, rc == -ENOTCONN ? -ECONNRESET : rc);
@@ -539,8 +543,6 @@ int coil_transport_write_eof(coil_transport *transport)
     int err = coil__transport_may_write(transport);
     if (err < 0)
         return err;
-    if (transport->filter)
-        return (int)coil__filter_no_eof();
     transport->eof_asked = true;
     if (transport->kind == TRANSPORT_WRITES)
         coil_transport_close(transport); /* it has no other direction */
@@ -551,7 +553,7 @@ int coil_transport_write_eof(coil_transport *transport)
 
 bool coil_transport_can_write_eof(const coil_transport *transport)
 {
-    return transport->kind != TRANSPORT_READS && !transport->filter;
+    return transport->kind != TRANSPORT_READS;
 }
 
 int coil_transport_set_write_buffer_limits(coil_transport *transport, ssize_t high, ssize_t low)

@@ -560,7 +560,126 @@ COIL_TEST(start_tls_within_a_tls_that_has_ended_fails_at_once)
     strike_stage(&s);
 }
 
-/* ---- an end without memory ---- */
+/* ---- one direction's end ---- */
+
+struct heard {
+    char text[64];
+    size_t n;
+    coil_ret end;
+};
+
+static coil_ret end_first(coil_reader *r, coil_writer *w, void *arg)
+{
+    struct heard *heard = arg;
+    coil_ret n = coil_writer_write_eof(w);
+    while (n >= 0 &&
+           (n = coil_reader_read(r, heard->text + heard->n, sizeof heard->text - heard->n)) > 0)
+        heard->n += (size_t)n;
+    heard->end = n;
+    return 0;
+}
+
+/* Who has said its end has no more keys to renew. */
+COIL_TEST(keys_asked_for_after_our_end_are_followed_and_not_given)
+{
+    struct stage s = {0};
+    struct heard heard = {.end = 1};
+    struct hand h;
+    char byte;
+    set_stage(&s, end_first, &heard);
+    hand_open(&h, &s);
+    assert_int_equal(hand_shake(&h), 1);
+    assert_int_equal(hand_read(&h, &byte, 1), 0);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(SSL_key_update(ssl_of(&h), SSL_KEY_UPDATE_REQUESTED), 1);
+        hand_say(&h, "more ");
+        assert_int_equal(coil_sleep(0.1), 0);
+    }
+    assert_int_equal(h.tls->cls->finish(h.tls), 0);
+    assert_int_equal(hand_flush(&h), 0);
+    assert_int_equal(coil_sleep(0.1), 0);
+    hand_close(&h);
+    strike_stage(&s);
+    assert_int_equal(heard.end, 0);
+    assert_string_equal(heard.text, "more more more more more ");
+}
+
+static coil_ret end_first_within(coil_reader *r, coil_writer *w, void *arg)
+{
+    coil_ret rc = start_as_server(w);
+    return rc < 0 ? rc : end_first(r, w, arg);
+}
+
+COIL_TEST(end_of_one_direction_is_said_by_the_inner_layer_alone)
+{
+    struct stage s = {0};
+    struct heard heard = {.end = 1};
+    coil_reader *r;
+    coil_writer *w;
+    char byte;
+    set_stage(&s, end_first_within, &heard);
+    assert_int_equal(connect_to(&s, &r, &w), 0);
+    assert_int_equal(coil_writer_start_tls(w, s.client_tls, &to_localhost), 0);
+    assert_int_equal(coil_reader_read(r, &byte, 1), 0);
+    assert_int_equal(coil_writer_write(w, "and yet", 7), 0);
+    assert_int_equal(coil_sleep(0.1), 0);
+    assert_string_equal(heard.text, "and yet");
+    assert_int_equal(coil_writer_finish(w), 0);
+    strike_stage(&s);
+    assert_int_equal(heard.end, 0);
+}
+
+COIL_TEST(transport_ends_one_direction_over_tls)
+{
+    struct stage s = {0};
+    struct party there = {0}, here = {0};
+    host(&s, &there);
+    coil_connect_opts opts = {.size = sizeof opts, .tls = s.client_tls};
+    assert_int_equal(coil_loop_create_connection(NULL, make_party, &here, "127.0.0.1", s.port,
+                                                 &opts, NULL, NULL),
+                     0);
+    assert_int_equal(coil_transport_write(here.t, "all", 3), 0);
+    assert_int_equal(coil_transport_write_eof(here.t), 0);
+    assert_int_equal(within(5, &there.lost), 0); /* which closes at it, as in asyncio */
+    assert_int_equal(within(5, &here.lost), 0);
+    assert_int_equal(there.bytes, 3);
+    assert_int_equal(there.error, 0);
+    assert_int_equal(here.error, 0);
+    coil_transport_unref(here.t);
+    coil_transport_unref(there.t);
+    strike_stage(&s);
+}
+
+static coil_ret end_during_handshake(coil_reader *r, coil_writer *w, void *unused)
+{
+    (void)r, (void)unused;
+    coil_task *t = coil_create_task(start_as_server, w);
+    assert_int_equal(coil_sleep(0), 0);
+    assert_int_equal(coil_writer_write_eof(w), 0);
+    return coil_join(t);
+}
+
+COIL_TEST(end_that_is_asked_for_during_a_handshake_is_said_behind_it)
+{
+    coil_tls_context *tls = client_context(0);
+    coil_server *server;
+    coil_reader *r;
+    coil_writer *w;
+    char port[8], byte;
+    assert_int_equal(coil_start_server(end_during_handshake, NULL, "127.0.0.1", "0", &server), 0);
+    snprintf(port, sizeof port, "%d", coil_server_port(server));
+    assert_int_equal(coil_open_connection("127.0.0.1", port, &r, &w), 0);
+    assert_int_equal(coil_sleep(0.1), 0);
+    assert_int_equal(coil_writer_start_tls(w, tls, &to_localhost), 0);
+    coil_timeout(scope, 5);
+    coil_ret rc = coil_reader_read(r, &byte, 1);
+    assert_int_equal(coil_timeout_exit(&scope, rc), 0);
+    assert_int_equal(coil_writer_finish(w), 0);
+    assert_int_equal(coil_server_finish(server), 0);
+    coil_tls_context_unref(tls);
+}
+
+/* ---- the loop closes ---- */
 
 static coil_ret note_end(coil_reader *r, coil_writer *w, void *arg)
 {
