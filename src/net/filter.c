@@ -69,6 +69,7 @@ void coil__filter_unref(struct filter *f)
     if (!f || --f->refs > 0)
         return;
     COIL_CHECK(!f->loop && f->readable.state == OP_IDLE);
+    list_remove(&f->link);
     for (unsigned i = f->layers; i-- > 0;) {
         f->layer[i]->cls->free(f->layer[i]);
         f->context[i]->cls->unref(f->context[i]);
@@ -599,6 +600,8 @@ int coil__filter_new(coil_sock *sock, struct outbox *out, filter_told_fn told, v
         coil__free(f);
         return (int)coil__fail_plain(-ENOMEM);
     }
+    f->part = sock->part;
+    list_push(&f->part->filters, &f->link);
     f->told = told;
     f->owner = owner;
     f->loop = sock->loop;
@@ -825,16 +828,22 @@ static bool op_is_idle(void *op)
 
 void coil__filter_settle(struct filter *f)
 {
-    coil_loop *loop = f->loop;
     bool was_queued = f->queued;
+    list_remove(&f->link);
     f->queued = true;
     filter_ref(f);
     coil__filter_close(f);
-    if (loop)
-        coil__loop_settle(loop, op_is_idle, &f->readable);
+    coil__loop_settle(f->part->loop, op_is_idle, &f->readable);
     if (was_queued)
         coil__filter_unref(f);
     coil__filter_unref(f);
+}
+
+/* Those whose owners have gone, or are lost and kept by somebody: the others were settled with them. */
+void coil__net_close_filters(struct net_part *part)
+{
+    while (!list_empty(&part->filters))
+        coil__filter_settle(container_of(list_first(&part->filters), struct filter, link));
 }
 
 /* ---- asking ---- */

@@ -18,7 +18,8 @@
  *   - the socket is read while a hand is shaken, while somebody wants bytes and none are there, and in ENDING: what
  *     is held of a peer that sends without end is what one read brought;
  *   - plain bytes are delivered before the end and before an error;
- *   - references: its owner's, one while the slot is queued, one while the kernel has not let go of the op. */
+ *   - references: its owner's, one while the slot is queued, one while the kernel has not let go of the op: it may
+ *     outlive its owner, so the loop has a list of its own. */
 #ifndef COIL_NET_FILTER_H
 #define COIL_NET_FILTER_H
 
@@ -92,6 +93,8 @@ struct filter_plan {
 };
 
 struct filter {
+    struct list link; /* net_part.filters */
+    struct net_part *part;
     filter_told_fn told;
     void *owner;        /* for `told` */
     coil_loop *loop;    /* NULL once closed; until then, a room in its ring is held */

@@ -724,31 +724,48 @@ COIL_TEST(close_that_lacks_memory_for_its_time_limit_says_its_end)
 struct left {
     struct stage s;
     int turns;
+    bool aborts; /* while the peer pours */
 };
+
+static coil_ret pour_much(coil_reader *r, coil_writer *w, void *unused)
+{
+    static char block[4000000];
+    (void)r, (void)unused;
+    return coil_writer_write(w, block, sizeof block);
+}
 
 static coil_ret close_and_turn(void *arg)
 {
     struct left *left = arg;
     coil_reader *r;
     coil_writer *w;
-    set_stage(&left->s, echo, NULL);
+    set_stage(&left->s, left->aborts ? pour_much : echo, NULL);
     assert_int_equal(connect_to(&left->s, &r, &w), 0);
-    speaks(r, w, "hello");
+    int wide = 4 << 20;
+    if (left->aborts) {
+        assert_int_equal(
+            coil_sock_setsockopt(coil_writer_sock(w), SOL_SOCKET, SO_RCVBUF, &wide, sizeof wide),
+            0);
+        assert_int_equal(coil_sleep(0.1), 0);
+    } else
+        speaks(r, w, "hello");
     coil_writer_close(w);
-    coil_writer_unref(w);
-    coil_reader_unref(r);
     for (int i = 0; i < left->turns; i++)
         assert_int_equal(coil_sleep(0), 0);
+    if (left->aborts)
+        coil_writer_abort(w);
+    coil_writer_unref(w);
+    coil_reader_unref(r);
     return 0;
 }
 
 /* The harness counts what is not given back. */
 COIL_TEST_PLAIN(loop_that_closes_while_a_connection_ends_keeps_nothing)
 {
-    for (int turns = 0; turns < 30; turns++) {
+    for (int turns = 0; turns < 60; turns++) {
         coil_run_opts opts = {.size = sizeof opts, .virtual_time = true};
         coil_loop *loop = coil_new_event_loop(&opts);
-        struct left left = {.turns = turns};
+        struct left left = {.turns = turns / 2, .aborts = turns % 2};
         coil_set_event_loop(loop);
         coil_loop_set_exception_handler(loop, hear_nothing, NULL);
         coil_task *task = coil_create_task(close_and_turn, &left);
