@@ -128,16 +128,11 @@ static void fail(struct filter *f, coil_ret error)
         f->told(f); /* who pulls this once may never do so again, and there may be much to send */
 }
 
-static void stop_timer(struct filter *f)
-{
-    coil__timer_stop(f->loop, &f->timer);
-    f->timed_out = false;
-}
-
+/* What we said last may still be on its way out, to a peer that does not take it: the timer runs on until its owner
+ * closes. */
 static void over(struct filter *f)
 {
     f->state = FILTER_OVER;
-    stop_timer(f);
     tell(f);
 }
 
@@ -352,7 +347,8 @@ static void end_of_layer(struct filter *f, unsigned level)
 static void shaken(struct filter *f)
 {
     f->state = FILTER_OPEN;
-    stop_timer(f);
+    coil__timer_stop(f->loop, &f->timer);
+    f->timed_out = false;
     wake_shakers(f);
     tell(f);
     if (!list_empty(&f->out->plain) || f->end_asked)
@@ -480,10 +476,7 @@ static void read_socket(struct filter *f)
         coil__filter_kick(f);
         return;
     } else if (rc < 0 && rc != -EAGAIN) {
-        if (f->state >= FILTER_ENDING)
-            over(f);
-        else
-            fail(f, coil__fail_plain(rc));
+        fail(f, coil__fail_plain(rc));
     }
     if (has_plain(f) || (f->peer_ended && f->want))
         tell(f);
@@ -500,7 +493,7 @@ static void read_socket(struct filter *f)
 static void time_is_up(struct filter *f)
 {
     f->timed_out = false;
-    if (f->error || f->state == FILTER_OVER || f->state == FILTER_OPEN)
+    if (f->error || f->state == FILTER_OPEN || (f->state == FILTER_OVER && outbox_idle(f->out)))
         return;
     if (f->state == FILTER_SHAKING)
         fail(f,

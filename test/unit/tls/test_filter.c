@@ -560,6 +560,127 @@ COIL_TEST(start_tls_within_a_tls_that_has_ended_fails_at_once)
     strike_stage(&s);
 }
 
+/* ---- peers that are slow to see our end, or never do ---- */
+
+static coil_ret reset_after(coil_reader *r, coil_writer *w, void *unused)
+{
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    coil_ret rc = coil_sleep(1);
+    (void)r, (void)unused;
+    assert_int_equal(
+        coil_sock_setsockopt(coil_writer_sock(w), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once),
+        0);
+    coil_writer_abort(w);
+    return rc;
+}
+
+COIL_TEST(reset_instead_of_the_peers_end_is_told_to_who_closes)
+{
+    struct stage s = {0};
+    struct party here = {0};
+    coil_reader *r;
+    coil_writer *w;
+    set_stage(&s, reset_after, NULL);
+    coil_connect_opts opts = {.size = sizeof opts, .tls = s.client_tls};
+    assert_int_equal(coil_loop_create_connection(NULL, make_party, &here, "127.0.0.1", s.port,
+                                                 &opts, NULL, NULL),
+                     0);
+    assert_int_equal(connect_to(&s, &r, &w), 0);
+    coil_transport_close(here.t);
+    assert_int_equal(coil_writer_finish(w), -ECONNRESET);
+    assert_int_equal(within(5, &here.lost), 0);
+    assert_int_equal(here.error, -ECONNRESET);
+    coil_transport_unref(here.t);
+    strike_stage(&s);
+}
+
+static coil_ret read_slowly(coil_reader *r, coil_writer *w, void *arg)
+{
+    static char buf[100000];
+    size_t *got = arg;
+    coil_ret n = 0;
+    (void)w;
+    do {
+        *got += (size_t)n;
+        assert_int_equal(coil_sleep(3), 0);
+    } while ((n = coil_reader_read(r, buf, sizeof buf)) > 0);
+    return n;
+}
+
+/* The limit is for the peer's answer to our end, and begins when the kernel has all of what goes before. */
+COIL_TEST(close_leaves_a_slow_reader_all_the_time_it_takes)
+{
+    struct stage s = {.timeout = 10};
+    coil_reader *r;
+    coil_writer *w;
+    static char block[20000000];
+    size_t got = 0;
+    set_stage(&s, read_slowly, &got);
+    assert_int_equal(connect_to(&s, &r, &w), 0);
+    double begun = coil_loop_time(NULL);
+    assert_int_equal(coil_writer_write(w, block, sizeof block), 0);
+    coil_ret rc = coil_writer_finish(w);
+    assert_true(rc == 0 || rc == -ETIMEDOUT);
+    assert_true(coil_loop_time(NULL) - begun > 60);
+    strike_stage(&s);
+    assert_int_equal(got, sizeof block);
+}
+
+struct full {
+    size_t n;    /* how much to write */
+    size_t left; /* what the kernel did not take */
+    coil_event over;
+};
+
+static coil_ret write_much(coil_reader *r, coil_writer *w, void *arg)
+{
+    struct full *full = arg;
+    static char block[16 << 20];
+    (void)r;
+    assert_int_equal(coil_writer_write(w, block, full->n), 0);
+    coil_ret rc = coil_sleep(0.5);
+    full->left = coil_writer_get_write_buffer_size(w);
+    coil_writer_close(w);
+    coil_event_set(&full->over);
+    return rc;
+}
+
+/* Says its end, reads nothing, and does not go. */
+static void end_and_stay(const struct stage *s, struct full *full)
+{
+    struct hand h;
+    full->left = 0;
+    coil_event_clear(&full->over);
+    hand_open(&h, s);
+    assert_int_equal(hand_shake(&h), 1);
+    assert_int_equal(coil_event_wait(&full->over), 0);
+    assert_int_equal(h.tls->cls->finish(h.tls), 0);
+    assert_int_equal(hand_flush(&h), 0);
+    if (full->left > 0)
+        coil_server_abort_clients(s->server);
+    else
+        assert_int_equal(coil_sleep(10), 0);
+    coil_ret connections = (coil_ret)coil_server_connections(s->server);
+    hand_close(&h);
+    assert_int_equal(coil_sleep(1), 0);
+    assert_true(full->left > 0 || connections == 0);
+}
+
+/* The kernel took all that was written, to the last byte it had room for, and the close_notify waits. */
+COIL_TEST(end_that_the_peer_leaves_no_room_for_is_given_up)
+{
+    struct full full = {.n = 0};
+    struct stage s = {.opts = {.tls_shutdown_timeout = 5}};
+    size_t low = 1, high = 16 << 20;
+    set_stage(&s, write_much, &full);
+    while (low + 1 < high) {
+        full.n = low + (high - low) / 2;
+        end_and_stay(&s, &full);
+        *(full.left > 0 ? &high : &low) = full.n;
+    }
+    strike_stage(&s);
+}
+
 /* ---- one direction's end ---- */
 
 struct heard {
