@@ -252,12 +252,13 @@ static coil_ret no_more(struct connection *conn)
 }
 
 /* The peer ended the stream. After a reset the kernel says the same once the error was given to a send; only
- * with EPIPE had the peer's own end come before. */
+ * with EPIPE had the peer's own end come before, or where TLS has its word for it. */
 static coil_ret end_of_stream(struct connection *conn)
 {
     if (conn->mute || conn->one_way)
         coil__connection_close(conn);
-    if (conn->mute && conn->error != -EPIPE)
+    bool said = conn->filter && conn->filter->peer_ended;
+    if (conn->mute && conn->error != -EPIPE && !said)
         return no_more(conn);
     conn->reader.eof = true;
     return 0;
