@@ -209,7 +209,8 @@ static void send_done(struct op *op)
     } else if (op->result < 0 && may_retry(box, op->result)) {
         submit(box);
     } else if (op->result < 0) {
-        box->cls->failed(box, (coil_ret)op->result);
+        /* -ECANCELED, though nobody cancelled: the socket was closed under us. */
+        box->cls->failed(box, op->result == -ECANCELED ? -EBADF : (coil_ret)op->result);
     } else {
         maybe_resume(box);
         if (!list_empty(&box->chunks))

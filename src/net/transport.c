@@ -40,8 +40,8 @@ void coil__transport_send_failed(struct coil_transport *t, coil_ret error)
 {
     if (t->lost)
         return;
-    if (!t->error) /* -ECANCELED, though nobody cancelled: the socket was closed under us */
-        t->error = error == -ECANCELED ? -EBADF : error;
+    if (!t->error)
+        t->error = error;
     t->mute = true;
     t->try_read = true;
     coil__outbox_drop(&t->out);

@@ -280,6 +280,12 @@ static coil_ret read_one(void *r)
     return coil_reader_read(r, &byte, 1);
 }
 
+static coil_ret sit_still(coil_reader *r, coil_writer *w, void *over)
+{
+    (void)r, (void)w;
+    return coil_event_wait(over);
+}
+
 COIL_TEST(read_ends_when_the_socket_is_closed_under_it)
 {
     struct stage s = {0};
@@ -294,6 +300,43 @@ COIL_TEST(read_ends_when_the_socket_is_closed_under_it)
     assert_int_equal(coil_timeout_exit(&scope, coil_await(t)), -EBADF);
     coil_unref(t);
     coil_ignore(coil_writer_finish(w));
+    strike_stage(&s);
+}
+
+static coil_ret write_all(void *w)
+{
+    static char block[16 << 20];
+    coil_ret rc = coil_writer_write(w, block, sizeof block);
+    return rc < 0 ? rc : coil_writer_drain(w);
+}
+
+COIL_TEST(drain_ends_when_the_socket_is_closed_under_it)
+{
+    struct stage s = {0};
+    coil_reader *r;
+    coil_writer *w;
+    coil_event over = {0};
+    for (int plain = 0; plain < 2; plain++) {
+        if (plain) {
+            assert_int_equal(coil_server_finish(s.server), 0);
+            assert_int_equal(coil_start_server(sit_still, &over, "127.0.0.1", "0", &s.server), 0);
+            snprintf(s.port, sizeof s.port, "%d", coil_server_port(s.server));
+            assert_int_equal(coil_open_connection("127.0.0.1", s.port, &r, &w), 0);
+        } else {
+            set_stage(&s, sit_still, &over);
+            assert_int_equal(connect_to(&s, &r, &w), 0);
+        }
+        coil_task *t = coil_create_task(write_all, w);
+        assert_int_equal(coil_sleep(0.1), 0);
+        coil_sock_close(coil_writer_sock(w));
+        coil_timeout(scope, 5);
+        assert_int_equal(coil_timeout_exit(&scope, coil_await(t)), -EBADF);
+        coil_unref(t);
+        assert_int_equal(coil_writer_finish(w), -EBADF);
+        coil_event_set(&over);
+        assert_int_equal(coil_sleep(0.1), 0);
+        coil_event_clear(&over);
+    }
     strike_stage(&s);
 }
 
