@@ -98,8 +98,8 @@ static coil_ret moody_data(coil_transport *t, const void *data, size_t n, void *
         break;
     default: break;
     }
-    (void)coil_transport_write(t, data, n);
-    return 0;
+    int err = coil_transport_write(t, data, n);
+    return err == -ENOMEM ? err : 0; /* else what comes later would be echoed in its place */
 }
 
 static void moody_pause(coil_transport *t, void *unused)
