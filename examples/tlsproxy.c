@@ -10,7 +10,7 @@
  *   - TLS begins with a call (coil_writer_start_tls) on a connection that stands: at once, or behind the eight bytes in
  *     which PostgreSQL's clients ask for it (--postgres). What fails there says why, in words;
  *   - afterwards reads and writes are what they were, also flow control;
- *   - the end: where a side cannot take an end and go on (can_write_eof), it is closed, behind what was written. A stream
+ *   - the end: one direction's is passed on, and the other goes on until its own (over TLS by close_notify). A stream
  *     that was cut off (no close_notify: COIL_ETLSEOF) is passed on as a reset, never as a regular end;
  *   - SIGTERM stops listening and lets what runs come to its end; a second one, or DRAIN_S seconds, cuts it short. */
 #include "program.h"
@@ -75,10 +75,8 @@ static coil_ret copy(void *arg)
     }
     if (n == 0 && d->proxy->cutting) /* our own end, not the peer's */
         return coil_fail(-ECONNABORTED, "the proxy is stopping");
-    if (n == 0 && coil_writer_can_write_eof(d->to->writer))
+    if (n == 0)
         coil_writer_write_eof(d->to->writer);
-    else if (n == 0)
-        coil_writer_close(d->to->writer); /* the other direction's reads find the end, too */
     return n;
 }
 

@@ -242,7 +242,7 @@ COIL_API int coil_writer_write_owned(coil_writer *writer, const void *data, size
 COIL_ASYNC coil_ret coil_writer_drain(coil_writer *writer);
 
 /* End the sending direction once all is sent; the peer sees the end of the stream, and reading goes on.
- * Twice is fine.
+ * Twice is fine. Over TLS the end is a close_notify; not every peer answers behind it (TLS 1.2 wants it to close at once).
  *
  *   Errors:  once the connection is lost or closing, as coil_writer_write.
  *   asyncio: StreamWriter.write_eof, can_write_eof */

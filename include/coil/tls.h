@@ -19,7 +19,8 @@
  * certificate chains up to a trusted one, that today lies between its dates, and that it names the server that was
  * meant. TLS 1.2 at least; no compression, no renegotiation, no early data.
  *
- * The end: a close sends close_notify behind what was written and waits for the peer's. A peer whose stream ends
+ * The end: a close sends close_notify behind what was written and waits for the peer's; write_eof sends it too, and what the
+ * peer still says can be read. A peer whose stream ends
  * without one is told as COIL_ETLSEOF, since nobody knows who ended it; what came before is delivered first.
  *
  * Cryptography runs on the loop's stack, never on a task's. asyncio: the ssl module, ssl= */
@@ -89,7 +90,8 @@ COIL_API int coil_tls_context_load_default_certs(coil_tls_context *context);
 COIL_API int coil_tls_context_load_crls(coil_tls_context *context, const char *file);
 
 /* Who we are: our certificate and those between it and the root, in this order, and the private key of the first. `key`
- * NULL: it is in the same file. `password` NULL: the key is not encrypted (it is never asked for).
+ * NULL: it is in the same file. `password` NULL: the key is not encrypted (it is never asked for). What cannot be used
+ * leaves the context as it was.
  *
  *   Errors:  COIL_ETLS with words that say which of the two, also when the key is of another certificate; -ENOENT
  *            and the like.
@@ -161,7 +163,7 @@ COIL_API int coil_tls_context_set_sni_callback(coil_tls_context *context, coil_t
 /* A client's: remember one session for each of up to `names_max` server names, and offer it at the next connection there,
  * which then needs neither certificates nor a signature. 0, the default, remembers none. A session is as good as the
  * check of the certificate that began it: what is loaded later does not concern it. (Servers give out sessions
- * by themselves, as tickets.)
+ * by themselves, as tickets.) What is beyond a smaller number is forgotten at once.
  *
  *   Errors:  -EINVAL for a server's.
  *   asyncio: SSLObject.session, by hand */

@@ -281,7 +281,7 @@ COIL_API int coil_transport_writelines(coil_transport *transport, const struct i
 COIL_API int coil_transport_write_owned(coil_transport *transport, const void *data, size_t n,
                                         void (*release)(void *cookie), void *cookie);
 
-/* End the sending direction once all is sent; the peer sees the end of the stream, and reading goes on (a pipe
+/* End the sending direction once all is sent (over TLS by a close_notify); the peer sees the end, and reading goes on (a pipe
  * that is written has no other direction: it closes). Twice is fine.
  *
  *   Errors:  once the connection is lost or closing, as coil_transport_write.

@@ -139,19 +139,23 @@ static void shake_client(struct connection *conn);
 static void send_eof(struct connection *conn)
 {
     conn->writer.eof_sent = true;
+    if (conn->filter) {
+        coil__filter_end(conn->filter);
+        return;
+    }
     int rc = sock_calls(conn->sock)->shutdown(sock_backend(conn->sock), conn->sock->fd, SHUT_WR);
     if (rc < 0)
         coil__connection_lost(conn, rc == -ENOTCONN ? -ECONNRESET : rc, true);
 }
 
-/* TLS failed where nobody reads: what it still holds for a reader comes first. */
+/* TLS failed. What it still holds for a reader can be read; but nothing more is sent, and who waits for that is told. */
 static void look_at_filter(struct connection *conn)
 {
     struct filter *f = conn->filter;
     bool read_later = f->receiver || (f->start < f->end && !conn->closing);
-    if (f->error && !conn->error && !read_later) {
+    if (f->error && !conn->error) {
         conn->words = coil__error_share(f->words);
-        coil__connection_lost(conn, f->error, false);
+        coil__connection_lost(conn, f->error, read_later);
     }
 }
 
@@ -248,12 +252,13 @@ static coil_ret no_more(struct connection *conn)
 }
 
 /* The peer ended the stream. After a reset the kernel says the same once the error was given to a send; only
- * with EPIPE had the peer's own end come before. */
+ * with EPIPE had the peer's own end come before, or where TLS has its word for it. */
 static coil_ret end_of_stream(struct connection *conn)
 {
     if (conn->mute || conn->one_way)
         coil__connection_close(conn);
-    if (conn->mute && conn->error != -EPIPE)
+    bool said = conn->filter && conn->filter->peer_ended;
+    if (conn->mute && conn->error != -EPIPE && !said)
         return no_more(conn);
     conn->reader.eof = true;
     return 0;
@@ -306,7 +311,7 @@ static void filter_told(struct filter *f)
         coil__connection_kick(conn);
 }
 
-int coil__connection_secure(struct connection *conn, const struct filter_plan *plan)
+static int secure(struct connection *conn, const struct filter_plan *plan)
 {
     const void *early;
     int err = 0;
@@ -323,12 +328,22 @@ int coil__connection_secure(struct connection *conn, const struct filter_plan *p
     return 0;
 }
 
+int coil__connection_secure(struct connection *conn, const struct filter_plan *plan)
+{
+    int err = secure(conn, plan);
+    if (err == -ENOMEM)
+        coil__connection_abort(conn);
+    return err;
+}
+
 coil_ret coil__connection_shake(struct connection *conn)
 {
     connection_ref(conn);
     coil_ret rc = coil__filter_wait(conn->filter);
     if (rc < 0 && !conn->filter->error)
-        coil__connection_abort(conn); /* cancelled; it is lost otherwise */
+        coil__connection_abort(conn); /* cancelled */
+    else if (rc < 0)
+        look_at_filter(conn);
     coil__connection_unref(conn);
     return rc;
 }

@@ -69,6 +69,7 @@ void coil__filter_unref(struct filter *f)
     if (!f || --f->refs > 0)
         return;
     COIL_CHECK(!f->loop && f->readable.state == OP_IDLE);
+    list_remove(&f->link);
     for (unsigned i = f->layers; i-- > 0;) {
         f->layer[i]->cls->free(f->layer[i]);
         f->context[i]->cls->unref(f->context[i]);
@@ -123,12 +124,15 @@ static void fail(struct filter *f, coil_ret error)
     free_opening(f);
     wake_shakers(f);
     tell(f);
+    if (f->pulling)
+        f->told(f); /* who pulls this once may never do so again, and there may be much to send */
 }
 
+/* What we said last may still be on its way out, to a peer that does not take it: the timer runs on until its owner
+ * closes. */
 static void over(struct filter *f)
 {
     f->state = FILTER_OVER;
-    coil__timer_stop(f->loop, &f->timer);
     tell(f);
 }
 
@@ -166,28 +170,41 @@ static coil_ret push_down(struct filter *f, unsigned level, const void *p, size_
 static void answer(struct filter *f, unsigned level)
 {
     size_t before = f->out->buffered;
+    if (list_empty(&f->out->chunks))
+        f->answered = 0;
     coil_ret rc = flush(f, level);
     if (f->out->buffered > before)
         f->answered += f->out->buffered - before;
-    else if (list_empty(&f->out->chunks))
-        f->answered = 0;
     if (rc < 0)
         fail(f, rc);
     else if (f->answered > ANSWERS_MAX)
         fail(f, coil__fail(COIL_ETLS, "the peer makes us answer and does not read the answers"));
 }
 
+static void finish_layer(struct filter *f, unsigned level)
+{
+    coil_ret rc = f->layer[level]->cls->finish(f->layer[level]);
+    if (rc == 0)
+        rc = flush(f, level);
+    if (rc < 0)
+        fail(f, rc);
+}
+
+/* Of what we write: the outermost layer's end. Those below it go on, with what they have to say of the other direction. */
+static void say_end(struct filter *f)
+{
+    f->end_said = true;
+    finish_layer(f, f->layers - 1u);
+}
+
 /* Layer by layer from the outermost, so that each is told within those below it. */
 static void say_goodbye(struct filter *f)
 {
     f->notified = true;
-    for (unsigned i = f->layers; !f->error && i-- > 0;) {
-        coil_ret rc = f->layer[i]->cls->finish(f->layer[i]);
-        if (rc == 0)
-            rc = flush(f, i);
-        if (rc < 0)
-            fail(f, rc);
-    }
+    if (!f->end_said)
+        say_end(f);
+    for (unsigned i = f->layers - 1u; !f->error && i-- > 0;)
+        finish_layer(f, i);
     if (!f->error && f->peer_ended)
         over(f);
 }
@@ -202,6 +219,7 @@ static void send_out(struct filter *f)
     while (!f->error && !list_empty(&box->plain) && list_empty(&box->chunks) && turn < TURN_MAX) {
         size_t batch = 0;
         coil_ret rc = 0;
+        f->answered = 0;
         while (rc == 0 && batch < BATCH_MAX && !list_empty(&box->plain)) {
             const void *p;
             size_t n = coil__outbox_plain(box, &p, LAYER_PIECE_MAX);
@@ -214,6 +232,7 @@ static void send_out(struct filter *f)
             rc = flush(f, top);
         if (rc < 0)
             fail(f, rc);
+        coil__outbox_plain_over(box);
         turn += batch;
         moved = true;
     }
@@ -329,8 +348,11 @@ static void shaken(struct filter *f)
 {
     f->state = FILTER_OPEN;
     coil__timer_stop(f->loop, &f->timer);
+    f->timed_out = false;
     wake_shakers(f);
     tell(f);
+    if (!list_empty(&f->out->plain) || f->end_asked)
+        coil__filter_kick(f); /* written meanwhile */
 }
 
 /* The topmost layer goes on with its handshake. False: there is nothing to decrypt yet. */
@@ -380,7 +402,7 @@ static bool has_plain(const struct filter *f)
 
 static bool may_read(const struct filter *f)
 {
-    if (!f->loop || f->error || f->opening || f->early || f->sock->fd < 0)
+    if (!f->loop || f->error || f->opening || f->early)
         return false;
     if (f->state == FILTER_OPEN)
         return f->want && !has_plain(f) && !f->peer_ended;
@@ -394,6 +416,8 @@ static void readable_done(struct op *op)
         coil__filter_unref(f); /* coil__filter_close's */
         return;
     }
+    if (op->result < 0) /* -ECANCELED, though nobody cancelled: the socket was closed under us */
+        f->read_error = op->result == -ECANCELED ? -EBADF : (coil_ret)op->result;
     f->try_read = true;
     coil__filter_kick(f);
 }
@@ -403,6 +427,11 @@ static void wait_readable(struct filter *f)
     struct backend *b = sock_backend(f->sock);
     if (f->readable.state != OP_IDLE)
         return;
+    if (f->sock->fd < 0) { /* to be found out in the slot */
+        f->try_read = true;
+        coil__filter_kick(f);
+        return;
+    }
     f->readable.kind = OP_POLL;
     f->readable.events = OP_IN;
     f->readable.fd = f->sock->fd;
@@ -419,10 +448,14 @@ static bool may_retry(struct filter *f, coil_ret error)
 
 static coil_ret receive(struct filter *f)
 {
-    if (plain_room(f) < 0)
-        return -ENOMEM;
-    coil_ret rc = sock_calls(f->sock)->recv(sock_backend(f->sock), f->sock->fd,
-                                            f->sock->part->read_buffer, READ_MAX, 0);
+    coil_ret rc = f->sock->fd < 0 ? -EBADF : f->read_error;
+    f->read_error = 0;
+    if (rc == 0 && plain_room(f) < 0)
+        rc = -ENOMEM;
+    if (rc < 0)
+        return rc;
+    rc = sock_calls(f->sock)->recv(sock_backend(f->sock), f->sock->fd, f->sock->part->read_buffer,
+                                   READ_MAX, 0);
     if (rc > 0)
         absorb(f, 0, f->sock->part->read_buffer, (size_t)rc);
     trim_plain(f);
@@ -443,10 +476,7 @@ static void read_socket(struct filter *f)
         coil__filter_kick(f);
         return;
     } else if (rc < 0 && rc != -EAGAIN) {
-        if (f->state >= FILTER_ENDING)
-            over(f);
-        else
-            fail(f, coil__fail_plain(rc));
+        fail(f, coil__fail_plain(rc));
     }
     if (has_plain(f) || (f->peer_ended && f->want))
         tell(f);
@@ -463,7 +493,7 @@ static void read_socket(struct filter *f)
 static void time_is_up(struct filter *f)
 {
     f->timed_out = false;
-    if (f->error || f->state == FILTER_OVER || f->state == FILTER_OPEN)
+    if (f->error || f->state == FILTER_OPEN || (f->state == FILTER_OVER && outbox_idle(f->out)))
         return;
     if (f->state == FILTER_SHAKING)
         fail(f,
@@ -485,6 +515,10 @@ static void timer_fired(struct timer *timer)
 /* The layer that was asked for is made, here and not in the call that asked: on the loop's stack. */
 static void open_layer(struct filter *f)
 {
+    if (f->peer_ended) {
+        cut_short(f);
+        return;
+    }
     coil_ret rc = f->opening->cls->open(f->opening, f->server_hostname, &f->layer[f->layers]);
     if (rc < 0) {
         fail(f, rc);
@@ -517,6 +551,9 @@ static void run(void *arg)
         open_layer(f);
     if (f->loop && !f->error && f->state == FILTER_OPEN)
         send_out(f);
+    if (f->loop && !f->error && f->state == FILTER_OPEN && f->end_asked && !f->end_said &&
+        list_empty(&f->out->plain))
+        say_end(f);
     if (f->loop && !f->error && f->state == FILTER_ENDING && !f->notified)
         say_goodbye(f);
     if (f->try_read && may_read(f))
@@ -556,6 +593,8 @@ int coil__filter_new(coil_sock *sock, struct outbox *out, filter_told_fn told, v
         coil__free(f);
         return (int)coil__fail_plain(-ENOMEM);
     }
+    f->part = sock->part;
+    list_push(&f->part->filters, &f->link);
     f->told = told;
     f->owner = owner;
     f->loop = sock->loop;
@@ -667,8 +706,11 @@ coil_ret coil__filter_receive(struct filter *f, void *p, size_t n, bool pull)
     if (got > 0) {
         memcpy(p, f->plain + f->start, got);
         f->start += got;
-        if (f->start == f->end)
+        if (f->start == f->end) {
             free_plain(f);
+            if (f->error)
+                f->told(f); /* its turn has come, whether or not there is another receive */
+        }
         return (coil_ret)got;
     }
     if (f->error)
@@ -730,20 +772,30 @@ void coil__filter_interrupt(struct filter *f)
 
 /* ---- the end ---- */
 
+void coil__filter_end(struct filter *f)
+{
+    f->end_asked = true;
+    coil__filter_kick(f);
+}
+
 bool coil__filter_finish(struct filter *f)
 {
     if (f->error || f->state == FILTER_SHAKING || f->state == FILTER_OVER)
         return true;
     if (f->state == FILTER_ENDING)
         return false;
-    if (start_timer(f, f->shutdown_timeout) < 0)
-        return true; /* without memory for a time limit there is no waiting */
+    bool timed = start_timer(f, f->shutdown_timeout) == 0;
     f->state = FILTER_ENDING;
     discard(f);
     free_plain(f);
     f->try_read = true;
     wake_receiver(f, 0);
     coil__filter_kick(f);
+    if (!timed &&
+        f->state == FILTER_ENDING) { /* without memory for a time limit there is no waiting */
+        say_goodbye(f);
+        over(f);
+    }
     return false;
 }
 
@@ -769,21 +821,22 @@ static bool op_is_idle(void *op)
 
 void coil__filter_settle(struct filter *f)
 {
-    coil_loop *loop = f->loop;
     bool was_queued = f->queued;
+    list_remove(&f->link);
     f->queued = true;
     filter_ref(f);
     coil__filter_close(f);
-    if (loop)
-        coil__loop_settle(loop, op_is_idle, &f->readable);
+    coil__loop_settle(f->part->loop, op_is_idle, &f->readable);
     if (was_queued)
         coil__filter_unref(f);
     coil__filter_unref(f);
 }
 
-coil_ret coil__filter_no_eof(void)
+/* Those whose owners have gone, or are lost and kept by somebody: the others were settled with them. */
+void coil__net_close_filters(struct net_part *part)
 {
-    return coil__fail(-EOPNOTSUPP, "TLS cannot end one direction alone: close the connection");
+    while (!list_empty(&part->filters))
+        coil__filter_settle(container_of(list_first(&part->filters), struct filter, link));
 }
 
 /* ---- asking ---- */

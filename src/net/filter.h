@@ -18,7 +18,8 @@
  *   - the socket is read while a hand is shaken, while somebody wants bytes and none are there, and in ENDING: what
  *     is held of a peer that sends without end is what one read brought;
  *   - plain bytes are delivered before the end and before an error;
- *   - references: its owner's, one while the slot is queued, one while the kernel has not let go of the op. */
+ *   - references: its owner's, one while the slot is queued, one while the kernel has not let go of the op: it may
+ *     outlive its owner, so the loop has a list of its own. */
 #ifndef COIL_NET_FILTER_H
 #define COIL_NET_FILTER_H
 
@@ -92,6 +93,8 @@ struct filter_plan {
 };
 
 struct filter {
+    struct list link; /* net_part.filters */
+    struct net_part *part;
     filter_told_fn told;
     void *owner;        /* for `told` */
     coil_loop *loop;    /* NULL once closed; until then, a room in its ring is held */
@@ -106,7 +109,9 @@ struct filter {
     bool peer_ended; /* the outermost layer said so */
     bool pulling;    /* the owner looks itself, and need not be told */
     bool timed_out, notified;
+    bool end_asked, end_said;                     /* of what we write, while receiving goes on */
     uint16_t retries;                             /* in a row, for want of memory */
+    coil_ret read_error;                          /* what waiting for bytes failed with; 0 */
     coil_tls *layer[FILTER_LAYERS_MAX];           /* from the socket up */
     coil_tls_context *context[FILTER_LAYERS_MAX]; /* references */
     coil_tls_context *opening; /* of the layer that the slot is to open; a reference */
@@ -166,12 +171,11 @@ static inline bool filter_at_end(const struct filter *f)
     return f->peer_ended && f->start == f->end && !f->error;
 }
 
-/* Records and returns why write_eof is refused. */
-coil_ret coil__filter_no_eof(void);
-
 /* There may be something to send. */
 void coil__filter_kick(struct filter *f);
 
+/* Nothing will be written any more: tell the peer, behind what was. Receiving goes on. */
+void coil__filter_end(struct filter *f);
 /* All is sent: say so to the peer and wait for it to say the same. True when nothing is left to wait for, else the
  * owner is told. */
 bool coil__filter_finish(struct filter *f);

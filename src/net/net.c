@@ -18,6 +18,7 @@ static void net_closing(struct loop_part *p, struct coil_loop *loop)
     coil__net_close_endpoints(part);
     coil__net_close_connections(part);
     coil__net_close_transports(part);
+    coil__net_close_filters(part);
     coil__net_close_socks(part);
     coil__net_close_resolver(part);
     coil__free(part->read_buffer);
@@ -51,6 +52,7 @@ int coil__net_part(coil_loop *loop, struct net_part **out)
     list_init(&part->transports);
     list_init(&part->servers);
     list_init(&part->endpoints);
+    list_init(&part->filters);
     loop->parts[LOOP_PART_NET] = &part->part;
     *out = part;
     return 0;

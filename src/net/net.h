@@ -21,7 +21,7 @@
 struct net_part {
     struct loop_part part;
     coil_loop *loop;
-    struct list socks, connections, transports, servers, endpoints;
+    struct list socks, connections, transports, servers, endpoints, filters;
     struct pool *resolver;   /* NULL before the first name */
     char *read_buffer;       /* receive.c: NET_READ_MAX bytes, from the first transport on; NULL */
     struct chunk *spare;     /* outbox.c: one kept at hand; NULL */
@@ -38,6 +38,7 @@ void coil__net_close_servers(struct net_part *part);
 void coil__net_close_endpoints(struct net_part *part);
 void coil__net_close_connections(struct net_part *part);
 void coil__net_close_transports(struct net_part *part);
+void coil__net_close_filters(struct net_part *part);
 void coil__net_close_socks(struct net_part *part);
 void coil__net_close_resolver(struct net_part *part);
 

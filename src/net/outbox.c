@@ -209,7 +209,8 @@ static void send_done(struct op *op)
     } else if (op->result < 0 && may_retry(box, op->result)) {
         submit(box);
     } else if (op->result < 0) {
-        box->cls->failed(box, (coil_ret)op->result);
+        /* -ECANCELED, though nobody cancelled: the socket was closed under us. */
+        box->cls->failed(box, op->result == -ECANCELED ? -EBADF : (coil_ret)op->result);
     } else {
         maybe_resume(box);
         if (!list_empty(&box->chunks))
@@ -367,6 +368,10 @@ void coil__outbox_plain_taken(struct outbox *box, size_t n)
     c->n -= n;
     if (c->n == 0)
         chunk_over(box, c);
+}
+
+void coil__outbox_plain_over(struct outbox *box)
+{
     maybe_resume(box);
 }
 

@@ -78,9 +78,11 @@ int coil__outbox_write_owned(struct outbox *box, const void *bytes, size_t n,
 
 /* For the filter: what goes to the kernel as it is; results as of coil__outbox_write. */
 int coil__outbox_write_raw(struct outbox *box, const void *bytes, size_t n);
-/* Its first plain bytes, at most `max`, and that so many of them are turned into others. */
+/* Its first plain bytes, at most `max`; that so many of them are turned into others; and that these others were written:
+ * not before can it be told that there is room. */
 size_t coil__outbox_plain(const struct outbox *box, const void **out, size_t max);
 void coil__outbox_plain_taken(struct outbox *box, size_t n);
+void coil__outbox_plain_over(struct outbox *box);
 
 /* Drop what was not sent, now or when the kernel lets go of it. */
 void coil__outbox_drop(struct outbox *box);

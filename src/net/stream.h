@@ -133,7 +133,7 @@ void coil__connection_reader_gone(struct connection *conn);
 COIL_MUST coil_ret coil__connection_receive(struct connection *conn, void *p, size_t n);
 
 /* Let it speak TLS from now on; what its reader holds is for TLS. It must have nothing to send. The filter is told to
- * shake hands. 0 or an error, recorded. */
+ * shake hands. 0 or an error, recorded; after -ENOMEM it is aborted. */
 int coil__connection_secure(struct connection *conn, const struct filter_plan *plan);
 /* The same for a server's client, of whom the server hears when that is over. */
 int coil__connection_secure_client(struct connection *conn, const struct filter_plan *plan);

@@ -40,8 +40,8 @@ void coil__transport_send_failed(struct coil_transport *t, coil_ret error)
 {
     if (t->lost)
         return;
-    if (!t->error) /* -ECANCELED, though nobody cancelled: the socket was closed under us */
-        t->error = error == -ECANCELED ? -EBADF : error;
+    if (!t->error)
+        t->error = error;
     t->mute = true;
     t->try_read = true;
     coil__outbox_drop(&t->out);
@@ -302,6 +302,10 @@ static void maybe_tell_resume(struct coil_transport *t)
 static void send_eof(struct coil_transport *t)
 {
     t->eof_sent = true;
+    if (t->filter) {
+        coil__filter_end(t->filter);
+        return;
+    }
     int rc = sock_calls(t->sock)->shutdown(sock_backend(t->sock), t->sock->fd, SHUT_WR);
     if (rc < 0)
         coil__transport_send_failed(t, rc == -ENOTCONN ? -ECONNRESET : rc);
@@ -322,12 +326,19 @@ static void shake_client(struct coil_transport *t)
     }
 }
 
-/* TLS failed where nobody reads: what it still holds for data_received comes first. */
+/* TLS failed where nobody reads: what it still holds for data_received comes first, unless something waits to be sent,
+ * which will not be. */
 static void look_at_filter(struct coil_transport *t)
 {
     struct filter *f = t->filter;
-    if (f->error && !t->error && (t->closing || f->start == f->end))
+    if (!f->error || t->error)
+        return;
+    if (t->closing || f->start == f->end) {
         coil__transport_lost(t, f->error, coil__error_share(f->words));
+    } else if (!list_empty(&t->out.plain)) {
+        t->words = coil__error_share(f->words);
+        coil__transport_send_failed(t, f->error);
+    }
 }
 
 /* TLS says goodbye after all else, and hears that from the peer. */
@@ -485,6 +496,8 @@ int coil__transport_may_write(struct coil_transport *t)
         return (int)coil__error_restore(t->words, t->error);
     if (coil_unlikely(t->closing))
         return (int)coil__fail(-ECONNRESET, "Connection lost");
+    if (coil_unlikely(t->filter && t->filter->error))
+        return (int)coil__error_restore(t->filter->words, t->filter->error);
     if (coil_unlikely(!coil__loop_use(t->loop)))
         return (int)coil_last_error()->code;
     if (coil_unlikely(t->sending_file))
@@ -530,8 +543,6 @@ int coil_transport_write_eof(coil_transport *transport)
     int err = coil__transport_may_write(transport);
     if (err < 0)
         return err;
-    if (transport->filter)
-        return (int)coil__filter_no_eof();
     transport->eof_asked = true;
     if (transport->kind == TRANSPORT_WRITES)
         coil_transport_close(transport); /* it has no other direction */
@@ -542,7 +553,7 @@ int coil_transport_write_eof(coil_transport *transport)
 
 bool coil_transport_can_write_eof(const coil_transport *transport)
 {
-    return transport->kind != TRANSPORT_READS && !transport->filter;
+    return transport->kind != TRANSPORT_READS;
 }
 
 int coil_transport_set_write_buffer_limits(coil_transport *transport, ssize_t high, ssize_t low)
@@ -581,6 +592,8 @@ int coil__transport_secure(struct coil_transport *t, const struct filter_plan *p
         err = coil__filter_add(t->filter, plan, NULL, 0);
     if (err == 0)
         coil__outbox_filtered_limits(&t->out);
+    else if (err == -ENOMEM)
+        coil__transport_lost(t, err, NULL);
     return err;
 }
 
@@ -598,7 +611,7 @@ coil_ret coil__transport_shake(struct coil_transport *t)
     if (rc < 0 && !t->filter->error)
         coil_transport_abort(t); /* cancelled */
     else if (rc < 0)
-        coil__transport_lost(t, rc, coil__error_capture(rc));
+        coil__transport_lost(t, t->filter->error, coil__error_share(t->filter->words));
     coil_transport_unref(t);
     return rc;
 }

@@ -98,7 +98,7 @@ struct transport_plan {
 COIL_MUST coil_ret coil__transport_attach(coil_sock *sock, const struct transport_plan *plan,
                                           coil_transport **out_transport, void **out_protocol_arg);
 /* Let it speak TLS from now on. It must have nothing to send. The filter is told to shake hands. 0 or an error,
- * recorded. */
+ * recorded; after -ENOMEM it is lost. */
 int coil__transport_secure(struct coil_transport *t, const struct filter_plan *plan);
 /* The same for a server's client, of whom the server hears when that is over. */
 int coil__transport_secure_client(struct coil_transport *t, const struct filter_plan *plan);

@@ -38,9 +38,12 @@ static coil_ret wait_empty(struct coil_transport *t)
 
 enum { FILE_PIECE = 16384 }; /* asyncio's */
 
-static coil_ret write_piece(struct coil_transport *t, const char *p, size_t n)
+/* Once it is written it goes out, whatever the wait for room ends with. */
+static coil_ret write_piece(struct coil_transport *t, const char *p, size_t n, int64_t *sent)
 {
     coil_ret rc = coil__outbox_write(&t->out, p, n);
+    if (rc == 0)
+        *sent += (int64_t)n;
     if (rc == 0 && t->out.buffered > t->out.marks.low)
         return wait_empty(t);
     if (rc == 0)
@@ -63,9 +66,7 @@ static coil_ret write_pieces(struct coil_transport *t, int file, int64_t offset,
             break;
         }
         net_effort(t->part, (size_t)n);
-        rc = write_piece(t, buf, (size_t)n);
-        if (rc == 0)
-            *sent += n;
+        rc = write_piece(t, buf, (size_t)n, sent);
     }
     coil__free(buf);
     if (rc == 0)

@@ -86,16 +86,6 @@ static int verify_mode(const struct context *c)
            (c->clients == COIL_TLS_CLIENTS_REQUIRED ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
 }
 
-/* For as long as the connection lives: a callback's context may be its only reference. */
-static void keep_context(SSL *ssl, struct context *to)
-{
-    struct layer *layer = SSL_get_app_data(ssl);
-    struct context *before = layer->serving;
-    layer->serving = context_of(coil_tls_context_ref(&to->base));
-    if (before)
-        coil_tls_context_unref(&before->base);
-}
-
 /* SSL_set_SSL_CTX leaves with the connection what SSL_new took from the first context. */
 static bool change_context(SSL *ssl, struct context *to)
 {
@@ -109,22 +99,46 @@ static bool change_context(SSL *ssl, struct context *to)
            SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(ctx)) == 1;
 }
 
+/* In TLS 1.3 a server may want the hello once more, the same but for its keys. Under another name it would be served with
+ * what was chosen for the first, and called by the second. */
+static bool says_it_again(const struct layer *layer, const char *name)
+{
+    return layer->asked && name ? strcmp(layer->asked, name) == 0 : !layer->asked && !name;
+}
+
+/* For as long as the connection lives: a callback's context may be its only reference. */
+static bool keep_choice(struct layer *layer, const char *name, struct context *to)
+{
+    size_t n = name ? strlen(name) + 1 : 0;
+    if (name && !(layer->asked = coil__alloc(n)))
+        return false;
+    if (name)
+        memcpy(layer->asked, name, n);
+    layer->serving = context_of(coil_tls_context_ref(&to->base));
+    return true;
+}
+
 /* Before sessions and versions are looked at. */
 static int client_hello(SSL *ssl, int *alert, void *arg)
 {
+    struct layer *layer = SSL_get_app_data(ssl);
     struct context *c = arg, *to;
-    char name[FILTER_NAME_MAX];
-    int there = hello_name(ssl, name, sizeof name);
+    char room[FILTER_NAME_MAX];
+    int there = hello_name(ssl, room, sizeof room);
+    const char *name = there > 0 ? room : NULL;
     if (there < 0) {
         *alert = SSL_AD_DECODE_ERROR;
         return SSL_CLIENT_HELLO_ERROR;
     }
-    if (coil__tls_by_name(c, there ? name : NULL, &to) < 0 || !is_for_servers(to)) {
+    if (layer->serving) {
+        *alert = SSL_AD_ILLEGAL_PARAMETER;
+        return says_it_again(layer, name) ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
+    }
+    if (coil__tls_by_name(c, name, &to) < 0 || !is_for_servers(to)) {
         *alert = SSL_AD_UNRECOGNIZED_NAME;
         return SSL_CLIENT_HELLO_ERROR;
     }
-    keep_context(ssl, to);
-    if (to == c || change_context(ssl, to))
+    if (keep_choice(layer, name, to) && (to == c || change_context(ssl, to)))
         return SSL_CLIENT_HELLO_SUCCESS;
     *alert = SSL_AD_INTERNAL_ERROR;
     return SSL_CLIENT_HELLO_ERROR;
@@ -194,6 +208,17 @@ SSL_SESSION *coil__tls_session_for(struct context *c, const char *name)
     return session;
 }
 
+/* The oldest go first. */
+static void forget_sessions(struct context *c)
+{
+    while (c->sessions_n > c->sessions_max) {
+        struct session **at = &c->sessions;
+        while ((*at)->next)
+            at = &(*at)->next;
+        session_free(take_session(c, at));
+    }
+}
+
 static void keep_session(struct context *c, struct session *s)
 {
     struct session **at = find_session(c, s->name);
@@ -202,12 +227,7 @@ static void keep_session(struct context *c, struct session *s)
     s->next = c->sessions;
     c->sessions = s;
     c->sessions_n++;
-    while (c->sessions_n > c->sessions_max) {
-        at = &c->sessions;
-        while ((*at)->next)
-            at = &(*at)->next;
-        session_free(take_session(c, at));
-    }
+    forget_sessions(c);
 }
 
 void coil__tls_session_keep(struct context *c, const char *name, SSL_SESSION *session)
@@ -455,45 +475,54 @@ int coil_tls_context_load_crls(coil_tls_context *context, const char *file)
 
 /* ---- who we are ---- */
 
-static bool use_chain(SSL_CTX *ctx, BIO *bio)
+struct own {
+    X509 *x;
+    STACK_OF(X509) * chain; /* between it and the root */
+    EVP_PKEY *key;
+};
+
+static bool read_chain(struct own *own, BIO *bio)
 {
-    X509 *own = PEM_read_bio_X509_AUX(bio, NULL, no_password, NULL);
-    bool ok = own && SSL_CTX_use_certificate(ctx, own) == 1;
-    X509_free(own);
-    if (!ok || SSL_CTX_clear_chain_certs(ctx) != 1)
+    own->x = PEM_read_bio_X509_AUX(bio, NULL, no_password, NULL);
+    own->chain = sk_X509_new_null();
+    if (!own->x || !own->chain)
         return false;
     for (X509 *x; (x = PEM_read_bio_X509(bio, NULL, no_password, NULL));)
-        if (SSL_CTX_add0_chain_cert(ctx, x) != 1) {
+        if (sk_X509_push(own->chain, x) <= 0) {
             X509_free(x);
             return false;
         }
-    ok = end_of_pem();
+    bool ok = end_of_pem();
     if (ok)
         ERR_clear_error();
     return ok;
 }
 
-static bool use_key(SSL_CTX *ctx, BIO *bio, const char *password)
+static bool read_key(struct own *own, BIO *bio, const char *password)
 {
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, no_password, (void *)(uintptr_t)password);
-    bool ok = key && SSL_CTX_use_PrivateKey(ctx, key) == 1 && SSL_CTX_check_private_key(ctx) == 1;
-    EVP_PKEY_free(key);
-    return ok;
+    own->key = PEM_read_bio_PrivateKey(bio, NULL, no_password, (void *)(uintptr_t)password);
+    return own->key && X509_check_private_key(own->x, own->key) == 1;
 }
 
-/* Both are read before either is used, so far as opening them goes. Takes both. */
+/* All is read and looked at before any of it is used: what cannot be leaves the context as it was. Takes both. */
 static int use_identity(struct context *c, BIO *chain, const char *chain_file, BIO *key,
                         const char *key_file, const char *password)
 {
+    struct own own = {NULL, NULL, NULL};
     int err = 0;
     if (!chain)
         err = coil__tls_context_failure("certificate chain", chain_file);
     else if (!key)
         err = coil__tls_context_failure("private key", key_file);
-    else if (!use_chain(c->ctx, chain))
+    else if (!read_chain(&own, chain))
         err = coil__tls_context_failure("certificate chain", chain_file);
-    else if (!use_key(c->ctx, key, password))
+    else if (!read_key(&own, key, password))
         err = coil__tls_context_failure("private key", key_file);
+    else if (SSL_CTX_use_cert_and_key(c->ctx, own.x, own.key, own.chain, 1) != 1)
+        err = coil__tls_context_failure("certificate chain", chain_file);
+    X509_free(own.x);
+    sk_X509_pop_free(own.chain, X509_free);
+    EVP_PKEY_free(own.key);
     BIO_free(chain);
     BIO_free(key);
     return err;
@@ -648,6 +677,10 @@ int coil_tls_context_set_sessions(coil_tls_context *context, size_t names_max)
     struct context *c = context_of(context);
     if (is_for_servers(c))
         return (int)tls_fail(-EINVAL, "servers give sessions out as tickets");
+    if (!CRYPTO_THREAD_write_lock(c->lock))
+        return (int)tls_fail(-ENOMEM, "the sessions of a TLS context cannot be reached");
     c->sessions_max = names_max;
+    forget_sessions(c);
+    CRYPTO_THREAD_unlock(c->lock);
     return 0;
 }

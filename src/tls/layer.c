@@ -250,6 +250,7 @@ static void layer_free(coil_tls *tls)
     if (layer->serving)
         coil_tls_context_unref(&layer->serving->base);
     coil__free(layer->out);
+    coil__free(layer->asked);
     coil__free(layer->name);
     coil__free(layer->alpn);
     coil__free(layer->peer_name);

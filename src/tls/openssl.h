@@ -54,6 +54,7 @@ struct layer {
     struct coil_tls base;
     struct context *context; /* borrowed: the filter has a reference */
     struct context *serving; /* what a client's name led to; a reference; NULL */
+    char *asked;             /* that name; NULL: none */
     SSL *ssl;
     const char *in; /* fed, and not used up yet */
     size_t in_n;

@@ -126,6 +126,55 @@ def test_a_backend_that_speaks_tls_ends_it_too(build, backend):
             assert proxy.errors() == "", proxy.errors()
 
 
+def say_end(tls):
+    """Sends close_notify, and does not wait for the peer's."""
+    tls.setblocking(False)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.unwrap()
+    tls.settimeout(20)
+
+
+def read_rest(s):
+    """Who has said its own end is told of the peer's by an exception."""
+    parts = []
+    with contextlib.suppress(ssl.SSLZeroReturnError):
+        while part := s.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def test_one_directions_end_leaves_the_other_to_answer(build, backend):
+    """TLS to TLS, and plain to TLS: who has asked, and said that this is all, still gets the answer."""
+    answer = os.urandom(1 << 20)
+    ca = authority(build)
+    for version in VERSIONS:
+        for own in (ca.own("good"), ()):
+            with listener() as (behind, port), tlsproxy(build, backend, port, *own, "--tls", "--ca", ca.root, "--name",
+                                                        "host.test") as proxy:
+                def serve():
+                    s, _ = behind.accept()
+                    s.settimeout(20)
+                    with server_context(build, version).wrap_socket(s, server_side=True,
+                                                                    suppress_ragged_eofs=False) as tls:
+                        assert read_all(tls) == b"the question"
+                        tls.sendall(answer)
+                        tls.unwrap().close()
+                server = threading.Thread(target=serve)
+                server.start()
+                client = tls_client(build, proxy, version) if own else proxy.connect()
+                with client:
+                    client.sendall(b"the question")
+                    if own:
+                        say_end(client)
+                    else:
+                        client.shutdown(socket.SHUT_WR)
+                    assert read_rest(client) == answer
+                server.join(20)
+                assert not server.is_alive(), "the proxy's close_notify did not come"
+                proxy.stop()
+                assert proxy.errors() == "", proxy.errors()
+
+
 def test_a_stream_that_is_cut_off_is_passed_on_as_a_reset(build, backend):
     for version in VERSIONS:
         with terminating(build, backend) as (proxy, behind):

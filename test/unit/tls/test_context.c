@@ -92,6 +92,37 @@ COIL_TEST_PLAIN(key_with_a_password_is_opened_with_it_and_never_asked_for)
     coil_tls_context_unref(c);
 }
 
+/* A reload that fails takes nothing away from a server that runs. */
+COIL_TEST(identity_that_cannot_be_used_leaves_the_one_before)
+{
+    struct stage s = {.server_tls = server_context(NULL)};
+    const struct identity *old = test_server(),
+                          *other = issue(test_ca(), &(struct wish){.name = "other"});
+    static const char junk[] = "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n";
+    char spoiled[8192];
+    coil_reader *r;
+    coil_writer *w;
+    snprintf(spoiled, sizeof spoiled, "%s%s", other->pem, junk);
+    set_stage(&s, echo, NULL);
+    const struct {
+        const char *chain, *key;
+    } bad[] = {{other->pem, old->key_pem}, {other->pem, "nonsense"}, {spoiled, other->key_pem}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(coil_tls_context_load_cert_chain_pem(s.server_tls, bad[i].chain,
+                                                              strlen(bad[i].chain), bad[i].key,
+                                                              strlen(bad[i].key), NULL),
+                         COIL_ETLS);
+        assert_int_equal(connect_to(&s, &r, &w), 0);
+        assert_string_equal(coil_tls_peer_name(coil_writer_tls(w)), "CN=localhost");
+        assert_int_equal(coil_writer_finish(w), 0);
+    }
+    be(s.server_tls, other);
+    assert_int_equal(connect_to(&s, &r, &w), 0);
+    assert_string_equal(coil_tls_peer_name(coil_writer_tls(w)), "CN=other");
+    assert_int_equal(coil_writer_finish(w), 0);
+    strike_stage(&s);
+}
+
 COIL_TEST_PLAIN(settings_that_make_no_sense_are_refused)
 {
     static const char *const empty[] = {""};

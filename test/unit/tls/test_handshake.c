@@ -345,6 +345,24 @@ COIL_TEST(sessions_are_kept_for_so_many_names)
     strike_stage(&s);
 }
 
+COIL_TEST(sessions_beyond_a_smaller_number_are_forgotten_at_once)
+{
+    struct stage s = {.client_tls = client_context(0)};
+    coil_reader *r;
+    coil_writer *w;
+    assert_int_equal(coil_tls_context_set_sessions(s.client_tls, 2), 0);
+    set_stage(&s, echo, NULL);
+    for (int i = 0; i < 3; i++) {
+        if (i == 2)
+            assert_int_equal(coil_tls_context_set_sessions(s.client_tls, 0), 0);
+        assert_int_equal(connect_to(&s, &r, &w), 0);
+        speaks(r, w, "hello");
+        assert_int_equal(coil_tls_session_reused(coil_writer_tls(w)), i == 1);
+        assert_int_equal(coil_writer_finish(w), 0);
+    }
+    strike_stage(&s);
+}
+
 /* ---- who is no TLS peer ---- */
 
 static coil_ret talk_plain(coil_reader *r, coil_writer *w, void *arg)

@@ -1,92 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_peer.c: peers that do what coil never would: a layer driven by hand over a plain stream. */
-#include "stage.h"
-#include "tls/openssl.h"
+ * test_peer.c: peers that do what coil never would. */
+#include "hand.h"
 
 #include <openssl/err.h>
-
-/* ---- a peer by hand ---- */
-
-struct hand {
-    coil_reader *r;
-    coil_writer *w;
-    coil_tls *tls;
-    char in[8192];
-};
-
-static SSL *ssl_of(const struct hand *h)
-{
-    return ((struct layer *)(uintptr_t)h->tls)->ssl;
-}
-
-static void hand_open_to(struct hand *h, const struct stage *s, const char *name)
-{
-    assert_int_equal(coil_open_connection("127.0.0.1", s->port, &h->r, &h->w), 0);
-    assert_int_equal(s->client_tls->cls->open(s->client_tls, name, &h->tls), 0);
-}
-
-static void hand_open(struct hand *h, const struct stage *s)
-{
-    hand_open_to(h, s, "localhost");
-}
-
-static void hand_close(struct hand *h)
-{
-    h->tls->cls->free(h->tls);
-    coil_writer_abort(h->w);
-    coil_ignore(coil_writer_finish(h->w));
-}
-
-static coil_ret hand_flush(struct hand *h)
-{
-    const void *p;
-    size_t n = h->tls->cls->output(h->tls, &p);
-    coil_ret rc = n > 0 ? coil_writer_write(h->w, p, n) : 0;
-    h->tls->cls->taken(h->tls);
-    return rc;
-}
-
-/* Bytes of the peer's; 0 at the end. */
-static coil_ret hand_feed(struct hand *h)
-{
-    coil_ret n = coil_reader_read(h->r, h->in, sizeof h->in);
-    if (n > 0)
-        h->tls->cls->feed(h->tls, h->in, (size_t)n);
-    return n;
-}
-
-static coil_ret hand_shake(struct hand *h)
-{
-    for (;;) {
-        coil_ret rc = h->tls->cls->handshake(h->tls);
-        coil_ignore(hand_flush(h));
-        if (rc != 0)
-            return rc;
-        rc = hand_feed(h);
-        if (rc <= 0)
-            return rc < 0 ? rc : COIL_ETLSEOF;
-    }
-}
-
-static coil_ret hand_read(struct hand *h, char *buf, size_t n)
-{
-    for (;;) {
-        coil_ret rc = h->tls->cls->decrypt(h->tls, buf, n);
-        coil_ignore(hand_flush(h));
-        if (rc != -EAGAIN)
-            return rc;
-        rc = hand_feed(h);
-        if (rc <= 0)
-            return rc < 0 ? rc : COIL_ETLSEOF;
-    }
-}
-
-static void hand_say(struct hand *h, const char *text)
-{
-    assert_int_equal(h->tls->cls->encrypt(h->tls, text, strlen(text)), 0);
-    coil_ignore(hand_flush(h));
-}
 
 /* What a server's function returns where its peer misbehaves: words of TLS. */
 static char heard[160];
@@ -235,6 +152,74 @@ COIL_TEST(session_of_one_name_is_none_at_another)
         SSL_SESSION_free(session);
         strike_stage(&s);
         coil_tls_context_unref(strict_tls);
+    }
+}
+
+/* ---- a ClientHello that comes twice ---- */
+
+struct asked {
+    int calls;
+    char name[64];
+    coil_tls_context *open, *strict;
+};
+
+static coil_ret choose(const char *name, coil_tls_context **out_context, void *arg)
+{
+    struct asked *asked = arg;
+    asked->calls++;
+    *out_context = name && strcmp(name, "strict.org") == 0 ? asked->strict : asked->open;
+    return 0;
+}
+
+static coil_ret note_name(coil_reader *r, coil_writer *w, void *arg)
+{
+    struct asked *asked = arg;
+    const char *name = coil_tls_server_name(coil_writer_tls(w));
+    (void)r;
+    snprintf(asked->name, sizeof asked->name, "%s", name ? name : "");
+    return coil_writer_write(w, "let in", 6);
+}
+
+/* The server wants the hello once more; what is asked for then is another name. */
+static void rename_itself(int writing, int version, int type, const void *p, size_t n, SSL *ssl,
+                          void *name)
+{
+    (void)version;
+    if (!writing && type == SSL3_RT_HANDSHAKE && n > 0 &&
+        *(const unsigned char *)p == SSL3_MT_SERVER_HELLO)
+        SSL_set_tlsext_host_name(ssl, name);
+}
+
+/* A client that asks for one name, and when it is told to say its hello again for another, is served with what the
+ * first one asks of clients and called by the second. */
+COIL_TEST(name_asked_for_does_not_change_in_a_second_hello)
+{
+    static char strict_org[] = "strict.org";
+    for (int renames = 0; renames < 2; renames++) {
+        struct asked asked = {.open = server_context(NULL), .strict = server_context(NULL)};
+        struct stage s = {.server_tls = server_context(NULL),
+                          .client_tls = client_context(COIL_TLS_INSECURE_NO_HOSTNAME)};
+        struct hand h;
+        char buf[16];
+        trust(asked.strict, test_ca());
+        assert_int_equal(coil_tls_context_set_clients(asked.strict, COIL_TLS_CLIENTS_REQUIRED), 0);
+        assert_int_equal(coil_tls_context_set_sni_callback(s.server_tls, choose, &asked), 0);
+        assert_int_equal(coil_tls_context_set_sni_callback(asked.open, choose, &asked), 0);
+        assert_int_equal(SSL_CTX_set1_groups_list(context_of(s.server_tls)->ctx, "P-521"), 1);
+        set_stage(&s, note_name, &asked);
+        hand_open_to(&h, &s, "open.org");
+        if (renames) {
+            SSL_set_msg_callback(ssl_of(&h), rename_itself);
+            SSL_set_msg_callback_arg(ssl_of(&h), strict_org);
+        }
+        bool in = hand_shake(&h) == 1 && hand_read(&h, buf, sizeof buf) == 6;
+        hand_close(&h);
+        strike_stage(&s);
+        assert_int_equal(in, !renames);
+        assert_string_equal(asked.name, renames ? "" : "open.org");
+        assert_int_equal(asked.calls, 1);
+        coil_tls_context_unref(asked.open);
+        coil_tls_context_unref(asked.strict);
     }
 }
 

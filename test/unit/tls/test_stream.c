@@ -353,17 +353,63 @@ COIL_TEST(abort_sends_no_close_notify)
     assert_int_equal(c.end, COIL_ETLSEOF);
 }
 
-COIL_TEST(write_eof_is_refused)
+/* Answers at length, once all has come. */
+static coil_ret answer_at_the_end(coil_reader *r, coil_writer *w, void *arg)
+{
+    static char block[100000];
+    coil_ret rc = count_bytes(r, w, arg);
+    for (int i = 0; rc == 0 && i < 30; i++) {
+        rc = coil_writer_write(w, block, sizeof block);
+        if (rc == 0)
+            rc = coil_writer_drain(w);
+    }
+    return rc;
+}
+
+COIL_TEST(write_eof_ends_one_direction_and_the_other_goes_on)
+{
+    for (int version = COIL_TLS_1_2; version <= COIL_TLS_1_3; version++) {
+        struct stage s = {.client_tls = client_context(0)};
+        struct count c = {0};
+        coil_reader *r;
+        coil_writer *w;
+        static char got[3000000];
+        char byte;
+        assert_int_equal(coil_tls_context_set_versions(s.client_tls, version, version), 0);
+        set_stage(&s, answer_at_the_end, &c);
+        assert_int_equal(connect_to(&s, &r, &w), 0);
+        assert_true(coil_writer_can_write_eof(w));
+        assert_int_equal(coil_writer_write(w, got, 1000000), 0);
+        assert_int_equal(coil_writer_write_eof(w), 0);
+        assert_int_equal(coil_writer_write_eof(w), 0);
+        assert_int_equal(coil_writer_write(w, "x", 1), COIL_EINVALIDSTATE);
+        assert_int_equal(coil_reader_readexactly(r, got, sizeof got, NULL), sizeof got);
+        assert_int_equal(coil_reader_read(r, &byte, 1), 0);
+        double begun = coil_loop_time(NULL);
+        assert_int_equal(coil_writer_finish(w), 0);
+        assert_true(coil_loop_time(NULL) - begun < 1); /* both ends are said */
+        strike_stage(&s);
+        assert_int_equal(c.n, 1000000);
+        assert_int_equal(c.end, 0);
+    }
+}
+
+COIL_TEST(write_eof_and_a_cut_is_a_truncation)
 {
     struct stage s = {0};
     coil_reader *r;
     coil_writer *w;
-    set_stage(&s, echo, NULL);
+    coil_event over = {0};
+    char byte;
+    set_stage(&s, never_read, &over);
     assert_int_equal(connect_to(&s, &r, &w), 0);
-    assert_false(coil_writer_can_write_eof(w));
-    assert_int_equal(coil_writer_write_eof(w), -EOPNOTSUPP);
-    speaks(r, w, "still there");
-    assert_int_equal(coil_writer_finish(w), 0);
+    assert_int_equal(coil_writer_write_eof(w), 0);
+    assert_int_equal(coil_sleep(0.1), 0);
+    coil_server_abort_clients(s.server);
+    coil_ret rc = coil_reader_read(r, &byte, 1);
+    assert_true(rc == COIL_ETLSEOF || rc == -ECONNRESET);
+    coil_event_set(&over);
+    assert_int_equal(coil_writer_finish(w), rc);
     strike_stage(&s);
 }
 
