@@ -425,8 +425,9 @@ def test_s_client_takes_new_keys_and_may_not_renegotiate(build, backend):
     with echo_server() as echo, tlsproxy(build, backend, echo, *authority(build).own("good")) as proxy:
         trusting = ["-CAfile", authority(build).root, "-verify_return_error", "-ign_eof"]
 
-        def talk(version, *lines):
-            """Lines that are commands of s_client's ("K", "k", "R") or text."""
+        def talk(version, *steps):
+            """Each a line, a command of s_client's ("K", "k", "R") or text, and how often which words must have come before
+            the next one is given: it reads commands by the piece that arrives."""
             process = subprocess.Popen([tool("openssl"), "s_client", "-connect", f"127.0.0.1:{proxy.port}", *trusting[:3],
                                         version], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        stderr=subprocess.STDOUT, text=True, bufsize=0)
@@ -434,11 +435,12 @@ def test_s_client_takes_new_keys_and_may_not_renegotiate(build, backend):
             reader = threading.Thread(target=lambda: out.extend(process.stdout))
             reader.start()
             try:
-                for line in lines:
-                    time.sleep(0.1)  # it reads commands by the piece that arrives
+                for line, words, times in steps:
                     with contextlib.suppress(BrokenPipeError):
                         process.stdin.write(line + "\n")
-                time.sleep(0.2)
+                    deadline = time.monotonic() + 20
+                    while "".join(out).count(words) < times and process.poll() is None and time.monotonic() < deadline:
+                        time.sleep(0.01)
                 process.stdin.close()
                 process.wait(20)
             finally:
@@ -447,9 +449,10 @@ def test_s_client_takes_new_keys_and_may_not_renegotiate(build, backend):
                 reader.join()
             return "".join(out)
 
-        out = talk("-tls1_3", "before", "K", "between", "k", "after")
+        out = talk("-tls1_3", ("before", "before\n", 1), ("K", "KEYUPDATE", 1), ("between", "between\n", 1),
+                   ("k", "KEYUPDATE", 2), ("after", "after\n", 1))
         assert "before\n" in out and "between\n" in out and "after\n" in out and out.count("KEYUPDATE") == 2, out
-        out = talk("-tls1_2", "before", "R", "after")
+        out = talk("-tls1_2", ("before", "before\n", 1), ("R", "no renegotiation", 1), ("after", "after\n", 0))
         assert "before\n" in out and "no renegotiation" in out and "after\n" not in out, out
         proxy.stop()
 
