@@ -9,8 +9,10 @@ struct embedded_file {
     const char *text;
 };
 
-/* Ends in a NULL name. */
+/* Each ends in a NULL name. */
 extern const struct embedded_file
     new_files[]; /* of a new project: templates/; "@NAME@" stands for its name */
+extern const struct embedded_file
+    shell_files[]; /* what entries of the shell begin with: prelude.h */
 
 #endif
