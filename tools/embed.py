@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes C of the files of a template.
+"""Makes C of files that the command carries with it.
 
-    tools/embed.py OUTPUT.c FOLDER/FILE...
+    tools/embed.py TABLE OUTPUT.c FOLDER/FILE...
 
-The output defines `new_files`, as src/cmd/new.h declares it: names and texts, "gitignore" with its dot.
+The output defines TABLE, an array as src/cmd/embedded.h declares it: names and texts, "gitignore" with its dot.
 """
 
 import sys
@@ -17,8 +17,9 @@ def literal(text):
 
 
 def main():
-    output, *paths = map(Path, sys.argv[1:])
-    parts = ['#include "cmd/new.h"\n\n#include <stddef.h>\n\nconst struct new_file new_files[] = {\n']
+    table = sys.argv[1]
+    output, *paths = map(Path, sys.argv[2:])
+    parts = [f'#include "cmd/embedded.h"\n\n#include <stddef.h>\n\nconst struct embedded_file {table}[] = {{\n']
     for path in sorted(paths):
         name = "." + path.name if path.name == "gitignore" else path.name
         parts.append(f'    {{"{name}",\n{literal(path.read_text())}}},\n')

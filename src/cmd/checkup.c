@@ -6,6 +6,7 @@
  * Elsewhere: which backend it is and why (io/choose.c). */
 #include "cmd/compiler.h"
 #include "cmd/doctor.h"
+#include "cmd/editor.h"
 #include "cmd/files.h"
 
 #include "base/thread.h"
@@ -421,7 +422,7 @@ static void look_at_compiler(struct finding *f)
     f->value = text_of("%s", compiler);
     if (!is_in_path(compiler)) {
         f->state = FINDING_NOTE;
-        f->text = text_of("there is no `%s`, which coil run needs", compiler);
+        f->text = text_of("there is no `%s`, which coil run and the shell need", compiler);
         f->advice = text_of("install a C compiler, or name one in CC");
     } else if (access(header, R_OK) < 0) {
         f->state = FINDING_NOTE;
@@ -432,6 +433,22 @@ static void look_at_compiler(struct finding *f)
     }
     free(header);
     words_free(&command);
+}
+
+/* ---- coil alone ---- */
+
+static void look_at_editor(struct finding *f)
+{
+    const char *library = editor_library();
+    f->value = text_of("%s", library ? library : "none");
+    if (library) {
+        f->text = text_of("%s edits lines in the shell", library);
+        return;
+    }
+    f->state = FINDING_NOTE;
+    f->text = text_of("lines in the shell are as the terminal has them: no history, no Tab");
+    f->advice = text_of(
+        "install libedit (libedit2) or readline (libreadline8); COIL_EDITOR chooses");
 }
 
 const struct checkup checkups[] = {
@@ -451,5 +468,6 @@ const struct checkup checkups[] = {
     {"somaxconn", look_at_somaxconn},
     {"ports", look_at_ports},
     {"compiler", look_at_compiler},
+    {"editor", look_at_editor},
     {NULL, NULL},
 };

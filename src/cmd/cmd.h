@@ -3,6 +3,7 @@
  * cmd.h: what the verbs of the command `coil` share.
  *
  *     coil VERB ARGUMENT...     main.c finds the verb; each verb is a file of its name
+ *     coil                      is `coil shell`
  *
  * Exit statuses of the command's own: 1 it could not be done, 2 the words were not understood; 126 found
  * but not to be run, 127 not found, as a shell has them. */
@@ -21,7 +22,7 @@ struct verb {
     int (*run)(int argc, char **argv); /* argv[0] is the verb; returns an exit status */
 };
 
-extern const struct verb verb_run, verb_new, verb_doctor, verb_help, verb_version;
+extern const struct verb verb_run, verb_new, verb_shell, verb_doctor, verb_help, verb_version;
 
 /* Every verb, in the order in which help lists them; ends in NULL. */
 extern const struct verb *const all_verbs[];

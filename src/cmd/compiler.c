@@ -46,14 +46,20 @@ static void add_option(struct words *words, const char *option, const char *valu
     free(word);
 }
 
+/* The compiler, with the options that every use of it has. */
+static void add_compiler(struct words *words)
+{
+    words_split(words, setting("CC", "cc"));
+    words_split(words, "-std=gnu11 -g -O1 -fno-omit-frame-pointer -Wall " COIL_SANITIZE);
+    words_split(words, getenv("CPPFLAGS"));
+    words_split(words, getenv("CFLAGS"));
+    add_option(words, "-I", compiler_include_folder());
+}
+
 void compiler_command(struct words *out_words, const char *source, const char *program,
                       const char *deps)
 {
-    words_split(out_words, setting("CC", "cc"));
-    words_split(out_words, "-std=gnu11 -g -O1 -fno-omit-frame-pointer -Wall " COIL_SANITIZE);
-    words_split(out_words, getenv("CPPFLAGS"));
-    words_split(out_words, getenv("CFLAGS"));
-    add_option(out_words, "-I", compiler_include_folder());
+    add_compiler(out_words);
     words_split(out_words, "-MD -MT program -MF");
     words_add(out_words, deps);
     words_split(out_words, "-x c");
@@ -66,6 +72,58 @@ void compiler_command(struct words *out_words, const char *source, const char *p
     words_add(out_words, compiler_lib_folder());
     words_split(out_words, "-lcoil -pthread -lm");
     words_split(out_words, getenv("LDLIBS"));
+}
+
+/* ---- for the shell ---- */
+
+/* _GNU_SOURCE as people at a prompt expect it: they cannot define it before the first header. An expression stands thrice
+ * in what is compiled (translate.c), once with nothing done about its value; what a header defines need not be
+ * used. */
+static void add_object_compiler(struct words *words, const char *folder)
+{
+    add_compiler(words);
+    words_split(words, "-D_GNU_SOURCE -fPIC -pthread -Wno-unused-value -Wno-unused-result "
+                       "-Wno-unused-function -Werror=implicit-function-declaration");
+    char *map = text_of("-fmacro-prefix-map=%s/=", folder);
+    words_add(words, map);
+    free(map);
+    words_split(words, "-iquote .");
+}
+
+void compiler_object_command(struct words *out_words, const char *source, const char *object,
+                             const char *header, const char *folder, bool colours)
+{
+    add_object_compiler(out_words, folder);
+    words_split(out_words, colours ? "-fdiagnostics-color=always" : "-fdiagnostics-color=never");
+    words_split(out_words, "-include");
+    words_add(out_words, header);
+    words_split(out_words, "-x c");
+    words_add(out_words, source);
+    words_split(out_words, "-x none -shared -o");
+    words_add(out_words, object);
+    words_split(out_words, getenv("LDFLAGS"));
+    words_split(out_words, "-lm");
+    words_split(out_words, getenv("LDLIBS"));
+}
+
+void compiler_header_command(struct words *out_words, const char *header, const char *precompiled,
+                             const char *folder)
+{
+    add_object_compiler(out_words, folder);
+    words_split(out_words, "-x c-header");
+    words_add(out_words, header);
+    words_split(out_words, "-o");
+    words_add(out_words, precompiled);
+}
+
+void compiler_question_command(struct words *out_words, const char *source, const char *header,
+                               const char *folder)
+{
+    add_object_compiler(out_words, folder);
+    words_split(out_words, "-include");
+    words_add(out_words, header);
+    words_split(out_words, "-fsyntax-only -x c");
+    words_add(out_words, source);
 }
 
 /* ---- identity ---- */

@@ -13,6 +13,8 @@
 #include "cmd/digest.h"
 #include "cmd/files.h"
 
+#include <stdbool.h>
+
 /* Where <coil.h> is, and where libcoil is. */
 const char *compiler_include_folder(void);
 const char *compiler_lib_folder(void);
@@ -21,6 +23,17 @@ const char *compiler_lib_folder(void);
  * was included. */
 void compiler_command(struct words *out_words, const char *source, const char *program,
                       const char *deps);
+
+/* The command that makes a shared object of `source`, to be loaded into this process; `header` is included first. And
+ * the one that compiles this header beforehand, with the same options. What the compiler shows may be coloured.
+ * `folder` is taken off the names of files that the program sees (__FILE__). */
+void compiler_object_command(struct words *out_words, const char *source, const char *object,
+                             const char *header, const char *folder, bool colours);
+void compiler_header_command(struct words *out_words, const char *header, const char *precompiled,
+                             const char *folder);
+/* The command that says by its exit status whether `source` is right C. */
+void compiler_question_command(struct words *out_words, const char *source, const char *header,
+                               const char *folder);
 
 /* Everything but the source and its headers that the outcome depends on: the command, the compiler's
  * files, libcoil's files, and the working folder, if names are relative to it. */

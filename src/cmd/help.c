@@ -23,7 +23,7 @@ static int help(int argc, char **argv)
         return complain(EXIT_USAGE, 0, "one verb at a time: coil help [VERB]");
     if (argc == 2)
         return help_verb(argv[1]);
-    printf("usage: coil VERB [ARGUMENT]...\n\n");
+    printf("usage: coil [VERB [ARGUMENT]...]\n\n");
     for (const struct verb *const *verb = all_verbs; *verb; verb++)
         printf("  %-8s %-20s %s\n", (*verb)->name, (*verb)->arguments, (*verb)->summary);
     printf("\n`coil help VERB` tells more, and so does the manual page coil(1).\n");

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-const struct verb *const all_verbs[] = {&verb_run,  &verb_new,     &verb_doctor,
+const struct verb *const all_verbs[] = {&verb_run,  &verb_new,     &verb_shell, &verb_doctor,
                                         &verb_help, &verb_version, NULL};
 
 static const char *current_verb = "";
@@ -39,8 +39,11 @@ int complain(int status, int error, const char *fmt, ...)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2)
-        return complain(EXIT_USAGE, 0, "a verb is missing; `coil help` lists them");
+    char shell[] = "shell", *alone[] = {argv[0], shell, NULL};
+    if (argc < 2) {
+        argc = 2;
+        argv = alone;
+    }
     const struct verb *verb = find_verb(argv[1]);
     if (!verb)
         return complain(EXIT_USAGE, 0, "there is no verb `%s`; `coil help` lists them", argv[1]);

@@ -3,7 +3,7 @@
  * new.c: `coil new NAME`: a folder with a small program, its test and its Makefile.
  *
  * Always true: the folder is new, or nothing was written. Its texts are in templates/echo/. */
-#include "cmd/new.h"
+#include "cmd/embedded.h"
 
 #include "cmd/cmd.h"
 #include "cmd/compiler.h"
@@ -67,7 +67,7 @@ static char *filled_in(const char *text, const char *name)
 
 static int write_all(const char *folder, const char *name)
 {
-    for (const struct new_file *file = new_files; file->name; file++) {
+    for (const struct embedded_file *file = new_files; file->name; file++) {
         char *path = text_of("%s/%s", folder, file->name), *text = filled_in(file->text, name);
         int err = write_file(path, text, strlen(text), 0666);
         if (err)

@@ -47,6 +47,7 @@ struct watch {
     uint8_t room;              /* see enum room */
     bool stopping;             /* what reports IN was asked to end */
     bool hup;                  /* its end is polled for */
+    uint8_t refused;           /* polls in a row that the kernel took for wrong; raw ones, too */
     bool bulk;                 /* so much comes that plain calls with large buffers are cheaper */
     uint8_t streak;            /* receives in a row that speak against `bulk` as it is */
     uint16_t held;             /* buffers received and not taken */

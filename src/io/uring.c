@@ -65,6 +65,8 @@ static struct uring *uring_of(struct readiness *r)
 
 /* ---- requests and their names ---- */
 
+enum { REFUSALS_MAX = 100 }; /* see may_be_asked_again */
+
 #define GENERATION_MASK UINT32_C(0x1fffffff)
 
 static uint64_t tag(const struct watch *w, enum purpose purpose)
@@ -491,15 +493,26 @@ static bool has_room(struct uring *u, struct watch *w)
     return w->room == ROOM_TRUE || (coil__readiness_look(&u->r, w) & OP_OUT);
 }
 
+/* A poll that was woken for nothing begins anew inside the kernel, and finds the second of a terminal's two queues
+ * taken, by itself: EINVAL. (Changing the terminal's mode wakes so.) Asked again it waits. What the kernel really cannot poll
+ * it refuses each time. */
+static bool may_be_asked_again(struct watch *w, int error)
+{
+    w->refused = error == -EINVAL ? (uint8_t)(w->refused + 1) : 0;
+    return error == -ECANCELED || error == -ENOMEM ||
+           (error == -EINVAL && w->refused < REFUSALS_MAX);
+}
+
 static void polled(struct uring *u, struct watch *w, unsigned direction,
                    const struct io_uring_cqe *cqe)
 {
     unsigned ready = 0;
     if (!(cqe->flags & IORING_CQE_F_MORE))
         not_armed(u, w, direction);
+    bool again = may_be_asked_again(w, cqe->res);
     if (cqe->res == -EBADF) {
         coil__readiness_fail(&u->r, w, -EBADF); /* closed while ops waited on it */
-    } else if (cqe->res < 0 && cqe->res != -ECANCELED && cqe->res != -ENOMEM) {
+    } else if (cqe->res < 0 && !again) {
         coil__readiness_fail(&u->r, w, cqe->res); /* this file cannot be polled, now or later */
     } else if (cqe->res > 0) {
         unsigned events = (unsigned)cqe->res;

@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <termios.h>
 
 static int fds[2];
 
@@ -414,6 +415,43 @@ LOOP(watch_that_the_kernel_refuses_is_reported)
 
 /* ---- many ---- */
 
+static int terminal, master;
+
+static void change_mode(void *arg)
+{
+    int *left = arg;
+    struct termios mode;
+    FACT_INT(tcgetattr(terminal, &mode), 0);
+    mode.c_lflag ^= ICANON;
+    FACT_INT(tcsetattr(terminal, TCSANOW, &mode), 0); /* who waits is woken, for nothing */
+    if (--*left > 0)
+        FACT_INT(coil_loop_call_later(stage.loop, 0.001, change_mode, left, NULL), 0);
+    else
+        FACT_INT(write(master, "\n", 1), 1);
+}
+
+static void note_and_stop(void *arg)
+{
+    note_arg(arg);
+    coil_loop_stop(stage.loop);
+}
+
+REAL(reader_of_a_terminal_outlives_changes_of_its_mode)
+{
+    int changes = 4;
+    master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    FACT(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    terminal = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    FACT(terminal >= 0);
+    reader(terminal, note_and_stop, "in");
+    change_mode(&changes);
+    FACT_INT(coil_loop_run_forever(stage.loop), 0);
+    FACT_TRACE("in");
+    FACT_INT(coil_loop_remove_reader(stage.loop, terminal), 1);
+    close(terminal);
+    close(master);
+}
+
 LOOP(readers_by_the_hundred)
 {
     enum { N = 100 };
@@ -569,6 +607,7 @@ int main(void)
 #if STAGE_TABLE
         cmocka_unit_test(watch_that_the_kernel_refuses_is_reported),
 #endif
+        cmocka_unit_test(reader_of_a_terminal_outlives_changes_of_its_mode),
         cmocka_unit_test(readers_by_the_hundred),
         cmocka_unit_test(watches_agree_with_poll_whatever_happens),
     };
