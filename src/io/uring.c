@@ -139,7 +139,31 @@ static int accept_for(struct uring *u, struct watch *w)
     return 0;
 }
 
-bool coil__uring_cancel(struct uring *u, uint64_t user_data)
+static bool owe_cancel(struct uring *u, uint64_t user_data)
+{
+    if (u->owed_n == u->owed_room) {
+        uint32_t room = u->owed_room ? u->owed_room * 2 : 64;
+        uint64_t *owed = coil__realloc(u->owed, room * sizeof *owed);
+        if (!owed)
+            return false;
+        u->owed = owed;
+        u->owed_room = room;
+    }
+    u->owed[u->owed_n++] = user_data;
+    return true;
+}
+
+void coil__uring_forget_owed(struct uring *u, uint64_t user_data)
+{
+    for (uint32_t i = 0; i < u->owed_n;) {
+        if (u->owed[i] == user_data)
+            u->owed[i] = u->owed[--u->owed_n];
+        else
+            i++;
+    }
+}
+
+static bool ask_to_cancel(struct uring *u, uint64_t user_data)
 {
     struct io_uring_sqe *sqe = coil__ring_sqe(&u->ring);
     if (!sqe)
@@ -151,6 +175,19 @@ bool coil__uring_cancel(struct uring *u, uint64_t user_data)
     if (u->ring.skips)
         sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
     return true;
+}
+
+/* A request that nobody will ever hear of again keeps its file open, and the peer never learns that it was closed: so
+ * it is not left at that when the ring is full and the kernel takes nothing. */
+bool coil__uring_cancel(struct uring *u, uint64_t user_data)
+{
+    return ask_to_cancel(u, user_data) || owe_cancel(u, user_data);
+}
+
+static void ask_what_is_owed(struct uring *u)
+{
+    while (u->owed_n && ask_to_cancel(u, u->owed[u->owed_n - 1]))
+        u->owed_n--;
 }
 
 static uint64_t tag_of_in(const struct watch *w)
@@ -675,6 +712,7 @@ static int open_ring(struct uring *u, enum ring_level level, bool pollable)
     u->owner = coil__thread_self();
     u->wake_armed = u->short_of_buffers = false;
     u->starved = 0;
+    u->owed_n = 0; /* it went with the ring */
     u->no_recv = u->no_accept = level == RING_LINUX_5_15;
     if (!u->no_recv && coil__provided_attach(&u->provided, ring.fd) < 0)
         u->no_recv = true;
@@ -723,8 +761,10 @@ static int make_pollable(struct uring *u)
     int err = 0;
     if (u->ring.pollable)
         return 0;
-    while (u->file_ops && err >= 0) { /* these end by themselves */
-        err = coil__ring_enter(&u->ring, true, -1);
+    while (u->file_ops &&
+           (err >= 0 || err == -EAGAIN || err == -EBUSY)) { /* they end by themselves */
+        bool all_sent = coil__uring_file_send(u);
+        err = coil__ring_enter(&u->ring, all_sent && !ring_peek(&u->ring), -1);
         take_completions(u);
         serve_what_came(u);
     }
@@ -758,11 +798,20 @@ static void arm_wake(struct uring *u)
     u->wake_armed = true;
 }
 
-/* Everything that the kernel should know is in the ring. False: something is done already. */
-static bool prepare(struct uring *u)
+/* What is not an op of a watch. False: the ring had no room for all of it. */
+static bool tell_the_rest(struct uring *u)
 {
     arm_wake(u);
-    return coil__readiness_prepare(&u->r);
+    ask_what_is_owed(u);
+    return coil__uring_file_send(u) && u->wake_armed && !u->owed_n;
+}
+
+/* Everything that the kernel should know is in the ring. False: something is done already, or the ring had no room for
+ * all: then a sleep might miss what it was to wake for. */
+static bool prepare(struct uring *u)
+{
+    bool all_told = tell_the_rest(u);
+    return coil__readiness_prepare(&u->r) && all_told;
 }
 
 /* Valgrind lets no other thread run while one sleeps in io_uring_enter (3.19); it knows that a poll sleeps. */
@@ -815,6 +864,22 @@ static int uring_wait(struct backend *b, int64_t timeout_ns)
     return err == -EAGAIN || err == -EBUSY ? 0 : err;
 }
 
+/* Who sleeps on the descriptor takes no second look: what the kernel refuses is offered again at once. While it says EBUSY
+ * there are completions to be taken, and the descriptor shows them. */
+static int hand_over(struct uring *u, bool *out_idle)
+{
+    int err = 0;
+    for (int i = 0; i < ENTERS_MAX; i++) {
+        bool all_told = tell_the_rest(u);
+        *out_idle = coil__readiness_prepare(&u->r);
+        err = coil__ring_enter(&u->ring, false, 0);
+        if ((err == 0 && all_told && ring_filled(&u->ring) == 0) ||
+            (err < 0 && err != -EAGAIN && err != -EBUSY))
+            break;
+    }
+    return err;
+}
+
 static int uring_poll_fd(struct backend *b)
 {
     struct uring *u = uring_of_backend(b);
@@ -823,11 +888,13 @@ static int uring_poll_fd(struct backend *b)
         err = make_pollable(u);
     if (err < 0)
         return err;
-    if (!prepare(u)) {
+    bool idle = true;
+    err = hand_over(u, &idle);
+    if (!idle) {
         uint64_t one = 1; /* what is ready already shows as a ring of the wake fd */
         (void)sys_write(u->r.wake_fd, &one, sizeof one);
+        err = coil__ring_enter(&u->ring, false, 0);
     }
-    err = coil__ring_enter(&u->ring, false, 0);
     return err < 0 && err != -EBUSY ? err : u->ring.fd;
 }
 
@@ -841,6 +908,7 @@ static int open_level(struct backend **out, const struct backend_class *cls,
         return -ENOMEM;
     coil__readiness_init(&u->r, cls, &uring_poller, opts);
     u->ring.fd = -1;
+    list_init(&u->unsent);
     int err = open_ring(u, level, memcheck_watches());
     if (err < 0) {
         coil__free(u);
@@ -874,6 +942,7 @@ static void uring_close(struct backend *b)
     coil__provided_close(&u->provided);
     coil__ring_close(&u->ring);
     coil__readiness_fini(&u->r);
+    coil__free(u->owed);
     coil__free(u);
 }
 
