@@ -198,8 +198,20 @@ static uint64_t tag_of_in(const struct watch *w)
 /* Ask that what reports IN ends; until its last word it stays armed. */
 static void stop_in(struct uring *u, struct watch *w)
 {
-    if (!w->stopping && (w->armed & OP_IN))
-        w->stopping = coil__uring_cancel(u, tag_of_in(w));
+    if (w->stopping || !(w->armed & OP_IN))
+        return;
+    w->stopping = coil__uring_cancel(u, tag_of_in(w));
+    w->asked_at = u->looks;
+}
+
+/* It said MORE. A cancel does not find a request that has work waiting (liburing issue 1375), so one that goes on after
+ * it was asked to end is asked again. */
+static void goes_on(struct uring *u, struct watch *w)
+{
+    if (!w->stopping || w->asked_at == u->looks)
+        return;
+    w->stopping = false;
+    stop_in(u, w);
 }
 
 /* ---- what was handed over and not taken ---- */
@@ -534,6 +546,8 @@ static void polled(struct uring *u, struct watch *w, unsigned direction,
     unsigned ready = 0;
     if (!(cqe->flags & IORING_CQE_F_MORE))
         not_armed(u, w, direction);
+    else if (direction == OP_IN)
+        goes_on(u, w);
     if (cqe->res == -EBADF) {
         coil__readiness_fail(&u->r, w, -EBADF); /* closed while ops waited on it */
     } else if (cqe->res < 0 && cqe->res != -ECANCELED && cqe->res != -ENOMEM) {
@@ -578,6 +592,8 @@ static void received(struct uring *u, struct watch *w, const struct io_uring_cqe
         }
         if (cqe->res == -EINVAL || cqe->res == -EOPNOTSUPP)
             u->no_recv = true;
+    } else {
+        goes_on(u, w);
     }
     w->streak = cqe->res == PROVIDED_SIZE ? (uint8_t)(w->streak + 1) : 0;
     if (w->streak >= BULK_AFTER) {
@@ -598,6 +614,8 @@ static void accepted(struct uring *u, struct watch *w, const struct io_uring_cqe
         not_armed(u, w, OP_IN);
         if (cqe->res == -EINVAL)
             u->no_accept = true;
+    } else {
+        goes_on(u, w);
     }
     if (w->accepted && w->accepted->n >= ACCEPTED_MAX && !in_is_wanted(w))
         stop_in(u, w);
@@ -667,6 +685,7 @@ static void completed(struct uring *u, const struct io_uring_cqe *cqe)
 static void take_completions(struct uring *u)
 {
     const struct io_uring_cqe *next;
+    u->looks++;
     while ((next = ring_peek(&u->ring))) {
         struct io_uring_cqe cqe = *next;
         ring_next(&u->ring);

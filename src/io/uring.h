@@ -22,6 +22,7 @@ struct uring {
     bool no_recv;    /* no stock of buffers, or no RECV that brings many */
     bool no_accept;
     bool wake_armed;
+    uint32_t looks;   /* how often completions were taken */
     uint32_t holders; /* sockets that hold a buffer */
     /* the kernel found none left for a socket that holds none: since the last wait */
     uint32_t starved;
