@@ -693,6 +693,14 @@ static void take_completions(struct uring *u)
     }
 }
 
+/* Those, too, that found no room: with the ring they would be gone, and with them the bytes and connections they bring. */
+static void take_all(struct uring *u)
+{
+    take_completions(u);
+    while (ring_overflown(&u->ring) && coil__ring_flush(&u->ring) == 0)
+        take_completions(u);
+}
+
 static void serve_what_came(struct uring *u)
 {
     struct list todo;
@@ -724,7 +732,7 @@ static int open_ring(struct uring *u, enum ring_level level, bool pollable)
         return err;
     coil__provided_detach(&u->provided);
     if (u->ring.fd >= 0)
-        take_completions(u); /* what the other thread received until just now */
+        take_all(u); /* what the other thread received until just now */
     serve_what_came(u);
     coil__ring_close(&u->ring);
     u->ring = ring;
@@ -742,7 +750,7 @@ static int open_ring(struct uring *u, enum ring_level level, bool pollable)
 /* What the old ring has brought is taken; what was under way in it ends with it, and is asked for again. */
 static int change_ring(struct uring *u, bool pollable)
 {
-    take_completions(u);
+    take_all(u);
     serve_what_came(u);
     int err = open_ring(u, u->ring.level, pollable);
     if (err < 0)
@@ -767,7 +775,7 @@ static int change_ring(struct uring *u, bool pollable)
 
 int coil__uring_change_thread(struct uring *u)
 {
-    take_completions(u);
+    take_all(u);
     serve_what_came(u);
     if (u->file_ops)
         return COIL_EWRONGTHREAD; /* the kernel would still write to their memory */
@@ -872,9 +880,7 @@ static int uring_wait(struct backend *b, int64_t timeout_ns)
     /* Without the flag that says so there may always be work that only an enter does. */
     if (sleep || ring_needs_enter(&u->ring) || !(u->ring.flags & IORING_SETUP_TASKRUN_FLAG))
         err = enter(u, sleep, timeout_ns);
-    take_completions(u);
-    while (ring_overflown(&u->ring) && coil__ring_enter(&u->ring, false, 0) == 0)
-        take_completions(u);
+    take_all(u);
     if (u->short_of_buffers)
         grow_stock(u);
     serve_what_came(u);
@@ -952,7 +958,7 @@ static void uring_close(struct backend *b)
     if (!b)
         return;
     struct uring *u = uring_of_backend(b);
-    take_completions(u);
+    take_all(u);
     for (size_t i = 0; i < u->r.pages_n * WATCHES_PER_PAGE; i++) {
         struct watch *w = coil__readiness_find(&u->r, (int)i);
         if (w)
