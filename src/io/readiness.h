@@ -46,6 +46,7 @@ struct watch {
     uint8_t came;              /* what completions said since it was last served */
     uint8_t room;              /* see enum room */
     bool stopping;             /* what reports IN was asked to end */
+    uint32_t asked_at;         /* then: uring.looks */
     bool hup;                  /* its end is polled for */
     uint8_t refused;           /* polls in a row that the kernel took for wrong; raw ones, too */
     bool bulk;                 /* so much comes that plain calls with large buffers are cheaper */

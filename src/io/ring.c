@@ -147,4 +147,13 @@ int coil__ring_enter(struct ring *ring, bool sleep, int64_t timeout_ns)
     }
 }
 
+int coil__ring_flush(struct ring *ring)
+{
+    int rc;
+    do
+        rc = sys_io_uring_enter(ring->fd, 0, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+    while (rc == -EINTR);
+    return rc < 0 ? rc : 0;
+}
+
 #endif

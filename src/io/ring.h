@@ -68,6 +68,10 @@ struct io_uring_sqe *coil__ring_sqe(struct ring *ring);
  * they are. */
 int coil__ring_enter(struct ring *ring, bool sleep, int64_t timeout_ns);
 
+/* Completions that found no room come as far as there is room now; nothing is handed over. 0 or -errno (-EEXIST: another
+ * thread's ring, of those that are entered by one alone). */
+int coil__ring_flush(struct ring *ring);
+
 /* Requests that the kernel has not taken yet. */
 static inline uint32_t ring_filled(const struct ring *ring)
 {

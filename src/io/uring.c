@@ -141,7 +141,31 @@ static int accept_for(struct uring *u, struct watch *w)
     return 0;
 }
 
-bool coil__uring_cancel(struct uring *u, uint64_t user_data)
+static bool owe_cancel(struct uring *u, uint64_t user_data)
+{
+    if (u->owed_n == u->owed_room) {
+        uint32_t room = u->owed_room ? u->owed_room * 2 : 64;
+        uint64_t *owed = coil__realloc(u->owed, room * sizeof *owed);
+        if (!owed)
+            return false;
+        u->owed = owed;
+        u->owed_room = room;
+    }
+    u->owed[u->owed_n++] = user_data;
+    return true;
+}
+
+void coil__uring_forget_owed(struct uring *u, uint64_t user_data)
+{
+    for (uint32_t i = 0; i < u->owed_n;) {
+        if (u->owed[i] == user_data)
+            u->owed[i] = u->owed[--u->owed_n];
+        else
+            i++;
+    }
+}
+
+static bool ask_to_cancel(struct uring *u, uint64_t user_data)
 {
     struct io_uring_sqe *sqe = coil__ring_sqe(&u->ring);
     if (!sqe)
@@ -155,6 +179,19 @@ bool coil__uring_cancel(struct uring *u, uint64_t user_data)
     return true;
 }
 
+/* A request that nobody will ever hear of again keeps its file open, and the peer never learns that it was closed: so
+ * it is not left at that when the ring is full and the kernel takes nothing. */
+bool coil__uring_cancel(struct uring *u, uint64_t user_data)
+{
+    return ask_to_cancel(u, user_data) || owe_cancel(u, user_data);
+}
+
+static void ask_what_is_owed(struct uring *u)
+{
+    while (u->owed_n && ask_to_cancel(u, u->owed[u->owed_n - 1]))
+        u->owed_n--;
+}
+
 static uint64_t tag_of_in(const struct watch *w)
 {
     return tag(w, w->in == IN_RECV ? FOR_RECV : w->in == IN_ACCEPT ? FOR_ACCEPT : FOR_IN);
@@ -163,8 +200,20 @@ static uint64_t tag_of_in(const struct watch *w)
 /* Ask that what reports IN ends; until its last word it stays armed. */
 static void stop_in(struct uring *u, struct watch *w)
 {
-    if (!w->stopping && (w->armed & OP_IN))
-        w->stopping = coil__uring_cancel(u, tag_of_in(w));
+    if (w->stopping || !(w->armed & OP_IN))
+        return;
+    w->stopping = coil__uring_cancel(u, tag_of_in(w));
+    w->asked_at = u->looks;
+}
+
+/* It said MORE. A cancel does not find a request that has work waiting (liburing issue 1375), so one that goes on after
+ * it was asked to end is asked again. */
+static void goes_on(struct uring *u, struct watch *w)
+{
+    if (!w->stopping || w->asked_at == u->looks)
+        return;
+    w->stopping = false;
+    stop_in(u, w);
 }
 
 /* ---- what was handed over and not taken ---- */
@@ -509,6 +558,8 @@ static void polled(struct uring *u, struct watch *w, unsigned direction,
     unsigned ready = 0;
     if (!(cqe->flags & IORING_CQE_F_MORE))
         not_armed(u, w, direction);
+    else if (direction == OP_IN)
+        goes_on(u, w);
     bool again = may_be_asked_again(w, cqe->res);
     if (cqe->res == -EBADF) {
         coil__readiness_fail(&u->r, w, -EBADF); /* closed while ops waited on it */
@@ -554,6 +605,8 @@ static void received(struct uring *u, struct watch *w, const struct io_uring_cqe
         }
         if (cqe->res == -EINVAL || cqe->res == -EOPNOTSUPP)
             u->no_recv = true;
+    } else {
+        goes_on(u, w);
     }
     w->streak = cqe->res == PROVIDED_SIZE ? (uint8_t)(w->streak + 1) : 0;
     if (w->streak >= BULK_AFTER) {
@@ -574,6 +627,8 @@ static void accepted(struct uring *u, struct watch *w, const struct io_uring_cqe
         not_armed(u, w, OP_IN);
         if (cqe->res == -EINVAL)
             u->no_accept = true;
+    } else {
+        goes_on(u, w);
     }
     if (w->accepted && w->accepted->n >= ACCEPTED_MAX && !in_is_wanted(w))
         stop_in(u, w);
@@ -643,11 +698,20 @@ static void completed(struct uring *u, const struct io_uring_cqe *cqe)
 static void take_completions(struct uring *u)
 {
     const struct io_uring_cqe *next;
+    u->looks++;
     while ((next = ring_peek(&u->ring))) {
         struct io_uring_cqe cqe = *next;
         ring_next(&u->ring);
         completed(u, &cqe);
     }
+}
+
+/* Those, too, that found no room: with the ring they would be gone, and with them the bytes and connections they bring. */
+static void take_all(struct uring *u)
+{
+    take_completions(u);
+    while (ring_overflown(&u->ring) && coil__ring_flush(&u->ring) == 0)
+        take_completions(u);
 }
 
 static void serve_what_came(struct uring *u)
@@ -681,13 +745,14 @@ static int open_ring(struct uring *u, enum ring_level level, bool pollable)
         return err;
     coil__provided_detach(&u->provided);
     if (u->ring.fd >= 0)
-        take_completions(u); /* what the other thread received until just now */
+        take_all(u); /* what the other thread received until just now */
     serve_what_came(u);
     coil__ring_close(&u->ring);
     u->ring = ring;
     u->owner = coil__thread_self();
     u->wake_armed = u->short_of_buffers = false;
     u->starved = 0;
+    u->owed_n = 0; /* it went with the ring */
     u->no_recv = u->no_accept = level == RING_LINUX_5_15;
     if (!u->no_recv && coil__provided_attach(&u->provided, ring.fd) < 0)
         u->no_recv = true;
@@ -698,7 +763,7 @@ static int open_ring(struct uring *u, enum ring_level level, bool pollable)
 /* What the old ring has brought is taken; what was under way in it ends with it, and is asked for again. */
 static int change_ring(struct uring *u, bool pollable)
 {
-    take_completions(u);
+    take_all(u);
     serve_what_came(u);
     int err = open_ring(u, u->ring.level, pollable);
     if (err < 0)
@@ -723,7 +788,7 @@ static int change_ring(struct uring *u, bool pollable)
 
 int coil__uring_change_thread(struct uring *u)
 {
-    take_completions(u);
+    take_all(u);
     serve_what_came(u);
     if (u->file_ops)
         return COIL_EWRONGTHREAD; /* the kernel would still write to their memory */
@@ -736,8 +801,10 @@ static int make_pollable(struct uring *u)
     int err = 0;
     if (u->ring.pollable)
         return 0;
-    while (u->file_ops && err >= 0) { /* these end by themselves */
-        err = coil__ring_enter(&u->ring, true, -1);
+    while (u->file_ops &&
+           (err >= 0 || err == -EAGAIN || err == -EBUSY)) { /* they end by themselves */
+        bool all_sent = coil__uring_file_send(u);
+        err = coil__ring_enter(&u->ring, all_sent && !ring_peek(&u->ring), -1);
         take_completions(u);
         serve_what_came(u);
     }
@@ -771,11 +838,20 @@ static void arm_wake(struct uring *u)
     u->wake_armed = true;
 }
 
-/* Everything that the kernel should know is in the ring. False: something is done already. */
-static bool prepare(struct uring *u)
+/* What is not an op of a watch. False: the ring had no room for all of it. */
+static bool tell_the_rest(struct uring *u)
 {
     arm_wake(u);
-    return coil__readiness_prepare(&u->r);
+    ask_what_is_owed(u);
+    return coil__uring_file_send(u) && u->wake_armed && !u->owed_n;
+}
+
+/* Everything that the kernel should know is in the ring. False: something is done already, or the ring had no room for
+ * all: then a sleep might miss what it was to wake for. */
+static bool prepare(struct uring *u)
+{
+    bool all_told = tell_the_rest(u);
+    return coil__readiness_prepare(&u->r) && all_told;
 }
 
 /* Valgrind lets no other thread run while one sleeps in io_uring_enter (3.19); it knows that a poll sleeps. */
@@ -817,15 +893,29 @@ static int uring_wait(struct backend *b, int64_t timeout_ns)
     /* Without the flag that says so there may always be work that only an enter does. */
     if (sleep || ring_needs_enter(&u->ring) || !(u->ring.flags & IORING_SETUP_TASKRUN_FLAG))
         err = enter(u, sleep, timeout_ns);
-    take_completions(u);
-    while (ring_overflown(&u->ring) && coil__ring_enter(&u->ring, false, 0) == 0)
-        take_completions(u);
+    take_all(u);
     if (u->short_of_buffers)
         grow_stock(u);
     serve_what_came(u);
     /* Short of memory for requests, or completions first: there was work for this turn, and the next tries
      * again. */
     return err == -EAGAIN || err == -EBUSY ? 0 : err;
+}
+
+/* Who sleeps on the descriptor takes no second look: what the kernel refuses is offered again at once. While it says EBUSY
+ * there are completions to be taken, and the descriptor shows them. */
+static int hand_over(struct uring *u, bool *out_idle)
+{
+    int err = 0;
+    for (int i = 0; i < ENTERS_MAX; i++) {
+        bool all_told = tell_the_rest(u);
+        *out_idle = coil__readiness_prepare(&u->r);
+        err = coil__ring_enter(&u->ring, false, 0);
+        if ((err == 0 && all_told && ring_filled(&u->ring) == 0) ||
+            (err < 0 && err != -EAGAIN && err != -EBUSY))
+            break;
+    }
+    return err;
 }
 
 static int uring_poll_fd(struct backend *b)
@@ -836,11 +926,13 @@ static int uring_poll_fd(struct backend *b)
         err = make_pollable(u);
     if (err < 0)
         return err;
-    if (!prepare(u)) {
+    bool idle = true;
+    err = hand_over(u, &idle);
+    if (!idle) {
         uint64_t one = 1; /* what is ready already shows as a ring of the wake fd */
         (void)sys_write(u->r.wake_fd, &one, sizeof one);
+        err = coil__ring_enter(&u->ring, false, 0);
     }
-    err = coil__ring_enter(&u->ring, false, 0);
     return err < 0 && err != -EBUSY ? err : u->ring.fd;
 }
 
@@ -854,6 +946,7 @@ static int open_level(struct backend **out, const struct backend_class *cls,
         return -ENOMEM;
     coil__readiness_init(&u->r, cls, &uring_poller, opts);
     u->ring.fd = -1;
+    list_init(&u->unsent);
     int err = open_ring(u, level, memcheck_watches());
     if (err < 0) {
         coil__free(u);
@@ -878,7 +971,7 @@ static void uring_close(struct backend *b)
     if (!b)
         return;
     struct uring *u = uring_of_backend(b);
-    take_completions(u);
+    take_all(u);
     for (size_t i = 0; i < u->r.pages_n * WATCHES_PER_PAGE; i++) {
         struct watch *w = coil__readiness_find(&u->r, (int)i);
         if (w)
@@ -887,6 +980,7 @@ static void uring_close(struct backend *b)
     coil__provided_close(&u->provided);
     coil__ring_close(&u->ring);
     coil__readiness_fini(&u->r);
+    coil__free(u->owed);
     coil__free(u);
 }
 

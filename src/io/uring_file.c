@@ -3,9 +3,11 @@
  * uring_file.c: ops on files, each a request of its own.
  *
  * Its name is the op's address, and its memory is the kernel's until the last word (op.h). A cancel is only a request: what
- * was done before it is told.
+ * was done before it is told. One that finds no room in the ring, because the kernel takes nothing now, waits for it in
+ * `unsent`: that is no error of the file's.
  *
- * Always true: `file_ops` counts those under way; while there are any, the ring cannot change threads.
+ * Always true: `file_ops` counts those under way; while there are any, the ring cannot change threads. Of these an op is
+ * in `unsent` exactly while its link is linked.
  *
  * Runs on the loop's thread. Elsewhere: all other ops (uring.c), when a file is given to the backend (src/file/job.c). */
 #include "io/uring.h"
@@ -65,12 +67,27 @@ static void file_over(struct uring *u, struct op *op, int64_t result)
 }
 
 /* Into the ring; false: not now. */
-static bool file_start(struct uring *u, struct op *op)
+static bool file_start(struct uring *u, const struct op *op)
 {
     struct io_uring_sqe *sqe = uring_may_enter(u) ? coil__ring_sqe(&u->ring) : NULL;
     if (sqe)
         fill_in(sqe, op);
     return sqe != NULL;
+}
+
+/* In the order they came; those that follow one that waits wait behind it. */
+static void file_start_or_wait(struct uring *u, struct op *op)
+{
+    if (!list_empty(&u->unsent) || !file_start(u, op))
+        list_push(&u->unsent, &op->link);
+}
+
+bool coil__uring_file_send(struct uring *u)
+{
+    struct list *l;
+    while ((l = list_first(&u->unsent)) && file_start(u, container_of(l, struct op, link)))
+        list_remove(l);
+    return l == NULL;
 }
 
 static void file_count(struct uring *u, int n)
@@ -85,8 +102,6 @@ void coil__uring_file_submit(struct uring *u, struct op *op)
     COIL_DCHECK(op->state == OP_IDLE);
     list_init(&op->link);
     int err = uring_may_enter(u) ? 0 : coil__uring_change_thread(u);
-    if (err == 0 && !file_start(u, op))
-        err = -EAGAIN;
     if (err < 0) {
         /* A close is made in any case. */
         file_over(u, op, op->kind == OP_CLOSE ? coil__direct_close(op->fd) : err);
@@ -95,12 +110,19 @@ void coil__uring_file_submit(struct uring *u, struct op *op)
     op->state = OP_PENDING;
     op->events = 0;
     file_count(u, 1);
+    file_start_or_wait(u, op);
 }
 
 int coil__uring_file_cancel(struct uring *u, struct op *op)
 {
     if (op->state == OP_IDLE)
         return -ENOENT;
+    if (op->state == OP_PENDING && op->kind != OP_CLOSE && list_linked(&op->link)) {
+        list_remove(&op->link); /* the kernel has not heard of it */
+        op->state = OP_IDLE;
+        file_count(u, -1);
+        return 0;
+    }
     if (op->state == OP_PENDING && op->kind != OP_CLOSE) {
         op->events = FILE_CANCELLED;
         coil__uring_cancel(u, (uint64_t)(uintptr_t)op);
@@ -115,10 +137,14 @@ void coil__uring_file_done(struct uring *u, struct op *op, int32_t result)
         result = 0;
     if (result == -EINTR && op->events == FILE_CANCELLED)
         result = -ECANCELED;
-    if (result == -EINTR && file_start(u, op))
+    if (result == -EINTR) {
+        file_start_or_wait(u, op);
         return;
+    }
     if (result > 0 && op->kind == OP_PREAD)
         mem_is_defined(op->at.p, (size_t)result);
+    if (op->events == FILE_CANCELLED)
+        coil__uring_forget_owed(u, (uint64_t)(uintptr_t)op);
     file_count(u, -1);
     file_over(u, op, result);
 }
