@@ -79,6 +79,7 @@ struct channel {
     unsigned segments_at, segments_n;
     bool instant; /* pipes and unix sockets: there is no way to be under */
     bool fin_sent, rst_sent, fin_arrived;
+    bool cut; /* the reader broke: nothing arrives any more */
 };
 
 /* ---- open files ---- */

@@ -84,6 +84,8 @@ static size_t room(const struct channel *c)
 /* Something goes on its way behind what is under way already. */
 static void send_segment(struct sim *sim, struct channel *c, enum segment_kind kind, size_t n)
 {
+    if (c->cut)
+        return;
     if (kind == SEGMENT_FIN)
         c->fin_sent = true;
     if (kind == SEGMENT_RST)
@@ -126,6 +128,14 @@ static void be_reset(struct sim *sim, struct file *file)
     coil__sim_stir(file);
 }
 
+/* Its reader broke: what is under way, and what is still sent, does not get there; nor does an end. */
+static void cut(struct channel *c)
+{
+    c->cut = true;
+    c->used = c->arrived;
+    c->segments_n = 0;
+}
+
 static void arrive_one(struct sim *sim, struct channel *c, struct segment *s)
 {
     coil__sim_note(sim, 16 + (int64_t)s->kind, c->reader ? c->reader->fd : 0);
@@ -144,6 +154,7 @@ static void arrive_one(struct sim *sim, struct channel *c, struct segment *s)
         c->arrived += s->n;
         if (sim_fault(sim, SIM_RESET)) {
             be_reset(sim, c->reader);
+            cut(c);
             if (c->writer)
                 send_reset_to(sim, c->writer);
         }
@@ -202,6 +213,8 @@ static ssize_t put(struct sim *sim, struct channel *c, const uint8_t *p, size_t 
         return -EAGAIN;
     if (sim_fault(sim, SIM_NO_BUFFER))
         return -ENOBUFS;
+    if (c->cut)
+        return (ssize_t)n;
     if (sim_fault(sim, SIM_SHORT_IO))
         n = 1 + random_below(&sim->world->random, (uint32_t)n);
     int err = grow(c, c->used + n);
