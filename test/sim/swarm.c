@@ -223,7 +223,8 @@ static coil_ret client_program(void *arg)
 {
     struct random random = {(uint64_t)(uintptr_t)arg};
     for (int talks = 1 + (int)random_below(&random, 8); talks > 0 && !run.calm; talks--) {
-        coil_ret rc = converse(random_u64(&random), 1 + random_below(&random, 120));
+        uint64_t seed = random_u64(&random);
+        coil_ret rc = converse(seed, 1 + random_below(&random, 120));
         if (rc == 0)
             run.whole++;
         else
