@@ -32,7 +32,7 @@ int coil__sim_listen(struct sim *sim, struct file *file, int backlog)
     }
     file->kind = FILE_LISTENER;
     file->backlog = backlog < 0 ? 0 : backlog > 4096 ? 4096 : backlog;
-    coil__sim_stir(sim, file);
+    coil__sim_stir(file);
     return 0;
 }
 
@@ -40,7 +40,7 @@ int coil__sim_listen(struct sim *sim, struct file *file, int backlog)
 static int meet(struct sim *sim, struct file *client, struct file *listener, bool instant)
 {
     struct file *end;
-    int err = coil__sim_file_new(sim, FILE_STREAM, listener->domain, SOCK_STREAM, &end);
+    int err = coil__sim_file_new(listener->sim, FILE_STREAM, listener->domain, SOCK_STREAM, &end);
     if (err < 0)
         return err;
     end->options_n = listener->options_n;
@@ -55,7 +55,7 @@ static int meet(struct sim *sim, struct file *client, struct file *listener, boo
     end->peer = client->local;
     list_push(&listener->accept_queue, &end->accept_link);
     listener->accept_n++;
-    coil__sim_stir(sim, listener);
+    coil__sim_stir(listener);
     return 0;
 }
 
@@ -64,7 +64,17 @@ static void fail(struct sim *sim, struct file *file, int err)
     file->state = STATE_FRESH;
     file->error = err;
     file->peer.len = 0;
-    coil__sim_stir(sim, file);
+    coil__sim_stir(file);
+}
+
+/* There and back. */
+static bool way_is_clogged(const struct sim *sim, const struct file *file)
+{
+    unsigned here = file->sim->host;
+    unsigned there = coil__sim_host_of(here, &file->peer);
+    int64_t now = clock_now_ns(sim->b.clock);
+    return sim->world->clogged_until[here][there] > now ||
+           sim->world->clogged_until[there][here] > now;
 }
 
 static void syn_answered(struct sim *sim, struct event *event)
@@ -74,18 +84,18 @@ static void syn_answered(struct sim *sim, struct event *event)
                                 ? NULL
                                 : coil__sim_find(sim, file, &file->peer);
     coil__sim_note(sim, sim_now(sim), file->fd);
-    if (coil__sim_unreachable(&file->peer)) {
+    if (coil__sim_unreachable(&file->peer) || way_is_clogged(sim, file)) {
         if (file->connect_tries < SYN_TRIES)
             goto again;
         fail(sim, file, ETIMEDOUT);
         return;
     }
-    if (!listener) {
+    if (!listener || sim_fault(sim, SIM_REFUSED)) {
         fail(sim, file, ECONNREFUSED);
         return;
     }
     if (listener->accept_n <= listener->backlog && meet(sim, file, listener, false) == 0) {
-        coil__sim_stir(sim, file);
+        coil__sim_stir(file);
         return;
     }
     if (file->connect_tries == SYN_TRIES) {

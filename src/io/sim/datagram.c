@@ -18,6 +18,7 @@ struct packet {
     struct list link; /* file.packets, once arrived */
     struct name from, to;
     int domain, from_fd;
+    unsigned from_host;
     size_t n;
     uint8_t data[];
 };
@@ -33,11 +34,14 @@ static void stir_senders(struct sim *sim, const struct file *file)
 {
     if (file->domain != AF_UNIX || file->local.len == 0)
         return;
-    for (uint32_t i = 0; i < sim->files_size; i++) {
-        struct file *other = sim->files[i];
-        if (other && other->kind == FILE_DATAGRAM && other->state == STATE_CONNECTED &&
-            coil__sim_name_same(&other->peer, &file->local))
-            coil__sim_stir(sim, other);
+    for (unsigned h = 0; h < SIM_HOSTS; h++) {
+        const struct sim *host = sim->world->hosts[h];
+        for (uint32_t i = 0; host && i < host->files_size; i++) {
+            struct file *other = host->files[i];
+            if (other && other->kind == FILE_DATAGRAM && other->state == STATE_CONNECTED &&
+                coil__sim_name_same(&other->peer, &file->local))
+                coil__sim_stir(other);
+        }
     }
 }
 
@@ -66,12 +70,18 @@ static void deliver(struct sim *sim, struct packet *packet, struct file *to)
     }
     list_push(&to->packets, &packet->link);
     to->packets_bytes += packet->n + sizeof *packet;
-    coil__sim_stir(sim, to);
+    coil__sim_stir(to);
 }
 
 static void arrive(struct sim *sim, struct event *event)
 {
     struct packet *packet = container_of(event, struct packet, event);
+    unsigned to_host = coil__sim_host_of(packet->from_host, &packet->to);
+    int64_t clogged_until = sim->world->clogged_until[packet->from_host][to_host];
+    if (sim_now(sim) < clogged_until) {
+        coil__sim_schedule(sim, event, clogged_until + coil__sim_latency_ns(sim));
+        return;
+    }
     coil__sim_note(sim, sim_now(sim), (int64_t)packet->n);
     struct file seen_from = {
         .kind = FILE_DATAGRAM, .domain = packet->domain, .type = SOCK_DGRAM, .local = packet->from};
@@ -81,11 +91,12 @@ static void arrive(struct sim *sim, struct event *event)
         return;
     }
     /* Nobody there: a sender that is connected, and still the same, hears of it. */
-    struct file *from = coil__sim_file(sim, packet->from_fd);
+    struct sim *host = sim->world->hosts[packet->from_host];
+    struct file *from = host ? coil__sim_file(host, packet->from_fd) : NULL;
     if (from && from->kind == FILE_DATAGRAM && from->state == STATE_CONNECTED &&
         coil__sim_name_same(&from->peer, &packet->to)) {
         from->error = ECONNREFUSED;
-        coil__sim_stir(sim, from);
+        coil__sim_stir(from);
     }
     packet_free(sim, packet);
 }
@@ -95,6 +106,21 @@ static int take_error(struct file *file)
     int err = -file->error;
     file->error = 0;
     return err;
+}
+
+/* Another one of the same, which takes its own time. Without memory there is none. */
+static void duplicate(struct sim *sim, const struct packet *packet)
+{
+    struct packet *twin = coil__alloc(sizeof *twin + packet->n);
+    if (!twin)
+        return;
+    memcpy(twin, packet, sizeof *twin + packet->n);
+    list_init(&twin->link);
+    if (coil__sim_event_init(sim, &twin->event, arrive) < 0) {
+        coil__free(twin);
+        return;
+    }
+    coil__sim_schedule(sim, &twin->event, sim_now(sim) + coil__sim_latency_ns(sim));
 }
 
 ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct msghdr *hdr)
@@ -146,6 +172,7 @@ ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct
     packet->to = to;
     packet->domain = file->domain;
     packet->from_fd = file->fd;
+    packet->from_host = file->sim->host;
     packet->n = n;
     uint8_t *at = packet->data;
     for (size_t i = 0; i < (size_t)hdr->msg_iovlen; i++) {
@@ -153,12 +180,17 @@ ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct
             memcpy(at, hdr->msg_iov[i].iov_base, hdr->msg_iov[i].iov_len);
         at += hdr->msg_iov[i].iov_len;
     }
-    if (receiver)
+    if (receiver) {
         deliver(sim, packet, receiver);
-    else if (coil__sim_unreachable(&to) || sim_fault(sim, SIM_LOSS))
+        return (ssize_t)n;
+    }
+    if (coil__sim_unreachable(&to) || sim->dead || sim_fault(sim, SIM_LOSS)) {
         packet_free(sim, packet);
-    else
-        coil__sim_schedule(sim, &packet->event, sim_now(sim) + coil__sim_latency_ns(sim));
+        return (ssize_t)n;
+    }
+    coil__sim_schedule(sim, &packet->event, sim_now(sim) + coil__sim_latency_ns(sim));
+    if (sim_fault(sim, SIM_DUPLICATE))
+        duplicate(sim, packet);
     return (ssize_t)n;
 }
 

@@ -9,10 +9,11 @@
 int coil__sim_event_init(struct sim *sim, struct event *event,
                          void (*fire)(struct sim *, struct event *))
 {
-    int err = coil__heap_reserve(&sim->events, sim->events_holders + 1 - sim->events.n);
+    int err = coil__heap_reserve(&sim->world->events,
+                                 sim->world->events_holders + 1 - sim->world->events.n);
     if (err < 0)
         return err;
-    sim->events_holders++;
+    sim->world->events_holders++;
     heap_node_init(&event->node);
     event->fire = fire;
     return 0;
@@ -22,24 +23,25 @@ void coil__sim_event_fini(struct sim *sim, struct event *event)
 {
     if (!event->fire)
         return;
-    coil__heap_remove(&sim->events, &event->node);
-    sim->events_holders--;
+    coil__heap_remove(&sim->world->events, &event->node);
+    sim->world->events_holders--;
     event->fire = NULL;
 }
 
 void coil__sim_schedule(struct sim *sim, struct event *event, int64_t when_ns)
 {
-    coil__heap_remove(&sim->events, &event->node);
-    COIL_CHECK(coil__heap_push(&sim->events, &event->node, when_ns, sim->events_seq++) == 0);
+    coil__heap_remove(&sim->world->events, &event->node);
+    COIL_CHECK(
+        coil__heap_push(&sim->world->events, &event->node, when_ns, sim->world->events_seq++) == 0);
 }
 
 void coil__sim_run_due(struct sim *sim)
 {
     int64_t now = sim_now(sim);
     const struct heap_entry *first;
-    while ((first = heap_min(&sim->events)) && first->key <= now) {
+    while ((first = heap_min(&sim->world->events)) && first->key <= now) {
         struct event *event = container_of(first->node, struct event, node);
-        coil__heap_remove(&sim->events, &event->node);
+        coil__heap_remove(&sim->world->events, &event->node);
         event->fire(sim, event);
     }
 }
@@ -47,5 +49,6 @@ void coil__sim_run_due(struct sim *sim)
 /* 10 to 200 us, the way of a near network. */
 int64_t coil__sim_latency_ns(struct sim *sim)
 {
-    return 10 * NS_PER_US + random_below(&sim->random, 190 * (uint32_t)NS_PER_US);
+    int64_t ns = 10 * NS_PER_US + random_below(&sim->world->random, 190 * (uint32_t)NS_PER_US);
+    return sim_fault(sim, SIM_SLOW) ? ns * 1000 : ns;
 }

@@ -160,7 +160,7 @@ static bool is_path(const struct name *name)
 
 static struct node *find_node(struct sim *sim, const struct name *name)
 {
-    LIST_FOREACH(l, &sim->nodes) {
+    LIST_FOREACH(l, &sim->world->nodes) {
         struct node *node = container_of(l, struct node, link);
         if (coil__sim_name_same(&node->name, name))
             return node;
@@ -170,7 +170,7 @@ static struct node *find_node(struct sim *sim, const struct name *name)
 
 static struct node *node_at(struct sim *sim, const char *path)
 {
-    LIST_FOREACH(l, &sim->nodes) {
+    LIST_FOREACH(l, &sim->world->nodes) {
         struct node *node = container_of(l, struct node, link);
         const struct sockaddr_un *un = (const struct sockaddr_un *)&node->name.addr;
         if (strcmp(un->sun_path, path) == 0)
@@ -197,10 +197,10 @@ static int node_new(struct sim *sim, struct file *file, const struct name *name)
         return -ENOMEM;
     node->name = *name;
     node->file = file;
-    node->inode = ++sim->inodes;
+    node->inode = ++sim->world->inodes;
     node->mode = file->mode & ~(mode_t)SIM_UMASK;
     file->node = node;
-    list_push(&sim->nodes, &node->link);
+    list_push(&sim->world->nodes, &node->link);
     return 0;
 }
 
@@ -211,10 +211,10 @@ void coil__sim_node_leave(struct file *file)
     file->node = NULL;
 }
 
-void coil__sim_nodes_free(struct sim *sim)
+void coil__sim_nodes_free(struct sim_world *world)
 {
-    while (!list_empty(&sim->nodes))
-        node_free(container_of(list_first(&sim->nodes), struct node, link));
+    while (!list_empty(&world->nodes))
+        node_free(container_of(list_first(&world->nodes), struct node, link));
 }
 
 int coil__sim_lstat(struct sim *sim, const char *path, struct stat *out)
@@ -297,7 +297,7 @@ static bool tolerate(const struct file *a, const struct file *b)
 
 static bool taken(struct sim *sim, struct file *file, const struct name *name)
 {
-    LIST_FOREACH(l, &sim->bound) {
+    LIST_FOREACH(l, &sim->world->bound) {
         struct file *other = container_of(l, struct file, bound);
         if (other == file || !same_kind(file, other) || tolerate(file, other))
             continue;
@@ -319,16 +319,16 @@ static int give(struct sim *sim, struct file *file, const struct name *name)
     if (err < 0)
         return err;
     file->local = *name;
-    list_push(&sim->bound, &file->bound);
+    list_push(&sim->world->bound, &file->bound);
     return 0;
 }
 
 static int give_free_port(struct sim *sim, struct file *file, struct name *name)
 {
     for (unsigned i = EPHEMERAL_FIRST; i <= EPHEMERAL_LAST; i++) {
-        if (++sim->ephemeral > EPHEMERAL_LAST)
-            sim->ephemeral = EPHEMERAL_FIRST;
-        set_port(name, (uint16_t)sim->ephemeral);
+        if (++sim->world->ephemeral > EPHEMERAL_LAST)
+            sim->world->ephemeral = EPHEMERAL_FIRST;
+        set_port(name, (uint16_t)sim->world->ephemeral);
         if (!taken(sim, file, name))
             return give(sim, file, name);
     }
@@ -347,7 +347,7 @@ int coil__sim_bind(struct sim *sim, struct file *file, const struct sockaddr *a,
         if (n == sizeof(sa_family_t)) { /* the kernel picks an abstract name of five digits */
             struct sockaddr_un un = {.sun_family = AF_UNIX};
             do {
-                snprintf(un.sun_path + 1, 6, "%05x", sim->ephemeral++ & 0xfffff);
+                snprintf(un.sun_path + 1, 6, "%05x", sim->world->ephemeral++ & 0xfffff);
                 memcpy(&name.addr, &un, sizeof un);
                 name.len = offsetof(struct sockaddr_un, sun_path) + 6;
             } while (taken(sim, file, &name));
@@ -370,13 +370,15 @@ int coil__sim_autobind(struct sim *sim, struct file *file, const struct name *to
     struct name name = {.len = file->domain == AF_INET ? sizeof(struct sockaddr_in)
                                                        : sizeof(struct sockaddr_in6)};
     name.addr.ss_family = (sa_family_t)file->domain;
-    if (towards)
+    if (towards) {
         name = *towards;
+        coil__sim_own_address(sim, &name);
+    }
     if (file->kind != FILE_DATAGRAM && towards) {
         /* A client: nobody ever looks for it by name, so it need not be on the list. */
-        if (++sim->ephemeral > EPHEMERAL_LAST)
-            sim->ephemeral = EPHEMERAL_FIRST;
-        set_port(&name, (uint16_t)sim->ephemeral);
+        if (++sim->world->ephemeral > EPHEMERAL_LAST)
+            sim->world->ephemeral = EPHEMERAL_FIRST;
+        set_port(&name, (uint16_t)sim->world->ephemeral);
         file->local = name;
         return 0;
     }
@@ -394,7 +396,7 @@ struct file *coil__sim_find(struct sim *sim, struct file *from, const struct nam
     }
     struct file *found = NULL;
     uint32_t n = 0;
-    LIST_FOREACH(l, &sim->bound) {
+    LIST_FOREACH(l, &sim->world->bound) {
         struct file *file = container_of(l, struct file, bound);
         if (!same_kind(from, file) || !answers(file, &target))
             continue;
@@ -404,7 +406,7 @@ struct file *coil__sim_find(struct sim *sim, struct file *from, const struct nam
             file->state == STATE_CONNECTED && !coil__sim_name_same(&file->peer, &from->local))
             continue; /* listens to its peer alone */
         /* Several share the port: each gets its part. */
-        if (n++ == 0 || random_below(&sim->random, n) == 0)
+        if (n++ == 0 || random_below(&sim->world->random, n) == 0)
             found = file;
     }
     return found;

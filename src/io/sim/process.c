@@ -77,8 +77,9 @@ static void take_step(struct sim *sim, struct event *event)
     forget(p);
 }
 
-void coil__sim_wake_holders(struct sim *sim, const struct file *file)
+void coil__sim_wake_holders(const struct file *file)
 {
+    struct sim *sim = file->sim;
     LIST_FOREACH(l, &sim->processes) {
         struct sim_process *p = container_of(l, struct sim_process, link);
         for (size_t i = 0; i < p->fds_n; i++)
@@ -106,7 +107,7 @@ static void end(struct sim_process *p, int code)
     p->code = code;
     coil__sim_note(p->sim, p->pid, code);
     if (p->handle)
-        coil__sim_stir(p->sim, p->handle);
+        coil__sim_stir(p->handle);
     forget(p);
 }
 
@@ -126,7 +127,7 @@ static void receive_signal(struct sim_process *p, int signo)
     }
     if (signo == SIGSTOP) {
         p->stopped = true;
-        coil__heap_remove(&p->sim->events, &p->event.node);
+        coil__heap_remove(&p->sim->world->events, &p->event.node);
     } else if (signo != SIGKILL && (p->catches & bit(signo))) {
         p->caught |= bit(signo);
         wake_at(p, sim_now(p->sim));
@@ -164,7 +165,7 @@ static struct sim_process *process_new(struct sim *sim, const struct sim_program
         at += strlen(argv[i]) + 1;
     }
     p->wake_ns = CLOCK_FOREVER;
-    p->pid = FIRST_PID + sim->pids++;
+    p->pid = FIRST_PID + sim->world->pids++;
     list_push(&sim->processes, &p->link);
     return p;
 }
@@ -295,6 +296,12 @@ void coil__sim_process_close(struct file *file)
         return;
     p->handle = NULL;
     forget(p);
+}
+
+void coil__sim_processes_kill(struct sim *sim)
+{
+    LIST_FOREACH(l, &sim->processes)
+        end(container_of(l, struct sim_process, link), -SIGKILL);
 }
 
 void coil__sim_processes_end(struct sim *sim)

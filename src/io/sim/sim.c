@@ -23,16 +23,16 @@
 
 void coil__sim_note(struct sim *sim, int64_t what, int64_t number)
 {
-    sim->trace = (sim->trace ^ (uint64_t)what) * UINT64_C(0x100000001b3);
-    sim->trace = (sim->trace ^ (uint64_t)number) * UINT64_C(0x100000001b3);
+    sim->world->trace = (sim->world->trace ^ (uint64_t)what) * UINT64_C(0x100000001b3);
+    sim->world->trace = (sim->world->trace ^ (uint64_t)number) * UINT64_C(0x100000001b3);
 }
 
-void coil__sim_stir(struct sim *sim, struct file *file)
+void coil__sim_stir(struct file *file)
 {
     if (file->held > 0)
-        coil__sim_wake_holders(sim, file);
+        coil__sim_wake_holders(file);
     if (file->ops_n > 0 && !list_linked(&file->stirred))
-        list_push(&sim->stirred, &file->stirred);
+        list_push(&file->sim->stirred, &file->stirred);
 }
 
 /* After anything that may have changed them. */
@@ -58,20 +58,24 @@ static int sim_open(struct backend **out, const struct backend_opts *opts)
     sim->b = (struct backend){.cls = &coil__backend_sim, .clock = opts->clock, .kernel_fd = -1};
     list_init(&sim->b.finished);
     list_init(&sim->stirred);
-    list_init(&sim->bound);
-    list_init(&sim->nodes);
     list_init(&sim->processes);
-    sim->random.state = opts->seed ? opts->seed : 1;
     sim->files_max = 65536;
-    sim->ephemeral = 40000 + random_below(&sim->random, 10000);
-    int err = coil__backend_poll.open(&sim->inner, opts);
-    if (err < 0) {
-        coil__free(sim);
-        return err;
-    }
+    int err = -ENOMEM;
+    sim->world = coil__sim_world_new(opts->seed ? opts->seed : 1);
+    if (!sim->world)
+        goto undo_sim;
+    sim->world->hosts[0] = sim;
+    err = coil__backend_poll.open(&sim->inner, opts);
+    if (err < 0)
+        goto undo_world;
     coil__readiness_redirect(sim->inner, &sim->b.finished);
     *out = &sim->b;
     return 0;
+undo_world:
+    coil__sim_world_leave(sim);
+undo_sim:
+    coil__free(sim);
+    return err;
 }
 
 static void sim_close(struct backend *b)
@@ -84,16 +88,8 @@ static void sim_close(struct backend *b)
     for (uint32_t i = 0; i < sim->files_size; i++)
         if (sim->files[i])
             coil__sim_file_close(sim, sim->files[i]);
-    /* Messages still under way. */
-    const struct heap_entry *first;
-    while ((first = heap_min(&sim->events))) {
-        struct event *event = container_of(first->node, struct event, node);
-        coil__heap_remove(&sim->events, &event->node);
-        event->fire(sim, event);
-    }
-    coil__sim_nodes_free(sim);
+    coil__sim_world_leave(sim);
     coil__backend_poll.close(sim->inner);
-    coil__heap_free(&sim->events);
     coil__free(sim->files);
     coil__free(sim);
 }
@@ -240,7 +236,7 @@ static void serve(struct sim *sim, struct file *file)
         if (!want || (op->kind != OP_CONNECT && !(want & ready)))
             continue;
         if (left-- == 0) {
-            coil__sim_stir(sim, file);
+            coil__sim_stir(file);
             break;
         }
         int64_t rc = attempt(sim, file, op, want & ready);
@@ -296,7 +292,7 @@ static void sim_submit(struct backend *b, struct op *op)
     sim->pending++;
     if (file->ops_n++ == 0)
         sim->watched++;
-    coil__sim_stir(sim, file);
+    coil__sim_stir(file);
     sync_counts(sim);
     return;
 done:
@@ -332,7 +328,7 @@ static void sim_rearm(struct backend *b, struct op *op)
     struct file *file = coil__sim_file(sim, op->fd);
     op->state = OP_PENDING;
     list_push(&file->ops, &op->link);
-    coil__sim_stir(sim, file);
+    coil__sim_stir(file);
 }
 
 static void serve_stirred(struct sim *sim)
@@ -353,7 +349,7 @@ static int sim_wait(struct backend *b, int64_t timeout_ns)
         timeout_ns = 0;
     if (!b->clock->is_virtual && timeout_ns != 0) {
         /* By a real clock (a test, an embedder) the imaginary events come when they come. */
-        const struct heap_entry *first = heap_min(&sim->events);
+        const struct heap_entry *first = heap_min(&sim->world->events);
         int64_t left = first ? first->key - sim_now(sim) : -1;
         if (first && (timeout_ns < 0 || left < timeout_ns))
             timeout_ns = left > 0 ? left : 0;
@@ -375,7 +371,7 @@ static int64_t sim_next_event_ns(struct backend *b)
     struct sim *sim = sim_of(b);
     if (!list_empty(&sim->stirred))
         return sim_now(sim);
-    const struct heap_entry *first = heap_min(&sim->events);
+    const struct heap_entry *first = heap_min(&sim->world->events);
     return first ? first->key : CLOCK_FOREVER;
 }
 
@@ -594,10 +590,16 @@ static int call_close(struct backend *b, int fd)
     return 0;
 }
 
+/* What would succeed a moment later: the caller submits an op, as for what has not come yet. */
+#define OR_LATE()                 \
+    if (sim_fault(sim, SIM_LATE)) \
+    return -EAGAIN
+
 static ssize_t call_recv(struct backend *b, int fd, void *p, size_t n, int flags)
 {
     REAL(recv, p, n, flags);
     SOCKET_OR_ERROR();
+    OR_LATE();
     return recv_flat(sim, file, p, n, flags);
 }
 
@@ -616,6 +618,7 @@ static ssize_t call_send(struct backend *b, int fd, const void *p, size_t n)
 {
     REAL(send, p, n);
     SOCKET_OR_ERROR();
+    OR_LATE();
     return send_flat(sim, file, p, n);
 }
 
@@ -623,6 +626,7 @@ static ssize_t call_sendv(struct backend *b, int fd, const struct iovec *v, int 
 {
     REAL(sendv, v, n);
     SOCKET_OR_ERROR();
+    OR_LATE();
     struct msghdr hdr = {.msg_iov = (struct iovec *)(uintptr_t)v, .msg_iovlen = (size_t)n};
     return transmit(sim, file, &hdr);
 }
@@ -645,6 +649,7 @@ static ssize_t call_read(struct backend *b, int fd, void *p, size_t n)
 {
     REAL(read, p, n);
     FILE_OR_EBADF();
+    OR_LATE();
     return recv_flat(sim, file, p, n, 0);
 }
 
@@ -652,6 +657,7 @@ static ssize_t call_write(struct backend *b, int fd, const void *p, size_t n)
 {
     REAL(write, p, n);
     FILE_OR_EBADF();
+    OR_LATE();
     return send_flat(sim, file, p, n);
 }
 
@@ -659,6 +665,7 @@ static int call_accept(struct backend *b, int fd, struct sockaddr_storage *addr,
 {
     REAL(accept, addr, len);
     SOCKET_OR_ERROR();
+    OR_LATE();
     return coil__sim_accept(sim, file, addr, len);
 }
 
@@ -724,10 +731,10 @@ void coil__sim_limit_files(struct backend *b, uint32_t files_max)
 
 void coil__sim_set_fault(struct backend *b, enum sim_fault fault, uint16_t chance)
 {
-    sim_of(b)->fault_chance[fault] = chance;
+    sim_of(b)->world->fault_chance[fault] = chance;
 }
 
 uint64_t coil__sim_trace(struct backend *b)
 {
-    return sim_of(b)->trace;
+    return sim_of(b)->world->trace;
 }

@@ -8,8 +8,10 @@
  * else enters, so that a seed is a whole story. Descriptors start at SIM_FD_BASE, and the lowest free
  * number is used again at once. What is below is real and goes to an embedded poll backend.
  *
+ * Several loops of one thread may be hosts of one world (world.c); alone, each has a world of its own.
+ *
  * Files of this folder, each one idea: sim.c the backend and its ops, events.c what happens when,
- * table.c descriptor numbers, names.c addresses, stream.c bytes, connect.c how two ends meet,
+ * world.c several hosts,  * table.c descriptor numbers, names.c addresses, stream.c bytes, connect.c how two ends meet,
  * datagram.c messages, options.c socket options,
  * process.c other programs. */
 #ifndef COIL_IO_SIM_SIM_H
@@ -68,6 +70,7 @@ struct segment {
  */
 struct channel {
     struct file *reader, *writer; /* NULL once closed; with both gone the channel is freed */
+    unsigned from, to;            /* hosts */
     struct event event;           /* the first segment arrives */
     uint8_t *ring;
     size_t size, head, used, arrived;
@@ -76,6 +79,7 @@ struct channel {
     unsigned segments_at, segments_n;
     bool instant; /* pipes and unix sockets: there is no way to be under */
     bool fin_sent, rst_sent, fin_arrived;
+    bool cut; /* the reader broke: nothing arrives any more */
 };
 
 /* ---- open files ---- */
@@ -94,6 +98,7 @@ struct option {
 };
 
 struct file {
+    struct sim *sim; /* whose it is */
     enum file_kind kind;
     enum file_state state; /* of streams; a connected datagram socket is CONNECTED */
     int fd;                /* -1 while it waits to be accepted, and when only processes have it */
@@ -130,29 +135,54 @@ struct file {
 
 /* ---- faults: drawn from the seed, none by default ---- */
 
-enum sim_fault { SIM_SHORT_IO, SIM_NO_DESCRIPTOR, SIM_NO_BUFFER, SIM_RESET, SIM_LOSS, SIM_FAULTS };
+enum sim_fault {
+    SIM_SHORT_IO,      /* a transfer moves less than it could */
+    SIM_NO_DESCRIPTOR, /* EMFILE */
+    SIM_NO_BUFFER,     /* ENOBUFS */
+    SIM_RESET,         /* a connection breaks when bytes arrive */
+    SIM_LOSS,          /* a message does not arrive */
+    SIM_DUPLICATE,     /* a message arrives twice */
+    SIM_REFUSED,       /* nobody seems to listen */
+    SIM_LATE,          /* a call that could succeed says EAGAIN; the op that follows succeeds */
+    SIM_SLOW,          /* a latency is a thousand times as long */
+    SIM_FAULTS
+};
 
-struct sim {
-    struct backend b;      /* first */
-    struct backend *inner; /* for real descriptors; its finished ops go to b.finished */
+/* ---- the world: what several hosts share; a backend by itself has one of its own ---- */
+
+enum { SIM_HOSTS = 64 };
+
+struct sim_world {
+    unsigned refs; /* of hosts */
     struct random random;
     struct heap events;
     uint64_t events_seq;
     uint32_t events_holders; /* each has room in the heap */
-    struct list stirred;
     struct list bound, nodes;
-    uint64_t inodes; /* so many were given out */
+    uint64_t inodes;                             /* so many were given out */
+    int pids;                                    /* likewise */
+    uint32_t ephemeral;                          /* the port given out last */
+    struct sim *hosts[SIM_HOSTS];                /* by number, NULL: none */
+    int64_t clogged_until[SIM_HOSTS][SIM_HOSTS]; /* nothing gets from one to the other before */
+    uint16_t fault_chance[SIM_FAULTS];           /* in 65,536ths */
+    uint64_t faults[SIM_FAULTS];                 /* so many were there */
+    uint64_t trace;                              /* a hash of everything that happened */
+};
+
+struct sim {
+    struct backend b;      /* first */
+    struct backend *inner; /* for real descriptors; its finished ops go to b.finished */
+    struct sim_world *world;
+    unsigned host; /* its number in the world; 0: it is alone there */
+    bool dead;     /* was killed, and is being unwound */
+    struct list stirred;
     struct list processes;
-    int pids; /* likewise */
     const struct sim_program **programs;
     size_t programs_n;
 
     struct file **files; /* by number, NULL where free */
     uint32_t files_size, files_n, files_lowest, files_max;
-    size_t pending, watched;           /* ops on imaginary files; files that have any */
-    uint32_t ephemeral;                /* the port given out last */
-    uint16_t fault_chance[SIM_FAULTS]; /* in 65,536ths */
-    uint64_t trace;                    /* a hash of everything that happened */
+    size_t pending, watched; /* ops on imaginary files; files that have any */
 };
 
 static inline struct sim *sim_of(struct backend *b)
@@ -168,14 +198,30 @@ static inline int64_t sim_now(struct sim *sim)
 /* Draws nothing where the chance is nil, so that a new kind of fault does not change old stories. */
 static inline bool sim_fault(struct sim *sim, enum sim_fault fault)
 {
-    return coil_unlikely(sim->fault_chance[fault]) &&
-           random_below(&sim->random, 65536) < sim->fault_chance[fault];
+    struct sim_world *world = sim->world;
+    if (coil_likely(!world->fault_chance[fault]) ||
+        random_below(&world->random, 65536) >= world->fault_chance[fault])
+        return false;
+    world->faults[fault]++;
+    return true;
 }
 
 /* For tests. */
 void coil__sim_limit_files(struct backend *b, uint32_t files_max);
 void coil__sim_set_fault(struct backend *b, enum sim_fault fault, uint16_t chance);
 uint64_t coil__sim_trace(struct backend *b);
+
+/* Several hosts, for tests (world.c). `b`, on which nothing is open yet, becomes host 1 to 63 of the world in which
+ * `other` is (NULL: of its own): it has its own descriptors and processes, and is called 10.0.0.HOST. Names, time
+ * and chance are the world's; who turns the loops moves their clocks together. */
+void coil__sim_join(struct backend *b, unsigned host, struct backend *other);
+/* Nothing that is sent from one host arrives at the other before that time: it waits, in order. */
+void coil__sim_clog(struct backend *b, unsigned from, unsigned to, int64_t until_ns);
+/* The host's programs are killed: its sockets close at once, whatever they still wanted to do. Silently: the machine is
+ * switched off, nobody is told. What its programs try from now on, as they are unwound, fails. */
+void coil__sim_kill(struct backend *b, bool silently);
+/* How often this fault was there. */
+uint64_t coil__sim_faults(struct backend *b, enum sim_fault fault);
 
 /* A program, for tests: `step` is called when the process begins, and again whenever something it has tried may go
  * better, or its time has come; it does what it can and returns. `state_size` zeroed bytes are its own. The structure
@@ -209,9 +255,17 @@ int coil__process_caught(struct sim_process *p);
 int coil__process_fork(struct sim_process *p, const struct sim_program *program,
                        const char *const *argv);
 
-/* sim.c: something happened to the file; its ops are tried in the next wait. */
-void coil__sim_stir(struct sim *sim, struct file *file);
+/* sim.c: something happened to the file; its ops are tried in the next wait of its host. */
+void coil__sim_stir(struct file *file);
 void coil__sim_note(struct sim *sim, int64_t what, int64_t number);
+
+/* world.c. */
+struct sim_world *coil__sim_world_new(uint64_t seed);
+void coil__sim_world_leave(struct sim *sim);
+/* Which host has this address? `own`: what is no host's is everywhere. */
+unsigned coil__sim_host_of(unsigned own, const struct name *name);
+/* Its own address, in place of another host's. */
+void coil__sim_own_address(const struct sim *sim, struct name *name);
 
 /* events.c. Who holds an event has room for it, so scheduling cannot fail. */
 int coil__sim_event_init(struct sim *sim, struct event *event,
@@ -243,7 +297,7 @@ struct file *coil__sim_find(struct sim *sim, struct file *from, const struct nam
 int coil__sim_nobody(struct sim *sim, const struct name *to);
 /* The socket that had this node is closed. */
 void coil__sim_node_leave(struct file *file);
-void coil__sim_nodes_free(struct sim *sim);
+void coil__sim_nodes_free(struct sim_world *world);
 enum { SIM_UMASK = 022 };
 int coil__sim_lstat(struct sim *sim, const char *path, struct stat *out);
 int coil__sim_chmod(struct sim *sim, const char *path, mode_t mode);
@@ -262,6 +316,8 @@ ssize_t coil__sim_stream_recv(struct sim *sim, struct file *file, void *p, size_
 ssize_t coil__sim_stream_send(struct sim *sim, struct file *file, const void *p, size_t n);
 int coil__sim_stream_shutdown(struct sim *sim, struct file *file, int how);
 void coil__sim_stream_close(struct sim *sim, struct file *file);
+/* Its channels are cut off; the peer is told, or not. */
+void coil__sim_stream_sever(struct sim *sim, struct file *file, bool silently);
 unsigned coil__sim_stream_ready(struct file *file);
 bool coil__sim_channel_set_cap(struct channel *c, size_t cap);
 
@@ -281,10 +337,12 @@ void coil__sim_datagram_close(struct sim *sim, struct file *file);
 
 /* process.c. */
 extern const struct imaginary_children coil__sim_children;
-void coil__sim_wake_holders(struct sim *sim, const struct file *file);
+void coil__sim_wake_holders(const struct file *file);
 unsigned coil__sim_process_ready(const struct file *file);
 void coil__sim_process_close(struct file *file);
 void coil__sim_processes_end(struct sim *sim);
+/* All of them, by SIGKILL. */
+void coil__sim_processes_kill(struct sim *sim);
 
 /* options.c. */
 int coil__sim_setsockopt(struct sim *sim, struct file *file, int level, int name, const void *v,

@@ -39,6 +39,8 @@ static int channel_new(struct sim *sim, struct file *writer, struct file *reader
         coil__sim_channel_set_cap(c, (size_t)asked * 2);
     c->writer = writer;
     c->reader = reader;
+    c->from = writer->sim->host;
+    c->to = reader->sim->host;
     writer->out = c;
     reader->in = c;
     return 0;
@@ -82,6 +84,8 @@ static size_t room(const struct channel *c)
 /* Something goes on its way behind what is under way already. */
 static void send_segment(struct sim *sim, struct channel *c, enum segment_kind kind, size_t n)
 {
+    if (c->cut)
+        return;
     if (kind == SEGMENT_FIN)
         c->fin_sent = true;
     if (kind == SEGMENT_RST)
@@ -121,7 +125,15 @@ static void be_reset(struct sim *sim, struct file *file)
         return;
     file->state = STATE_RESET;
     file->error = file->in->fin_arrived ? EPIPE : ECONNRESET;
-    coil__sim_stir(sim, file);
+    coil__sim_stir(file);
+}
+
+/* Its reader broke: what is under way, and what is still sent, does not get there; nor does an end. */
+static void cut(struct channel *c)
+{
+    c->cut = true;
+    c->used = c->arrived;
+    c->segments_n = 0;
 }
 
 static void arrive_one(struct sim *sim, struct channel *c, struct segment *s)
@@ -142,6 +154,7 @@ static void arrive_one(struct sim *sim, struct channel *c, struct segment *s)
         c->arrived += s->n;
         if (sim_fault(sim, SIM_RESET)) {
             be_reset(sim, c->reader);
+            cut(c);
             if (c->writer)
                 send_reset_to(sim, c->writer);
         }
@@ -149,13 +162,17 @@ static void arrive_one(struct sim *sim, struct channel *c, struct segment *s)
     case SEGMENT_FIN: c->fin_arrived = true; break;
     case SEGMENT_RST: be_reset(sim, c->reader); break;
     }
-    coil__sim_stir(sim, c->reader);
+    coil__sim_stir(c->reader);
 }
 
 static void arrive(struct sim *sim, struct event *event)
 {
     struct channel *c = container_of(event, struct channel, event);
-    int64_t now = sim_now(sim);
+    int64_t now = sim_now(sim), clogged_until = sim->world->clogged_until[c->from][c->to];
+    if (now < clogged_until && !c->instant) {
+        coil__sim_schedule(sim, event, clogged_until + coil__sim_latency_ns(sim));
+        return;
+    }
     while (c->segments_n && c->segments[c->segments_at].when_ns <= now) {
         struct segment s = c->segments[c->segments_at];
         c->segments_at = (c->segments_at + 1) % SEGMENTS_MAX;
@@ -196,8 +213,10 @@ static ssize_t put(struct sim *sim, struct channel *c, const uint8_t *p, size_t 
         return -EAGAIN;
     if (sim_fault(sim, SIM_NO_BUFFER))
         return -ENOBUFS;
+    if (c->cut)
+        return (ssize_t)n;
     if (sim_fault(sim, SIM_SHORT_IO))
-        n = 1 + random_below(&sim->random, (uint32_t)n);
+        n = 1 + random_below(&sim->world->random, (uint32_t)n);
     int err = grow(c, c->used + n);
     if (err < 0)
         return err;
@@ -214,7 +233,7 @@ static size_t take(struct sim *sim, struct channel *c, uint8_t *p, size_t n, boo
     if (n > c->arrived)
         n = c->arrived;
     if (n > 1 && sim_fault(sim, SIM_SHORT_IO))
-        n = 1 + random_below(&sim->random, (uint32_t)n);
+        n = 1 + random_below(&sim->world->random, (uint32_t)n);
     size_t first = n < c->size - c->head ? n : c->size - c->head;
     if (n > 0) {
         memcpy(p, c->ring + c->head, first);
@@ -225,7 +244,7 @@ static size_t take(struct sim *sim, struct channel *c, uint8_t *p, size_t n, boo
         c->used -= n;
         c->arrived -= n;
         if (c->writer && n > 0)
-            coil__sim_stir(sim, c->writer);
+            coil__sim_stir(c->writer);
     }
     return n;
 }
@@ -282,18 +301,23 @@ int coil__sim_stream_shutdown(struct sim *sim, struct file *file, int how)
     if (how == SHUT_RD || how == SHUT_RDWR) {
         file->shut_in = true;
         if (file->in && file->in->writer)
-            coil__sim_stir(sim, file->in->writer);
+            coil__sim_stir(file->in->writer);
     }
     if ((how == SHUT_WR || how == SHUT_RDWR) && !file->shut_out) {
         file->shut_out = true;
         if (file->out && !file->out->fin_sent)
             send_segment(sim, file->out, SEGMENT_FIN, 0);
     }
-    coil__sim_stir(sim, file);
+    coil__sim_stir(file);
     return 0;
 }
 
 void coil__sim_stream_close(struct sim *sim, struct file *file)
+{
+    coil__sim_stream_sever(sim, file, false);
+}
+
+void coil__sim_stream_sever(struct sim *sim, struct file *file, bool silently)
 {
     struct channel *in = file->in, *out = file->out;
     struct {
@@ -307,7 +331,9 @@ void coil__sim_stream_close(struct sim *sim, struct file *file)
     file->in = file->out = NULL;
     if (out) {
         out->writer = NULL;
-        if (out->reader && rude && file->kind == FILE_STREAM && !out->rst_sent)
+        if (silently)
+            ; /* the machine is gone, with its kernel */
+        else if (out->reader && rude && file->kind == FILE_STREAM && !out->rst_sent)
             send_segment(sim, out, SEGMENT_RST, 0);
         else if (out->reader && !out->fin_sent && !out->rst_sent)
             send_segment(sim, out, SEGMENT_FIN, 0);
@@ -321,7 +347,7 @@ void coil__sim_stream_close(struct sim *sim, struct file *file)
         in->used -= in->arrived;
         in->arrived = 0;
         if (in->writer)
-            coil__sim_stir(sim, in->writer);
+            coil__sim_stir(in->writer);
         channel_unref(sim, in);
     }
 }

@@ -14,6 +14,7 @@ int coil__sim_file_new(struct sim *sim, enum file_kind kind, int domain, int typ
     struct file *file = coil__zalloc(sizeof *file);
     if (!file)
         return -ENOMEM;
+    file->sim = sim;
     file->kind = kind;
     file->fd = -1;
     file->domain = domain;
