@@ -23,7 +23,23 @@
  *
  * After each test these must be as they were, or it fails by name: open descriptors, coil's memory (where
  * the library counts it: -Dsys_table=true), threads, tasks, stacks. It also fails if the loop had to
- * report something and the test had set no exception handler of its own. */
+ * report something and the test had set no exception handler of its own.
+ *
+ * With COIL_FAULT in the environment each test is run again and again, every time with one thing going wrong, in a child of
+ * its own:
+ *
+ *     COIL_FAULT=cancel     the task that waits as the k-th is cancelled there, for each k
+ *     COIL_FAULT=alloc      the k-th allocation of the library fails; alloc_all: and all that follow it
+ *     COIL_FAULT=errno      the k-th kernel call of the library fails, with each error that it may give
+ *     COIL_FAULT=short      the k-th transfer moves one byte
+ *
+ * What the body does with that, failing assertions included, is its own business. But the test fails if something crashes, or
+ * if the body returns and something is left open or allocated; after an interrupted call (EINTR) it must pass as if nothing
+ * had been. The failure says which case it was: COIL_FAULT=cancel:7 plays that one alone, and COIL_FAULT_HERE=1 with it
+ * in the process itself, for a debugger. COIL_FAULT_MAX=20 tries at most twenty points of each test, evenly spread. With
+ * COIL_FAULT_STRICT=1 a body must not wait for ever either, and must not notice a short transfer.
+ *
+ * cancel works in every build; the others need a library that was built with -Dsys_table=true. */
 #ifndef COIL_TESTING_H
 #define COIL_TESTING_H
 

@@ -45,8 +45,11 @@ void coil__inbox_ring(struct inbox *inbox)
 {
     int saved = errno; /* this may run inside a signal handler */
     uint64_t one = 1;
+    ssize_t rc;
+    do
+        rc = sys_write(inbox->wake_fd, &one, sizeof one);
+    while (rc == -EINTR);
     /* EAGAIN means the counter is full, and then the sleeper is awake already. */
-    (void)sys_write(inbox->wake_fd, &one, sizeof one);
     errno = saved;
 }
 

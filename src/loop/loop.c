@@ -165,7 +165,7 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
     list_init(&loop->signals);
     list_init(&loop->handles);
     list_init(&loop->free_handles);
-    loop->debug = opts->debug || coil__env_flag("COIL_DEBUG");
+    loop->debug = loop->watched = opts->debug || coil__env_flag("COIL_DEBUG");
     loop->clock.is_virtual = opts->virtual_time || coil__env_flag("COIL_VIRTUAL_TIME") ||
                              cls == &coil__backend_sim;
     loop->every_turn = loop->clock.is_virtual;
@@ -251,6 +251,7 @@ void coil_loop_set_debug(coil_loop *loop, bool debug)
 {
     if (loop || (loop = coil_get_event_loop()))
         loop->debug = debug;
+    loop->watched |= debug;
 }
 
 bool coil_loop_get_debug(const coil_loop *loop)

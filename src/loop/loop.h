@@ -71,6 +71,7 @@ struct coil_loop {
 
     bool running, stopping, closed;
     bool debug;
+    bool watched;    /* debug mode, or somebody wants to hear of every park */
     bool every_turn; /* look at clock and kernel on each turn (sim, virtual time, debug) */
     bool may_batch;  /* coil__loop_run turns it, so batches may follow each other without a look */
     bool closing;    /* unwinding: the loop is current but does not turn */

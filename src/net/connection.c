@@ -217,6 +217,12 @@ void coil__connection_abort(struct connection *conn)
     coil__connection_kick(conn);
 }
 
+/* Errors of this machine, not of the connection: the next call may fare better. */
+static bool passes(coil_ret error)
+{
+    return error == -ENOMEM || error == -ENOBUFS || error == -ENOSPC;
+}
+
 void coil__connection_lost(struct connection *conn, coil_ret error, bool sending)
 {
     if (conn->closed)
@@ -228,7 +234,8 @@ void coil__connection_lost(struct connection *conn, coil_ret error, bool sending
     conn->mute = true;
     coil__outbox_drop(&conn->writer.out);
     coil__writer_wake_drainers(&conn->writer);
-    if (!sending || conn->reader.eof || conn->reader.refs == 0)
+    /* Where this machine could not send, the peer knows nothing of it, and may wait for ever. */
+    if (!sending || passes(error) || conn->reader.eof || conn->reader.refs == 0)
         conn->closing = true;
     if (conn->closing)
         coil__connection_kick(conn);
@@ -262,12 +269,6 @@ static coil_ret end_of_stream(struct connection *conn)
         return no_more(conn);
     conn->reader.eof = true;
     return 0;
-}
-
-/* Errors of this machine, not of the connection: the next call may fare better. */
-static bool passes(coil_ret error)
-{
-    return error == -ENOMEM || error == -ENOBUFS || error == -ENOSPC;
 }
 
 /* TLS has recorded what it was. */

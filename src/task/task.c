@@ -236,19 +236,30 @@ __attribute__((cold)) static coil_ret cut_short(struct coil__task *t, const stru
     return coil__fail(-ECANCELED, "%s", t->cancel_message ? t->cancel_message : "cancelled");
 }
 
+void (*coil__park_hook)(struct coil__task *t);
+
+__attribute__((cold)) static void watch_parking(struct coil__task *t)
+{
+    coil_loop *loop = t->future.loop;
+    if (loop->debug)
+        t->parked_ns = loop_now_ns(loop);
+    if (coil__park_hook)
+        coil__park_hook(t);
+}
+
 __attribute__((noinline)) coil_ret coil__park_task(struct coil__task *t, struct wait *w)
 {
     struct task_part *part = part_of(t);
 
     wait_belongs(w, &t->future);
     t->waiting = w;
+    if (coil_unlikely(part->loop->watched))
+        watch_parking(t);
     if (coil_unlikely(t->arm_scopes || t->must_cancel))
         before_parking(t, w);
 
     struct coro *leaf = t->leaf = coro_current();
     t->context_now = coil__context_ptr;
-    if (coil_unlikely(part->loop->debug))
-        t->parked_ns = loop_now_ns(part->loop);
     struct coro *to = t->back;
     if (coil_likely(!to))
         to = next_up(part);

@@ -71,6 +71,8 @@ struct wait {
 COIL_MUST static inline coil_ret coil__park(struct wait *w);
 /* The same for who has looked up the current task already. */
 COIL_MUST coil_ret coil__park_task(struct coil__task *t, struct wait *w);
+/* Who wants to hear of every park in loops that are `watched` (tests of what a cancel there does); before it waits. */
+extern void (*coil__park_hook)(struct coil__task *t);
 
 /* Queue the parked task for the next turn; `value` is what its park returns. */
 void coil__wake(struct wait *w, coil_ret value);

@@ -20,6 +20,7 @@
 #include "loop/signal.h"
 #include "run/run.h"
 #include "task/task.h"
+#include "testing/fault.h"
 
 #include <coil/generator.h>
 #include <coil/testing.h>
@@ -76,6 +77,9 @@ coil_test *coil_test_select(int argc, char *const *argv, size_t *out_n)
 
 /* ---- complaints ---- */
 
+/* What a body does with an error that was put in is its own business. */
+#define remark(...) (coil__fault_excuses() ? (void)0 : complain(__VA_ARGS__))
+
 COIL_PRINTF(1, 2) static void complain(const char *fmt, ...)
 {
     size_t n = strlen(now.text);
@@ -91,7 +95,7 @@ static void on_exception(coil_loop *loop, const coil_exception_context *context,
 {
     (void)loop, (void)arg;
     const char *why = context->error ? context->error->message : "";
-    complain("the loop reported: %s%s%s", context->message, *why ? ": " : "", why);
+    remark("the loop reported: %s%s%s", context->message, *why ? ": " : "", why);
 }
 
 /* ---- counting ---- */
@@ -154,12 +158,12 @@ static void tasks_must_be_over(coil_loop *loop, void *arg)
                    *what = coil_task_waiting_on(tasks[i]);
         /* One that was cancelled, and had no turn since, ends with the run. */
         if (!now.end && coil_task_cancelling(tasks[i]) == 0 && left++ < TASKS_SHOWN)
-            complain("%s (%s:%d) was left behind, waiting for %s", coil_task_get_name(tasks[i]),
-                     file, line, *what ? what : "its turn");
+            remark("%s (%s:%d) was left behind, waiting for %s", coil_task_get_name(tasks[i]), file,
+                   line, *what ? what : "its turn");
         coil_unref(tasks[i]);
     }
     if (left > TASKS_SHOWN)
-        complain("and %zu more tasks", left - TASKS_SHOWN);
+        remark("and %zu more tasks", left - TASKS_SHOWN);
 }
 
 static void stacks_must_be_home(coil_loop *loop, void *arg)
@@ -168,10 +172,10 @@ static void stacks_must_be_home(coil_loop *loop, void *arg)
     coil_loop_stats_t stats;
     coil_loop_stats(loop, &stats);
     if (stats.tasks)
-        complain("%zu tasks did not end when they were cancelled", stats.tasks);
+        remark("%zu tasks did not end when they were cancelled", stats.tasks);
     else if (stats.stacks)
-        complain("%zu stacks are not home: somebody holds references to finished tasks",
-                 stats.stacks);
+        remark("%zu stacks are not home: somebody holds references to finished tasks",
+               stats.stacks);
 }
 
 /* ---- running ---- */
@@ -211,6 +215,8 @@ static coil_ret run_body(void *arg)
 {
     coil_test *test = arg;
     coil_loop_set_exception_handler(NULL, on_exception, NULL);
+    if (coil__fault_in_child())
+        coil__running_loop->watched = true;
     test->body();
     return 0;
 }
@@ -221,12 +227,14 @@ static void run_in_loop(coil_test *test)
                                     .all_ended = stacks_must_be_home};
     coil_ret rc = coil__run(run_body, test, &test->opts, &hooks);
     if (coil_iserr(rc) && !now.end)
-        complain("it ended with %s: %s", coil_errname(rc), coil_last_error()->message);
+        remark("it ended with %s: %s", coil_errname(rc), coil_last_error()->message);
 }
 
 const char *coil_test_run(coil_test *test)
 {
     struct count before, after;
+    if (coil__fault_asked() && !coil__fault_in_child())
+        return coil__fault_sweep(test, coil_test_run);
     coil_test_recover();
     warm_up();
     now.text[0] = 0;
@@ -234,11 +242,15 @@ const char *coil_test_run(coil_test *test)
     now.tells_overflow = !test->plain && !test->opts.no_signals;
     coil__error_clear(coil__error_slot());
     take_count(&before);
+    coil__fault_arm();
     if (test->plain)
         test->body();
     else
         run_in_loop(test);
+    coil__fault_disarm();
     now.running = false;
+    if (now.end && coil__fault_in_child())
+        coil__fault_asserted();
     if (now.end) {
         void (*end)(const char *file, int line) = now.end;
         now.end = NULL;
@@ -274,6 +286,8 @@ void coil_test_end(void *real_end, const char *file, int line)
         coil_loop_raise(task->future.loop, COIL_ESTOPPED);
         task->coro.abandon(&task->coro);
     }
+    if (coil__fault_in_child())
+        coil__fault_asserted();
     end(file, line);
     COIL_CHECK(!"a function that ends tests returned");
     __builtin_unreachable();

@@ -140,6 +140,7 @@ COIL_TEST(server_function_may_keep_a_face)
     hears(&c, "");
     hang_up(&c);
     end_server(server);
+    assert_non_null(kept);
     assert_true(coil_writer_is_closing(kept));
     assert_non_null(coil_writer_get_extra_info(kept, "peername"));
     coil_writer_unref(kept);

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * wrong.c: bodies with one mistake each, and a healthy one: what a sweep must find, and must not (test/script/fault.sh). */
+#include "test.h"
+
+#include "base/mem.h"
+#include "base/sys.h"
+
+#include <coil/task.h>
+
+#include <fcntl.h>
+
+COIL_TEST(it_is_healthy)
+{
+    void *p = coil__alloc(8);
+    coil__free(p);
+    coil_ignore(coil_sleep(1));
+}
+
+COIL_TEST_PLAIN(it_forgets_the_first_when_the_second_fails)
+{
+    void *p = coil__alloc(8), *q = coil__alloc(8);
+    if (!q)
+        return;
+    coil__free(p);
+    coil__free(q);
+}
+
+COIL_TEST_PLAIN(it_keeps_a_descriptor_when_the_second_fails)
+{
+    int one = sys_eventfd(0, EFD_CLOEXEC), other = sys_eventfd(0, EFD_CLOEXEC);
+    if (other < 0)
+        return;
+    sys_close(one);
+    sys_close(other);
+}
+
+COIL_TEST_PLAIN(it_believes_in_memory)
+{
+    volatile char *p = coil__alloc(8);
+    *p = 1;
+    coil__free((void *)p);
+}
+
+COIL_TEST_PLAIN(it_is_taken_aback_by_an_interruption)
+{
+    char byte = 0;
+    int ends[2];
+    assert_int_equal(sys_pipe2(ends, O_CLOEXEC), 0);
+    coil_ret sent = sys_write(ends[1], "a", 1),
+             got = sent == 1 ? sys_read(ends[0], &byte, 1) : sent;
+    sys_close(ends[0]);
+    sys_close(ends[1]);
+    assert_int_equal(got, 1);
+}
+
+COIL_TEST_MAIN()

@@ -1,0 +1,35 @@
+#!/bin/sh
+# A sweep of faults finds the mistakes of test/fault/wrong.c, each where it is, and nothing in what is healthy.
+build=$1
+wrong=$build/fault_wrong
+[ -x "$wrong" ] || { echo "not built: it needs the table of kernel calls, and no ThreadSanitizer"; exit 77; }
+n=0 failed=0
+export COIL_BACKEND=epoll CMOCKA_MESSAGE_OUTPUT=TAP COIL_FAULT
+
+fact() { # NAME EXPECTED GOT
+    n=$((n + 1))
+    if [ "$2" = "$3" ]; then echo "ok $n - $1"; else
+        echo "not ok $n - $1"
+        printf '# expected: %s\n#      got: %s\n' "$2" "$3"
+        failed=1
+    fi
+}
+
+found() { # KIND TEST: what a sweep of that kind finds in it
+    COIL_FAULT=$1
+    "$wrong" "$2" 2>&1 | sed -n 's/^ERROR: //p'
+}
+
+fact healthy_bodies_stay_healthy "" "$(for kind in alloc alloc_all errno short cancel; do found $kind it_is_healthy; done)"
+fact a_leak_of_memory_is_found "alloc:2: 1 blocks of memory were not given back" "$(found alloc it_forgets)"
+fact a_leak_of_a_descriptor_is_found \
+    "errno:2:24 (EMFILE of eventfd): 1 descriptors more than before are open; errno:2:12 (ENOMEM of eventfd): 1 descriptors more than before are open" \
+    "$(found errno it_keeps)"
+fact a_crash_is_found alloc:1 "$(found alloc it_believes | sed "s/: .*//")" # sanitizers say it in their own words
+fact an_interruption_must_not_be_noticed \
+    "errno:2:4 (EINTR of write): it was noticed; errno:3:4 (EINTR of read): it was noticed" "$(found errno it_is_taken)"
+fact one_case_can_be_played_alone "errno:3:4 (EINTR of read): it was noticed" "$(found errno:3:4 it_is_taken)"
+fact nonsense_is_refused_by_name "COIL_FAULT=luck: it begins with alloc, alloc_all, errno, short or cancel" \
+    "$(COIL_FAULT=luck; "$wrong" it_is_healthy 2>&1 | grep luck)"
+echo "1..$n"
+exit $failed

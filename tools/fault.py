@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""The tests again and again, each time with one thing going wrong; coil/testing.h says what COIL_FAULT means.
+
+    tools/fault.py BUILD [WORD]... [--kinds alloc,cancel,...] [--backends sim,epoll,...] [--most N] [--jobs N]
+
+WORDs choose test programs by a part of their names. --most limits the points of each test to N, evenly spread. On a terminal a
+line that moves; then what was found, and how much was tried. Exit status 1 if anything was found.
+"""
+import argparse
+import concurrent.futures
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+
+KINDS = ["alloc", "alloc_all", "errno", "short", "cancel"]
+# The imaginary kernel makes no calls that could be failed here; its own faults are `./dev sim`'s.
+ON_BACKENDS = {"errno": "epoll,uring,poll", "short": "epoll,uring,poll"}
+LINE = re.compile(r"^# fault (\w+): (\S+): (\d+) points, (\d+) cases, (\d+) met an assertion, (\d+) waited for ever, (\d+) found")
+FOUND = re.compile(r"^ERROR: ((?:alloc|alloc_all|errno|short|cancel):\d.*)$", re.MULTILINE)
+
+# Bodies that do with an error what the sweep takes for a mistake of coil's: a part of the program's name, of the test's, why.
+EXCUSED = [
+    ("story/tasks", "test_cancel_awaited_task", "its body looks at a task that a cancelled turn has not made"),
+    ("story/signals", "", "it sends itself a signal whose handler could not be set"),
+]
+
+
+class Sweep:
+    def __init__(self, test, kind, backend):
+        self.test, self.kind, self.backend = test, kind, backend
+        self.points = self.cases = self.asserted = self.stuck = 0
+        self.found, self.late, self.seconds = [], False, 0.0
+
+    def name(self):
+        return f"{self.kind} {self.test['name']} [{self.backend}]"
+
+    def run(self, most, limit):
+        env = dict(os.environ, **self.test["env"], COIL_FAULT=self.kind, COIL_BACKEND=self.backend)
+        if most:
+            env["COIL_FAULT_MAX"] = str(most)
+        began = time.monotonic()
+        process = subprocess.Popen(self.test["cmd"], env=env, cwd=self.test["workdir"] or None, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            output, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            output, _ = process.communicate()
+            self.late = True
+        self.seconds = time.monotonic() - began
+        output = output.decode(errors="replace")
+        last = ""
+        for line in output.splitlines():
+            match = LINE.match(line)
+            if match:
+                last = match[2]
+                self.points += int(match[3])
+                self.cases += int(match[4])
+                self.asserted += int(match[5])
+                self.stuck += int(match[6])
+            match = FOUND.match(line)
+            if match and not self.excused(last):
+                self.found.append(f"{last}: {match[1]}")
+        if process.returncode < 0 and not self.late:
+            self.found.append(f"the sweep itself was killed by signal {-process.returncode}")
+
+    def excused(self, test):
+        return any(program in self.test["name"] and name in test for program, name, _ in EXCUSED)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("build")
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--backends", default="sim,epoll,uring")
+    parser.add_argument("--most", type=int, default=0)
+    parser.add_argument("--limit", type=float, default=3600, help="seconds for one program")
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1))
+    args = parser.parse_args()
+    listing = subprocess.run(["meson", "introspect", "--tests", args.build], check=True, stdout=subprocess.PIPE).stdout
+    tests = [t for t in json.loads(listing) if t["name"].split("/")[0] in ("unit", "story", "regress", "fault")]
+    tests = [t for t in tests if not args.words or any(word in t["name"] for word in args.words)]
+    sweeps = []
+    for kind in args.kinds.split(","):
+        for backend in args.backends.split(","):
+            if kind in ON_BACKENDS and backend not in ON_BACKENDS[kind].split(","):
+                continue
+            for test in sorted(tests, key=lambda t: t["name"]):
+                # What knows no backend has no points of its own but on one.
+                if test["suite"][0].endswith("once") and backend != args.backends.split(",")[0]:
+                    continue
+                sweeps.append(Sweep(test, kind, backend))
+    lock, done, moving = threading.Lock(), 0, sys.stdout.isatty()
+
+    def one(sweep):
+        nonlocal done
+        sweep.run(args.most, args.limit)
+        with lock:
+            done += 1
+            if moving:
+                print(f"\r\033[K[{done}/{len(sweeps)}] {sweep.name()}: {sweep.cases} cases", end="", flush=True)
+            for what in sweep.found:
+                print(f"{chr(13) + chr(27) + '[K' if moving else ''}FOUND {sweep.name()}: {what}", flush=True)
+            if sweep.late:
+                print(f"{sweep.name()}: not finished after {args.limit:g} s", flush=True)
+
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        for future in [pool.submit(one, sweep) for sweep in sweeps]:
+            future.result()
+    if moving:
+        print("\r\033[K", end="")
+    for kind in args.kinds.split(","):
+        mine = [s for s in sweeps if s.kind == kind]
+        print(f"{kind:10} {sum(s.points for s in mine):8} points, {sum(s.cases for s in mine):8} tried, "
+              f"{sum(s.asserted for s in mine):7} met an assertion of the body, {sum(s.stuck for s in mine):5} left it waiting, "
+              f"{sum(len(s.found) for s in mine)} found")
+    found = sum(len(s.found) for s in sweeps)
+    print(f"{sum(s.cases for s in sweeps)} cases, {found} found, in {time.monotonic() - began:.0f} s")
+    return 1 if found or not sweeps else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
