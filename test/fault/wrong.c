@@ -37,9 +37,9 @@ COIL_TEST_PLAIN(it_keeps_a_descriptor_when_the_second_fails)
 
 COIL_TEST_PLAIN(it_believes_in_memory)
 {
-    volatile char *p = coil__alloc(8);
-    *p = 1;
-    coil__free((void *)p);
+    char *p = coil__alloc(8);
+    *(volatile char *)p = 1;
+    coil__free(p);
 }
 
 COIL_TEST_PLAIN(it_is_taken_aback_by_an_interruption)
