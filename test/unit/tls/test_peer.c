@@ -205,7 +205,8 @@ COIL_TEST(name_asked_for_does_not_change_in_a_second_hello)
         assert_int_equal(coil_tls_context_set_clients(asked.strict, COIL_TLS_CLIENTS_REQUIRED), 0);
         assert_int_equal(coil_tls_context_set_sni_callback(s.server_tls, choose, &asked), 0);
         assert_int_equal(coil_tls_context_set_sni_callback(asked.open, choose, &asked), 0);
-        assert_int_equal(SSL_CTX_set1_groups_list(context_of(s.server_tls)->ctx, "P-521"), 1);
+        char groups[] = "P-521";
+        assert_int_equal(SSL_CTX_set1_groups_list(context_of(s.server_tls)->ctx, groups), 1);
         set_stage(&s, note_name, &asked);
         hand_open_to(&h, &s, "open.org");
         if (renames) {
