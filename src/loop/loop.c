@@ -249,8 +249,9 @@ void coil_loop_wakeup(coil_loop *loop)
 
 void coil_loop_set_debug(coil_loop *loop, bool debug)
 {
-    if (loop || (loop = coil_get_event_loop()))
-        loop->debug = debug;
+    if (!loop && !(loop = coil_get_event_loop()))
+        return;
+    loop->debug = debug;
     loop->watched |= debug;
 }
 
