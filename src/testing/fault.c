@@ -61,6 +61,7 @@ static struct {
     bool child;
     unsigned long point; /* 0: count */
     int error;
+    int call; /* that the point is known to be, -1: any; threads may come in another order this time */
     int64_t tried; /* allocations before the body */
 } now;
 
@@ -126,7 +127,7 @@ static bool reached(unsigned char call)
     unsigned n = atomic_fetch_add(&told->points, 1) + 1;
     if (n <= POINTS_MAX)
         told->calls[n - 1] = call;
-    return n == now.point;
+    return n == now.point && (now.call < 0 || now.call == call);
 }
 
 static void at_park(struct coil__task *task)
@@ -440,7 +441,7 @@ void coil__fault_asserted(void)
 }
 
 static _Noreturn void be_the_child(coil_test *test, const char *(*run)(coil_test *test),
-                                   unsigned long point, int error)
+                                   unsigned long point, int error, int call)
 {
     /* cmocka would take a crash for a failed test, and go on with the next. */
     static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS};
@@ -456,6 +457,7 @@ static _Noreturn void be_the_child(coil_test *test, const char *(*run)(coil_test
     now.child = true;
     now.point = point;
     now.error = error;
+    now.call = call;
     const char *not_home = run(test);
     if (not_home)
         snprintf(told->not_home, sizeof told->not_home, "%s", not_home);
@@ -521,7 +523,7 @@ static struct outcome wait_for(pid_t pid)
 }
 
 static struct outcome try_point(coil_test *test, const char *(*run)(coil_test *test),
-                                unsigned long point, int error)
+                                unsigned long point, int error, int call)
 {
     atomic_store(&told->points, 0);
     told->not_home[0] = 0;
@@ -529,7 +531,7 @@ static struct outcome try_point(coil_test *test, const char *(*run)(coil_test *t
     fflush(stderr);
     pid_t pid = sys_fork();
     if (pid == 0)
-        be_the_child(test, run, point, error);
+        be_the_child(test, run, point, error, call);
     return pid < 0 ? (struct outcome){.asserted = true} : wait_for(pid);
 }
 
@@ -584,7 +586,7 @@ static void sweep_point(coil_test *test, const char *(*run)(coil_test *test), un
         int error = asked.kind == ERRNO ? error_of(1, i) : 0;
         if ((asked.kind == ERRNO && !error) || (asked.only_error && error != asked.only_error))
             continue;
-        struct outcome o = try_point(test, run, point, error);
+        struct outcome o = try_point(test, run, point, error, asked.kind == ERRNO ? call : -1);
         judge(&o, point, error, call);
         sums->cases++;
         sums->asserted += o.asserted;
@@ -608,8 +610,8 @@ const char *coil__fault_sweep(coil_test *test, const char *(*run)(coil_test *tes
     if (asked.only &&
         coil__env_flag(
             "COIL_FAULT_HERE")) /* for a debugger: no child, and it ends with this test */
-        be_the_child(test, run, asked.only, asked.only_error);
-    struct outcome clean = try_point(test, run, 0, 0);
+        be_the_child(test, run, asked.only, asked.only_error, -1);
+    struct outcome clean = try_point(test, run, 0, 0, -1);
     if (clean.crashed || clean.stuck || clean.asserted || told->not_home[0]) {
         fprintf(stderr, "# fault %s: %s: it does not pass by itself in a child of fork\n",
                 kind_names[asked.kind], test->name);
