@@ -32,7 +32,7 @@
 enum {
     POINTS_MAX = 16384, /* of one test; beyond them they are only counted */
     FOUND_MAX = 8,      /* cases told of one test */
-    IDLE_MS = 400,      /* a child that waits and uses no CPU for so long is stuck */
+    IDLE_MS = 600,      /* a child that neither runs nor wakes for so long is stuck */
     LATE_MS = 60000,
     ASSERTED = 100,
 };
@@ -468,26 +468,40 @@ static _Noreturn void be_the_child(coil_test *test, const char *(*run)(coil_test
 
 struct outcome {
     bool crashed, stuck, asserted;
+    bool unborn; /* there was no child */
     int signo;
 };
 
-/* Ticks of CPU that a process has used. */
-static long long ticks_of(pid_t pid)
+static bool read_text(const char *path, char *text, size_t size)
 {
-    char path[64], text[1024];
-    unsigned long long user = 0, system = 0;
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     FILE *file = fopen(path, "r");
-    if (!file)
-        return -1;
-    size_t n = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
+    size_t n = file ? fread(text, 1, size - 1, file) : 0;
+    if (file)
+        fclose(file);
     text[n] = 0;
-    const char *after_name = strrchr(text, ')');
-    if (after_name)
-        (void)sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
-                     &user, &system);
-    return (long long)(user + system);
+    return n > 0;
+}
+
+/* How often the main thread of a process went to sleep, which whoever waits for ever does no more, and the ticks of CPU of all
+ * its threads. */
+static unsigned long long activity_of(pid_t pid)
+{
+    char path[64], text[4096];
+    unsigned long long user = 0, system = 0, slept = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    if (read_text(path, text, sizeof text)) {
+        const char *after_name = strrchr(text, ')');
+        if (after_name)
+            (void)sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+                         &user, &system);
+    }
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    if (read_text(path, text, sizeof text)) {
+        const char *line = strstr(text, "\nvoluntary_ctxt_switches:");
+        if (line)
+            slept = strtoull(line + strlen("\nvoluntary_ctxt_switches:"), NULL, 10);
+    }
+    return user + system + slept;
 }
 
 /* Waits for its end; one that only waits itself, or lasts too long, is killed. */
@@ -496,7 +510,7 @@ static struct outcome wait_for(pid_t pid)
     struct outcome o = {0};
     const struct timespec pause = {.tv_nsec = 300000};
     int64_t began = coil__clock_real_ns(), last_change = began;
-    long long ticks = ticks_of(pid);
+    unsigned long long seen = activity_of(pid);
     siginfo_t info;
     for (unsigned round = 1;; round++) {
         memset(&info, 0, sizeof info);
@@ -506,9 +520,9 @@ static struct outcome wait_for(pid_t pid)
         if (round % 64)
             continue;
         int64_t at = coil__clock_real_ns();
-        long long used = ticks_of(pid);
-        if (used != ticks) {
-            ticks = used;
+        unsigned long long active = activity_of(pid);
+        if (active != seen) {
+            seen = active;
             last_change = at;
         }
         if (at - last_change > IDLE_MS * NS_PER_MS || at - began > LATE_MS * NS_PER_MS) {
@@ -532,7 +546,7 @@ static struct outcome try_point(coil_test *test, const char *(*run)(coil_test *t
     pid_t pid = sys_fork();
     if (pid == 0)
         be_the_child(test, run, point, error, call);
-    return pid < 0 ? (struct outcome){.asserted = true} : wait_for(pid);
+    return pid < 0 ? (struct outcome){.unborn = true} : wait_for(pid);
 }
 
 static struct {
@@ -563,7 +577,9 @@ static void judge(const struct outcome *o, unsigned long point, int error, unsig
         snprintf(where, sizeof where, "short:%lu (%s)", point, name_of(call));
     else
         snprintf(where, sizeof where, "%s:%lu", kind_names[asked.kind], point);
-    if (o->crashed)
+    if (o->unborn)
+        note("%s: no child could be started", where);
+    else if (o->crashed)
         note("%s: %s", where, o->signo ? strsignal(o->signo) : "it exits by itself");
     else if (o->stuck && (asked.strict || is_invisible(error)))
         note("%s: it waits for ever", where);
@@ -612,7 +628,7 @@ const char *coil__fault_sweep(coil_test *test, const char *(*run)(coil_test *tes
             "COIL_FAULT_HERE")) /* for a debugger: no child, and it ends with this test */
         be_the_child(test, run, asked.only, asked.only_error, -1);
     struct outcome clean = try_point(test, run, 0, 0, -1);
-    if (clean.crashed || clean.stuck || clean.asserted || told->not_home[0]) {
+    if (clean.unborn || clean.crashed || clean.stuck || clean.asserted || told->not_home[0]) {
         fprintf(stderr, "# fault %s: %s: it does not pass by itself in a child of fork\n",
                 kind_names[asked.kind], test->name);
         return NULL;
