@@ -73,9 +73,6 @@ static coil_ret play(void *arg)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct timers all = {.in = {data, data + size}};
-    HOLDS(coil_run_with(play, &all,
-                        &(coil_run_opts){.size = sizeof(coil_run_opts),
-                                         .virtual_time = true,
-                                         .no_signals = true}) == 0);
+    fuzz_run(play, &all);
     return 0;
 }
