@@ -14,10 +14,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
@@ -252,6 +254,15 @@ static unsigned long long bytes_written(void)
     return bytes;
 }
 
+/* The terminal is gone, and with it whoever typed. It would be readable for ever; the libraries make nothing of that. */
+static bool terminal_is_gone(void)
+{
+    struct pollfd p = {.fd = 0, .events = POLLIN};
+    int n = 0;
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR)) &&
+           (ioctl(0, FIONREAD, &n) < 0 || n == 0);
+}
+
 static void on_readable(void *arg)
 {
     (void)arg;
@@ -261,6 +272,11 @@ static void on_readable(void *arg)
     }
     if (!editor.waiting || coil_future_done(editor.waiting))
         return;
+    if (terminal_is_gone()) {
+        editor.library.remove();
+        finish(EDITOR_END);
+        return;
+    }
     /* A task wrote something since the line was drawn, so it is elsewhere on the screen now: draw it again. */
     if (bytes_written() != editor.written) {
         editor.library.on_new_line();

@@ -499,6 +499,24 @@ def test_terminal_history(build, backend):
             assert os.listdir(shell.room) == []
 
 
+def test_terminal_that_goes_away_ends_it_also_without_a_signal(build, backend):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup; the shell inherits that
+    try:
+        for editor in EDITORS:
+            with contextlib.suppress(Skip), with_library(build, editor) as shell:
+                shell.prompt()
+                os.close(shell.fd)
+                shell.fd = os.open("/dev/null", os.O_RDONLY)
+                deadline = time.monotonic() + PATIENCE
+                while not (ended := os.waitpid(shell.pid, os.WNOHANG))[0]:
+                    assert time.monotonic() < deadline, f"with {editor} it goes on without its terminal"
+                    time.sleep(0.01)
+                shell.pid = 0
+                assert os.WIFEXITED(ended[1]), f"with {editor} it was killed"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @on_one
 def test_terminal_is_left_as_it_was(build, backend):
     if is_sanitized(build):
