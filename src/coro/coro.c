@@ -13,6 +13,7 @@
 #include "base/sys.h"
 
 CORO_THREAD_LOCAL struct coro *coil__coro_now;
+CORO_THREAD_LOCAL unsigned coil__coro_unwinds;
 static CORO_THREAD_LOCAL struct coro own; /* the thread's own stack */
 
 struct coro *coil__coro_main(void)

@@ -19,8 +19,8 @@
  * with coil__stack_put_leaving as the last thing before coil__coro_exit_to. A struct coro may live
  * on its own stack (coil__stack_reserve) and then goes with it.
  *
- * Unwinding (what happens to a stopped coroutine nobody wants any more): set `unwinding`, switch to
- * it; every waiting call it makes asks coil__coro_unwinding and returns coil__coro_refuse instead
+ * Unwinding (what happens to a stopped coroutine nobody wants any more): coro_unwind it; every
+ * waiting call it makes asks coil__coro_unwinding and returns coil__coro_refuse instead
  * of waiting. */
 #ifndef COIL_CORO_CORO_H
 #define COIL_CORO_CORO_H
@@ -155,9 +155,25 @@ __attribute__((always_inline)) _Noreturn static inline void coil__coro_exit_to(s
     __builtin_unreachable();
 }
 
+/* How many coroutines of this thread are being unwound, one inside another: nearly always none, and then nobody need ask
+ * whose stack this is. */
+extern CORO_THREAD_LOCAL unsigned coil__coro_unwinds;
+
+/* Runs a stopped coroutine that is to end, from where it or one that it drives stopped (`leaf`); returns when it has
+ * ended or was abandoned. */
+__attribute__((always_inline)) static inline void coro_unwind(struct coro *co, struct coro *leaf)
+{
+    co->unwinding = true;
+    coil__coro_unwinds++;
+    coil__coro_switch(leaf);
+    coil__coro_unwinds--;
+}
+
 /* The coroutine that is being unwound, be it the running one or one that drives it; else NULL. */
 static inline struct coro *coil__coro_unwinding(void)
 {
+    if (coil_likely(coil__coro_unwinds == 0))
+        return NULL;
     struct coro *co = coil__coro_now;
     while (co && !co->unwinding)
         co = co->resumer;

@@ -301,11 +301,10 @@ coil_gen *coil_gen_ref(coil_gen *gen)
 static void unwind(coil_gen *gen)
 {
     gen->refs = 1; /* for the time of its last step */
-    gen->coro.unwinding = true;
     gen->coro.resumer = coro_current();
     gen->state = COIL_GEN_RUNNING;
     gen->word = COIL_EEXIT;
-    coil__coro_switch(&gen->coro);
+    coro_unwind(&gen->coro, &gen->coro);
     if (gen->abandoned)
         complain(
             "generator %s (%s:%d) was told to end and went on %d times; its stack is abandoned",

@@ -251,14 +251,13 @@ __attribute__((noinline)) coil_ret coil__park_task(struct coil__task *t, struct 
 {
     struct task_part *part = part_of(t);
 
-    wait_belongs(w, &t->future);
     t->waiting = w;
-    if (coil_unlikely(part->loop->watched))
+    if (coil_unlikely(t->future.loop->watched))
         watch_parking(t);
     if (coil_unlikely(t->arm_scopes || t->must_cancel))
         before_parking(t, w);
 
-    struct coro *leaf = t->leaf = coro_current();
+    struct coro *leaf = t->leaf = coil__coro_now;
     t->context_now = coil__context_ptr;
     struct coro *to = t->back;
     if (coil_likely(!to))
@@ -292,14 +291,13 @@ static bool cancel_nothing(struct wait *w, const char *message)
 coil_ret coil__yield(void)
 {
     static const struct wait_class bare = {.what = "its next turn", .cancel = cancel_nothing};
-    int err = coil__can_wait();
-    if (coil_unlikely(err))
-        return err;
+    /* Woken from the start, so nobody ever writes to it, and it can be everybody's. */
+    static const struct wait next_turn = {.cls = &bare, .woken = true};
     struct coil__task *t = coil__current();
-    struct wait w = WAIT_INIT(&bare);
-    wait_belongs(&w, &t->future);
-    coil__wake(&w, 0);
-    return coil__park_task(t, &w);
+    if (coil_unlikely(!t || coil__coro_unwinding()))
+        return coil__cannot_wait();
+    loop_push(t->future.loop, task_step, t, NULL);
+    return coil__park_task(t, (struct wait *)(uintptr_t)&next_turn);
 }
 
 /* ---- the end of a task ---- */
@@ -681,10 +679,9 @@ static void unwind(struct task_part *part, struct coil__task *t)
         coil_unref(&t->future);
         return;
     }
-    t->coro.unwinding = true;
     if (t->waiting && !t->waiting->woken && t->waiting->cls->abandon)
         t->waiting->cls->abandon(t->waiting);
-    coil__coro_switch(become(part, t));
+    coro_unwind(&t->coro, become(part, t));
     become_hub(part);
     bury(part);
     if (part->stubborn) {

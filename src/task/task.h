@@ -69,7 +69,7 @@ struct wait {
 /* Suspend the current task until woken. Returns the wake-up's value, -ECANCELED, or COIL_EEXIT (the task is
  * being unwound). The caller has checked that there is a current task (coil__can_wait). */
 COIL_MUST static inline coil_ret coil__park(struct wait *w);
-/* The same for who has looked up the current task already. */
+/* The same for who has looked up the current task already, and said whose wait it is. */
 COIL_MUST coil_ret coil__park_task(struct coil__task *t, struct wait *w);
 /* Who wants to hear of every park in loops that are `watched` (tests of what a cancel there does); before it waits. */
 extern void (*coil__park_hook)(struct coil__task *t);
@@ -318,7 +318,9 @@ static inline struct coil__task *coil__current(void)
 /* Inlined: the innermost frame of a parked task is coil__park_task's and no other (debug/stack.c). */
 __attribute__((always_inline)) static inline coil_ret coil__park(struct wait *w)
 {
-    return coil__park_task(coil__current(), w);
+    struct coil__task *t = coil__current();
+    wait_belongs(w, &t->future);
+    return coil__park_task(t, w);
 }
 
 /* May the caller wait here? 0, COIL_ENOTASK outside a task, COIL_EEXIT while being unwound (counted).

@@ -374,9 +374,8 @@ static void after_a_thousand_refusals_it_is_abandoned(void **state)
     struct coro *co = make(waits_for_ever);
     co->abandon = leaves_for_good;
     coil__coro_switch(co);
-    co->unwinding = true;
     refused = 0;
-    coil__coro_switch(co);
+    coro_unwind(co, co);
     assert_int_equal(refused, CORO_REFUSALS_MAX);
     assert_string_equal(trail, "");
     coil__stack_put(co->stack); /* here nothing else looks at it: no need to lose it */
@@ -400,8 +399,7 @@ static void who_drives_an_unwinding_one_may_still_wait(void **state)
     coil__stack_put(driven->stack);
     driven = make(asks_who_is_unwound);
     driven->resumer = driver;
-    driver->unwinding = true;
-    coil__coro_switch(driven);
+    coro_unwind(driver, driven);
     assert_ptr_equal(found, driver);
     coil__stack_put(driven->stack);
     coil__coro_drop(driver);
