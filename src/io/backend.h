@@ -116,6 +116,9 @@ struct backend_class {
     bool (*does)(const struct backend *b, enum op_kind kind);
     /* NULL: all programs are real. */
     const struct imaginary_children *children;
+    /* Its OP_RECV is a plain call once the descriptor is ready. Then whoever waits had better poll and make that call
+     * itself, when its turn has come: what the kernel touched for it is still in the cache when the answer is sent. */
+    bool by_readiness;
 
     struct io_calls calls;
 };

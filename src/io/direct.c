@@ -95,16 +95,6 @@ int coil__direct_unlink(struct backend *b, const char *path)
         return rc_;            \
     } while (0)
 
-ssize_t coil__direct_recv(int fd, void *p, size_t n, int flags)
-{
-    RETRY(ssize_t, sys_recv(fd, p, n, flags | MSG_DONTWAIT));
-}
-
-ssize_t coil__direct_send(int fd, const void *p, size_t n, int flags)
-{
-    RETRY(ssize_t, sys_send(fd, p, n, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
-}
-
 ssize_t coil__direct_sendv(int fd, const struct iovec *v, int n)
 {
     /* The kernel refuses a longer vector; a partial send is always allowed. */

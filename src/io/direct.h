@@ -4,6 +4,8 @@
 #ifndef COIL_IO_DIRECT_H
 #define COIL_IO_DIRECT_H
 
+#include "base/check.h"
+#include "base/sys.h"
 #include "io/backend.h"
 
 int coil__direct_socket(struct backend *b, int domain, int type, int proto);
@@ -32,8 +34,22 @@ int coil__direct_unlink(struct backend *b, const char *path);
 
 /* One try of the kernel's side of an op. They are retried over EINTR, never wait, never raise SIGPIPE, and
  * make descriptors that are non-blocking and close-on-exec. -EAGAIN: not ready. */
-ssize_t coil__direct_recv(int fd, void *p, size_t n, int flags);
-ssize_t coil__direct_send(int fd, const void *p, size_t n, int flags);
+static inline ssize_t direct_recv(int fd, void *p, size_t n, int flags)
+{
+    ssize_t rc;
+    do
+        rc = sys_recv(fd, p, n, flags | MSG_DONTWAIT);
+    while (coil_unlikely(rc == -EINTR));
+    return rc;
+}
+static inline ssize_t direct_send(int fd, const void *p, size_t n, int flags)
+{
+    ssize_t rc;
+    do
+        rc = sys_send(fd, p, n, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (coil_unlikely(rc == -EINTR));
+    return rc;
+}
 ssize_t coil__direct_sendv(int fd, const struct iovec *v, int n);
 ssize_t coil__direct_recvmsg(int fd, struct msghdr *hdr, int flags);
 ssize_t coil__direct_sendmsg(int fd, const struct msghdr *hdr, int flags);

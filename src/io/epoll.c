@@ -149,7 +149,7 @@ static void dispatch(struct readiness *r, uint64_t tag, uint32_t events)
         coil__readiness_drain_wake(r);
         return;
     }
-    struct watch *w = coil__readiness_find(r, (int)(uint32_t)tag);
+    struct watch *w = readiness_find(r, (int)(uint32_t)tag);
     if (!w || w->generation != (uint32_t)(tag >> 32))
         return; /* of a file that used to have this number */
     if (!w->owned && !(w->armed & OP_LEVEL))
@@ -170,7 +170,7 @@ static void dispatch(struct readiness *r, uint64_t tag, uint32_t events)
  * before it hides the wait. */
 static void fetch_ahead(struct readiness *r, uint64_t tag)
 {
-    const struct watch *w = coil__readiness_find(r, (int)(uint32_t)tag);
+    const struct watch *w = readiness_find(r, (int)(uint32_t)tag);
     if (w)
         __builtin_prefetch(w->ops.next);
 }
@@ -180,6 +180,7 @@ static int epoll_wait_ops(struct backend *b, int64_t timeout_ns)
     struct epoll_backend *e = container_of(b, struct epoll_backend, r.b);
     if (!coil__readiness_prepare(&e->r))
         timeout_ns = 0;
+    timeout_ns = coil__readiness_nap(&e->r, timeout_ns);
     int n = sleep_on(e, timeout_ns);
     if (n < 0)
         return n == -EINTR ? 0 : n;
@@ -188,12 +189,15 @@ static int epoll_wait_ops(struct backend *b, int64_t timeout_ns)
             fetch_ahead(&e->r, e->events[i + 1].data.u64);
         dispatch(&e->r, e->events[i].data.u64, e->events[i].events);
     }
+    /* Without a timeout it was only a look between two batches, unless time jumps when nothing comes. */
+    coil__readiness_waited(&e->r, n == 0 && (timeout_ns > 0 || b->clock->is_virtual));
     return 0;
 }
 
 static int epoll_poll_fd(struct backend *b)
 {
     struct epoll_backend *e = container_of(b, struct epoll_backend, r.b);
+    coil__readiness_waited(&e->r, true); /* nobody but this sleep would look at what is in doubt */
     if (!coil__readiness_prepare(&e->r)) {
         uint64_t one = 1; /* what is ready already shows as a ring of the wake fd */
         (void)sys_write(e->r.wake_fd, &one, sizeof one);
@@ -203,6 +207,7 @@ static int epoll_poll_fd(struct backend *b)
 
 const struct backend_class coil__backend_epoll = {
     .name = "epoll",
+    .by_readiness = true,
     .open = epoll_open,
     .close = epoll_close,
     .submit = coil__readiness_submit,

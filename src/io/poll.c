@@ -32,7 +32,7 @@ static void poll_disarm(struct readiness *r, struct watch *w)
     struct pollfd last = p->fds[--p->fds_n];
     if (w->slot != p->fds_n) {
         p->fds[w->slot] = last;
-        coil__readiness_find(r, last.fd)->slot = w->slot;
+        readiness_find(r, last.fd)->slot = w->slot;
     }
     w->slot = 0;
 }
@@ -97,7 +97,7 @@ static void poll_close(struct backend *b)
 
 static void dispatch(struct readiness *r, int fd, short events)
 {
-    struct watch *w = coil__readiness_find(r, fd);
+    struct watch *w = readiness_find(r, fd);
     unsigned ready = 0;
     if (events & POLLNVAL) {
         coil__readiness_fail(r, w, -EBADF); /* closed while ops waited on it */
@@ -144,6 +144,7 @@ static int poll_poll_fd(struct backend *b)
 
 const struct backend_class coil__backend_poll = {
     .name = "poll",
+    .by_readiness = true,
     .open = poll_open,
     .close = poll_close,
     .submit = coil__readiness_submit,

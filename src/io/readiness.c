@@ -35,7 +35,9 @@
 #include <coil/error.h>
 #include <netinet/in.h>
 
-#define BATCH 16
+#define BATCH       16
+#define DOUBT_WAITS 64      /* so many waits with events, and a watch in doubt is looked at */
+#define DOUBT_NS    1000000 /* or when nothing came for so long */
 #define BOTH  ((unsigned)(OP_IN | OP_OUT))
 
 static struct readiness *readiness_of(struct backend *b)
@@ -51,6 +53,7 @@ void coil__readiness_init(struct readiness *r, const struct backend_class *cls,
                             .wake_fd = opts->wake_fd};
     list_init(&r->b.finished);
     list_init(&r->touched);
+    list_init(&r->doubts);
     r->finished = &r->b.finished;
 }
 
@@ -63,19 +66,11 @@ void coil__readiness_fini(struct readiness *r)
 {
     COIL_CHECK(r->b.pending == 0);
     for (size_t i = 0; i < r->pages_n; i++)
-        coil__free(r->pages[i]);
+        coil__free(r->pages[i].memory);
     coil__free(r->pages);
 }
 
 /* ---- the table ---- */
-
-struct watch *coil__readiness_find(struct readiness *r, int fd)
-{
-    size_t page = (size_t)fd / WATCHES_PER_PAGE;
-    if (fd < 0 || page >= r->pages_n || !r->pages[page])
-        return NULL;
-    return &r->pages[page][fd % WATCHES_PER_PAGE];
-}
 
 static int make_page(struct readiness *r, size_t page)
 {
@@ -83,48 +78,40 @@ static int make_page(struct readiness *r, size_t page)
         size_t n = r->pages_n ? r->pages_n : 4;
         while (n <= page)
             n *= 2;
-        struct watch **pages = coil__realloc(r->pages, n * sizeof(struct watch *));
+        struct watch_page *pages = coil__realloc(r->pages, n * sizeof *pages);
         if (!pages)
             return -ENOMEM;
         for (size_t i = r->pages_n; i < n; i++)
-            pages[i] = NULL;
+            pages[i] = (struct watch_page){NULL, NULL};
         r->pages = pages;
         r->pages_n = n;
     }
-    struct watch *w = coil__zalloc(WATCHES_PER_PAGE * sizeof *w);
-    if (!w)
+    void *memory = coil__zalloc(WATCHES_PER_PAGE * sizeof(struct watch) + _Alignof(struct watch));
+    if (!memory)
         return -ENOMEM;
+    size_t past = (uintptr_t)memory % _Alignof(struct watch);
+    struct watch *w = (struct watch *)(void *)((char *)memory + _Alignof(struct watch) - past);
     for (size_t i = 0; i < WATCHES_PER_PAGE; i++) {
         list_init(&w[i].ops);
         list_init(&w[i].touched);
+        list_init(&w[i].doubt);
         w[i].fd = (int)(page * WATCHES_PER_PAGE + i);
     }
-    r->pages[page] = w;
+    r->pages[page] = (struct watch_page){w, memory};
     return 0;
 }
 
-/* The watch of a number, made if need be. */
-static int get_watch(struct readiness *r, int fd, struct watch **out)
+/* Only open descriptors may make the table grow. */
+__attribute__((noinline)) static int make_watch(struct readiness *r, int fd)
 {
-    struct watch *w = coil__readiness_find(r, fd);
-    if (!w) {
-        /* Only open descriptors may make the table grow. */
-        int rc = sys_fcntl(fd, F_GETFD, 0);
-        if (rc < 0)
-            return rc;
-        rc = make_page(r, (size_t)fd / WATCHES_PER_PAGE);
-        if (rc < 0)
-            return rc;
-        w = coil__readiness_find(r, fd);
-    }
-    *out = w;
-    return 0;
+    int rc = sys_fcntl(fd, F_GETFD, 0);
+    return rc < 0 ? rc : make_page(r, (size_t)fd / WATCHES_PER_PAGE);
 }
 
-/* Owned, and every change brings an edge. */
-static bool on_edges(struct readiness *r, struct watch *w)
+/* The watch of a number is there, made if need be. */
+static inline int need_watch(struct readiness *r, int fd)
 {
-    return w->owned && r->poller->edges;
+    return coil_likely(readiness_find(r, fd) != NULL) ? 0 : make_watch(r, fd);
 }
 
 static void touch(struct readiness *r, struct watch *w)
@@ -136,7 +123,7 @@ static void touch(struct readiness *r, struct watch *w)
 /* Keeps backend.fds exact; after each change of what it depends on. */
 void coil__readiness_count(struct readiness *r, struct watch *w)
 {
-    bool counts = w->ops_n > 0 || (on_edges(r, w) && w->armed);
+    bool counts = w->ops_n > 0 || (w->on_edges && w->armed);
     if (counts && !w->counted)
         r->b.fds++;
     else if (!counts && w->counted)
@@ -159,7 +146,7 @@ static void fewer(struct readiness *r, struct watch *w)
     r->b.pending--;
     r->b.real_pending--;
     w->ops_n--;
-    if (w->ops_n == 0)
+    if (w->ops_n == 0 && !(w->on_edges && w->armed))
         coil__readiness_count(r, w);
 }
 
@@ -230,50 +217,80 @@ static bool is_unix_stream(const struct watch *w)
            sys_getsockopt(w->fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM;
 }
 
-/* A recv got less than it asked for, in one piece of data with nothing behind it? Asked for the first time by
- * a plain recv, which does not tell of a cut. */
-static bool short_means_empty(struct watch *w)
+/* A recv got less than it asked for: is there nothing behind it? */
+__attribute__((noinline)) static enum exact short_means_empty(struct watch *w)
 {
-    if (w->exact == EXACT_UNKNOWN) {
-        int proto = 0;
-        socklen_t n = sizeof proto;
-        int rc = sys_getsockopt(w->fd, SOL_SOCKET, SO_PROTOCOL, &proto, &n);
-        w->exact = rc == 0 && proto == IPPROTO_TCP ? EXACT_YES
-                   : is_unix_stream(w)             ? EXACT_UNLESS_CUT
-                                                   : EXACT_NO;
-        return w->exact == EXACT_YES;
-    }
-    return w->exact != EXACT_NO;
+    int proto = 0;
+    socklen_t n = sizeof proto;
+    int rc = sys_getsockopt(w->fd, SOL_SOCKET, SO_PROTOCOL, &proto, &n);
+    w->exact = rc == 0 && proto == IPPROTO_TCP ? EXACT_YES
+               : is_unix_stream(w)             ? EXACT_LIKELY
+                                               : EXACT_NO;
+    return w->exact;
 }
 
-static void after_recv(struct readiness *r, struct watch *w, ssize_t got, size_t asked, int flags)
+static inline void after_short_recv(struct readiness *r, struct watch *w)
 {
-    if (got > 0 && (size_t)got < asked && flags == 0 && (w->armed & OP_IN) &&
-        w->exact != EXACT_NO && on_edges(r, w) && short_means_empty(w))
-        w->blocked |= OP_IN;
+    enum exact exact = w->exact == EXACT_UNKNOWN ? short_means_empty(w) : (enum exact)w->exact;
+    if (exact == EXACT_NO)
+        return;
+    w->blocked |= OP_IN;
+    if (exact == EXACT_LIKELY) {
+        w->doubt_since = r->waits;
+        if (!w->in_doubt) {
+            w->in_doubt = true;
+            list_push(&r->doubts, &w->doubt);
+        }
+    }
+}
+
+/* The next try asks the kernel; if an op waits, that is before the next sleep. */
+static void end_doubt(struct readiness *r, struct watch *w)
+{
+    list_remove(&w->doubt);
+    w->in_doubt = false;
+    w->blocked &= (uint8_t)~OP_IN;
+    if (w->ops_n > 0)
+        touch(r, w);
+}
+
+int64_t coil__readiness_nap(const struct readiness *r, int64_t timeout_ns)
+{
+    bool longer = timeout_ns < 0 || timeout_ns > DOUBT_NS;
+    return longer && !list_empty(&r->doubts) ? DOUBT_NS : timeout_ns;
+}
+
+void coil__readiness_waited(struct readiness *r, bool idle)
+{
+    r->waits++;
+    if (coil_likely(list_empty(&r->doubts)))
+        return;
+    if (idle) {
+        while (!list_empty(&r->doubts))
+            end_doubt(r, container_of(list_first(&r->doubts), struct watch, doubt));
+        (void)coil__readiness_prepare(r); /* whoever asked what came must be told of these as well */
+        return;
+    }
+    /* One a wait, in a circle: those that are busy dispel the doubt by themselves. */
+    struct watch *w = container_of(list_first(&r->doubts), struct watch, doubt);
+    if (r->waits - w->doubt_since >= DOUBT_WAITS) {
+        end_doubt(r, w);
+    } else {
+        list_remove(&w->doubt);
+        list_push(&r->doubts, &w->doubt);
+    }
 }
 
 static void forget(struct readiness *r, struct watch *w, int err);
 
-/* As recv, but a cut is noticed: from then on a short one proves nothing any more. */
-static ssize_t recv_telling_cut(struct watch *w, void *p, size_t n)
-{
-    struct iovec v = {.iov_base = p, .iov_len = n};
-    struct msghdr hdr = {.msg_iov = &v, .msg_iovlen = 1};
-    ssize_t got = coil__direct_recvmsg(w->fd, &hdr, 0);
-    if (got > 0 && (hdr.msg_flags & MSG_CTRUNC))
-        w->exact = EXACT_NO;
-    return got;
-}
-
-static ssize_t try_recv(struct readiness *r, struct watch *w, void *p, size_t n, int flags)
+static inline ssize_t try_recv(struct readiness *r, struct watch *w, void *p, size_t n, int flags)
 {
     if (r->poller->recv && w->owned)
         return r->poller->recv(r, w, p, n, flags);
-    ssize_t got = w->exact == EXACT_UNLESS_CUT && flags == 0
-                      ? recv_telling_cut(w, p, n)
-                      : coil__direct_recv(w->fd, p, n, flags);
-    after_recv(r, w, got, n, flags);
+    ssize_t got = direct_recv(w->fd, p, n, flags);
+    if (got > 0 && (size_t)got < n && flags == 0 && (w->armed & OP_IN) && w->exact != EXACT_NO &&
+        w->on_edges)
+        after_short_recv(r, w);
     return got;
 }
 
@@ -281,7 +298,7 @@ static ssize_t try_recv(struct readiness *r, struct watch *w, void *p, size_t n,
  * closed behind our back. */
 int coil__readiness_born(struct readiness *r, int fd)
 {
-    struct watch *w = coil__readiness_find(r, fd);
+    struct watch *w = readiness_find(r, fd);
     if (w && (w->ops_n > 0 || w->owned))
         forget(r, w, -EBADF);
     return fd;
@@ -322,13 +339,13 @@ static int try_accept(struct readiness *r, struct watch *w, struct sockaddr_stor
     return coil__readiness_born(r, coil__direct_accept(w->fd, addr, len));
 }
 
-/* One try; -EAGAIN: stays pending. */
-static int64_t attempt(struct readiness *r, struct watch *w, struct op *op, unsigned ready)
+/* One try; -EAGAIN: stays pending. Apart, so that the usual op, a poll, does not pay for its many ways. */
+__attribute__((noinline)) static int64_t attempt(struct readiness *r, struct watch *w, struct op *op, unsigned ready)
 {
     switch ((enum op_kind)op->kind) {
-    case OP_POLL: return op->events & ready;
+    case OP_POLL: break; /* needs none */
     case OP_RECV: return try_recv(r, w, op->buf.p, op->buf.n, op->buf.flags);
-    case OP_SEND: return coil__direct_send(op->fd, op->buf.p, op->buf.n, op->buf.flags);
+    case OP_SEND: return direct_send(op->fd, op->buf.p, op->buf.n, op->buf.flags);
     case OP_SENDV: return coil__direct_sendv(op->fd, op->vec.v, op->vec.n);
     case OP_RECVMSG: return try_recvmsg(r, w, op->msg.hdr, op->msg.flags);
     case OP_SENDMSG: return coil__direct_sendmsg(op->fd, op->msg.hdr, op->msg.flags);
@@ -366,16 +383,17 @@ static void serve(struct readiness *r, struct watch *w, unsigned ready)
             touch(r, w);
             break;
         }
-        int64_t rc = attempt(r, w, op, want | (ready & READY_BROKEN));
+        int64_t rc = op->kind == OP_POLL ? op->events & want
+                                         : attempt(r, w, op, want | (ready & READY_BROKEN));
         if (rc != -EAGAIN) {
             finish(r, w, op, rc);
             if (!w->owned && may_block(op))
                 live &= ~want;
             live &= ~(unsigned)w->blocked;
         } else {
-            if (on_edges(r, w))
+            if (w->on_edges)
                 (void)remember_eagain(r, w, want); /* armed already, or late: that cannot fail */
-            if (on_edges(r, w) && (want & ~(unsigned)w->blocked))
+            if (w->on_edges && (want & ~(unsigned)w->blocked))
                 touch(r, w);
             live &= ~want;
         }
@@ -465,7 +483,7 @@ bool coil__readiness_prepare(struct readiness *r)
     struct list *l;
     while ((l = list_pop(&todo))) {
         struct watch *w = container_of(l, struct watch, touched);
-        if (!on_edges(r, w)) {
+        if (!w->on_edges) {
             int rc = r->poller->arm(r, w, wanted(w));
             w->fresh = false;
             if (rc == -EBUSY)
@@ -484,7 +502,7 @@ bool coil__readiness_prepare(struct readiness *r)
 
 void coil__readiness_event(struct readiness *r, struct watch *w, unsigned ready)
 {
-    if (on_edges(r, w)) {
+    if (w->on_edges) {
         w->blocked &= (uint8_t)~ready;
         if (ready & (READY_INEXACT | READY_BROKEN))
             w->exact = EXACT_NO;
@@ -506,19 +524,19 @@ void coil__readiness_drain_wake(struct readiness *r)
 void coil__readiness_submit(struct backend *b, struct op *op)
 {
     struct readiness *r = readiness_of(b);
+    unsigned directions = op_directions(op);
     COIL_DCHECK(op->state == OP_IDLE);
-    list_init(&op->link);
 
-    struct watch *w;
     int64_t rc = -EOPNOTSUPP;
     if (op_is_file(op))
         goto done;
-    rc = get_watch(r, op->fd, &w);
+    rc = need_watch(r, op->fd);
     if (rc < 0)
         goto done;
+    struct watch *w = readiness_find(r, op->fd);
     /* Level triggering is for polls; on anything else it would repeat the transfer. */
     rc = -EINVAL;
-    if (op_directions(op) == 0 || ((op->flags & OP_LEVEL) && op->kind != OP_POLL))
+    if (directions == 0 || ((op->flags & OP_LEVEL) && op->kind != OP_POLL))
         goto done;
     rc = 0;
     if ((op->kind == OP_RECV || op->kind == OP_READ) && op->buf.n == 0)
@@ -527,7 +545,7 @@ void coil__readiness_submit(struct backend *b, struct op *op)
         rc = coil__direct_connect(op->fd, op->to.addr, op->to.len);
         if (rc != -EINPROGRESS)
             goto done;
-        if (on_edges(r, w) && (rc = remember_eagain(r, w, OP_OUT)) < 0)
+        if (w->on_edges && (rc = remember_eagain(r, w, OP_OUT)) < 0)
             goto done;
     }
 
@@ -536,7 +554,7 @@ void coil__readiness_submit(struct backend *b, struct op *op)
     if (!w->owned)
         w->fresh = true;
     more(r, w);
-    if (!on_edges(r, w) || (op_directions(op) & ~(unsigned)w->blocked))
+    if (!w->on_edges || (directions & ~(unsigned)w->blocked))
         touch(r, w);
     return;
 done:
@@ -550,12 +568,12 @@ int coil__readiness_cancel(struct backend *b, struct op *op)
         return -ENOENT;
     if (op->state == OP_FINISHED && !op_continues(op))
         return -EINPROGRESS;
-    struct watch *w = coil__readiness_find(r, op->fd);
+    struct watch *w = readiness_find(r, op->fd);
     COIL_CHECK(w);
     list_remove(&op->link);
     op->state = OP_IDLE;
     fewer(r, w);
-    if (on_edges(r, w)) {
+    if (w->on_edges) {
         if (r->poller->unwanted)
             r->poller->unwanted(r, w);
         return 0;
@@ -571,7 +589,7 @@ int coil__readiness_cancel(struct backend *b, struct op *op)
 void coil__readiness_rearm(struct backend *b, struct op *op)
 {
     struct readiness *r = readiness_of(b);
-    struct watch *w = coil__readiness_find(r, op->fd);
+    struct watch *w = readiness_find(r, op->fd);
     COIL_CHECK(w);
     op->state = OP_PENDING;
     list_push(&w->ops, &op->link);
@@ -589,7 +607,9 @@ static void forget(struct readiness *r, struct watch *w, int err)
     coil__readiness_fail(r, w, err);
     r->poller->disarm(r, w);
     list_remove(&w->touched);
-    w->owned = false;
+    list_remove(&w->doubt);
+    w->in_doubt = false;
+    w->owned = w->on_edges = false;
     w->blocked = 0;
     w->exact = EXACT_UNKNOWN;
     w->room = ROOM_UNKNOWN;
@@ -600,20 +620,21 @@ static void forget(struct readiness *r, struct watch *w, int err)
 int coil__readiness_own(struct backend *b, int fd)
 {
     struct readiness *r = readiness_of(b);
-    struct watch *w;
-    int rc = get_watch(r, fd, &w);
+    int rc = need_watch(r, fd);
     if (rc < 0)
         return rc;
+    struct watch *w = readiness_find(r, fd);
     if (!w->owned && w->ops_n > 0)
         return -EBUSY;
     forget(r, w, -EBADF); /* of an owned one, too: somebody must have closed it behind our back */
     w->owned = true;
+    w->on_edges = r->poller->edges;
     return 0;
 }
 
 int coil__readiness_watchable(struct backend *b, int fd)
 {
-    const struct watch *w = coil__readiness_find(readiness_of(b), fd);
+    const struct watch *w = readiness_find(readiness_of(b), fd);
     struct stat st;
     if (w && w->owned)
         return COIL_EINVALIDSTATE;
@@ -625,14 +646,14 @@ int coil__readiness_watchable(struct backend *b, int fd)
 
 bool coil__readiness_owns(struct backend *b, int fd)
 {
-    const struct watch *w = coil__readiness_find(readiness_of(b), fd);
+    const struct watch *w = readiness_find(readiness_of(b), fd);
     return w && w->owned;
 }
 
 void coil__readiness_forget(struct backend *b, int fd)
 {
     struct readiness *r = readiness_of(b);
-    struct watch *w = coil__readiness_find(r, fd);
+    struct watch *w = readiness_find(r, fd);
     if (w && !w->owned)
         forget(r, w, -ECANCELED);
 }
@@ -640,31 +661,35 @@ void coil__readiness_forget(struct backend *b, int fd)
 int coil__readiness_close(struct backend *b, int fd)
 {
     struct readiness *r = readiness_of(b);
-    struct watch *w = coil__readiness_find(r, fd);
+    struct watch *w = readiness_find(r, fd);
     if (w)
         forget(r, w, -ECANCELED); /* before the number is free for others */
     return coil__direct_close(fd);
 }
 
 /* The watch if `fd` is owned, on a backend with edges, and NULL otherwise: no memory of EAGAIN. */
-static struct watch *edge_watch(struct readiness *r, int fd)
+static inline struct watch *edge_watch(struct readiness *r, int fd)
 {
-    struct watch *w = coil__readiness_find(r, fd);
-    return w && on_edges(r, w) ? w : NULL;
+    struct watch *w = readiness_find(r, fd);
+    return w && w->on_edges ? w : NULL;
+}
+
+__attribute__((noinline)) static ssize_t recv_now(struct readiness *r, struct watch *w, void *p,
+                                                  size_t n, int flags)
+{
+    ssize_t rc = try_recv(r, w, p, n, flags);
+    if (rc == -EAGAIN)
+        (void)remember_eagain(r, w, OP_IN); /* a failure is met again, and told, by the submit */
+    return rc;
 }
 
 ssize_t coil__readiness_recv(struct backend *b, int fd, void *p, size_t n, int flags)
 {
     struct readiness *r = readiness_of(b);
     struct watch *w = edge_watch(r, fd);
-    if (w && (w->blocked & OP_IN))
-        return -EAGAIN;
-    if (!w)
-        return coil__direct_recv(fd, p, n, flags);
-    ssize_t rc = try_recv(r, w, p, n, flags);
-    if (rc == -EAGAIN)
-        (void)remember_eagain(r, w, OP_IN); /* a failure is met again, and told, by the submit */
-    return rc;
+    if (coil_unlikely(!w))
+        return direct_recv(fd, p, n, flags);
+    return w->blocked & OP_IN ? -EAGAIN : recv_now(r, w, p, n, flags);
 }
 
 void coil__readiness_discard(struct backend *b, int fd, size_t n)
@@ -690,7 +715,7 @@ ssize_t coil__readiness_send(struct backend *b, int fd, const void *p, size_t n)
     struct watch *w = edge_watch(r, fd);
     if (w && (w->blocked & OP_OUT))
         return -EAGAIN;
-    ssize_t rc = coil__direct_send(fd, p, n, 0);
+    ssize_t rc = direct_send(fd, p, n, 0);
     if (w && rc == -EAGAIN)
         (void)remember_eagain(r, w, OP_OUT);
     return rc;

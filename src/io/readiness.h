@@ -10,6 +10,7 @@
 #ifndef COIL_IO_READINESS_H
 #define COIL_IO_READINESS_H
 
+#include "base/check.h"
 #include "io/backend.h"
 #include "io/direct.h"
 
@@ -24,22 +25,29 @@ enum { WATCHES_PER_PAGE = 64 };
 
 /* All we know of one descriptor number. */
 struct watch {
-    struct list ops;     /* waiting, in order of submission, both directions mixed */
-    struct list touched; /* in readiness.touched: to be looked at before the next sleep */
+    /* ---- what each event and each try looks at: one cache line ---- */
+    _Alignas(64) struct list ops; /* waiting, in order of submission, both directions mixed */
     int fd;
-    uint32_t generation; /* of the file behind the number, as far as we can tell; events carry it */
-    uint32_t ops_n;      /* in flight; level ops that fired and were not reaped are not in `ops` */
-    uint32_t slot;       /* poll: place in the array, 0 for none */
+    uint32_t generation;  /* of the file behind the number, as far as we can tell; events carry it */
+    uint32_t ops_n;       /* in flight; level ops that fired and were not reaped are not in `ops` */
+    uint32_t doubt_since; /* readiness.waits */
     bool owned;
-    bool counted; /* in backend.fds */
+    bool on_edges; /* owned, and every change brings an edge */
+    bool counted;  /* in backend.fds */
+    bool in_doubt; /* in readiness.doubts: `blocked` may be wrong */
     /* owned, where edges come: directions whose last try said EAGAIN, no edge since */
     uint8_t blocked;
     uint8_t exact; /* see enum exact */
-    bool fresh;    /* raw: somebody began to wait, so the number may mean another file now */
-    bool added;    /* epoll: the kernel should know this descriptor */
     /* Directions the kernel will report; of raw ones | OP_LEVEL where that may happen behind the back of
      * whoever closes the number, so that it ends with the last op. */
     uint8_t armed;
+
+    /* ---- the rest ---- */
+    bool fresh;          /* raw: somebody began to wait, so the number may mean another file now */
+    bool added;          /* epoll: the kernel should know this descriptor */
+    uint32_t slot;       /* poll: place in the array, 0 for none */
+    struct list touched; /* in readiness.touched: to be looked at before the next sleep */
+    struct list doubt;
 
     /* ---- uring, owned (uring.c) ---- */
     uint8_t in;                /* enum in: how IN is armed */
@@ -58,9 +66,10 @@ struct watch {
 };
 
 /* Does a short recv mean "empty", so that the EAGAIN after it can be spared? Yes for TCP until its end is in
- * sight: every later byte brings an edge. Of a unix stream unless the kernel stopped at descriptors that were passed
- * along, which recvmsg tells. Not for others, nor for a TCP one that has urgent data. */
-enum exact { EXACT_UNKNOWN, EXACT_YES, EXACT_UNLESS_CUT, EXACT_NO };
+ * sight: every later byte brings an edge. Very likely of a unix stream; but the kernel stops at descriptors that were
+ * passed along and where the sender's credentials change, and only recvmsg tells, which costs twice as much as the
+ * look that is made when nothing else is to do (DOUBT_WAITS). Not for others, nor for a TCP one that has urgent data. */
+enum exact { EXACT_UNKNOWN, EXACT_YES, EXACT_LIKELY, EXACT_NO };
 
 /* uring, owned descriptors: who reports that something came in. POLL: it is ready, and is tried then. RECV,
  * ACCEPT: the kernel receives or accepts by itself, and hands the results over. */
@@ -101,7 +110,12 @@ struct readiness {
     /* where done ops go: b.finished, or that of the backend that embeds this one */
     struct list *finished;
     struct list touched;
-    struct watch **pages; /* WATCHES_PER_PAGE each, or NULL; the index is the descriptor */
+    struct list doubts; /* watches that are perhaps not `blocked` */
+    uint32_t waits;
+    struct watch_page {
+        struct watch *watches; /* WATCHES_PER_PAGE of them, or NULL; the index is the descriptor */
+        void *memory;          /* they are in there, aligned */
+    } *pages;
     size_t pages_n;
 };
 
@@ -158,7 +172,18 @@ void coil__readiness_discard(struct backend *b, int fd, size_t n);
 /* Tell the kernel what has changed, serve what needs no waiting. False: do not sleep now. */
 bool coil__readiness_prepare(struct readiness *r);
 /* The watch of a number, or NULL if nobody ever asked. */
-struct watch *coil__readiness_find(struct readiness *r, int fd);
+static inline struct watch *readiness_find(const struct readiness *r, int fd)
+{
+    size_t page = (size_t)(unsigned)fd / WATCHES_PER_PAGE; /* a negative one is beyond every table */
+    if (coil_unlikely(page >= r->pages_n || !r->pages[page].watches))
+        return NULL;
+    return &r->pages[page].watches[(unsigned)fd % WATCHES_PER_PAGE];
+}
+
+/* For how long to sleep if it was to be so long, and what to do after each wait: what is in doubt is looked at. `idle`:
+ * nothing came, and whoever waits takes that for an answer. */
+int64_t coil__readiness_nap(const struct readiness *r, int64_t timeout_ns);
+void coil__readiness_waited(struct readiness *r, bool idle);
 /* `ready` is OP_IN, OP_OUT, READY_*: try the ops that wait for it. */
 void coil__readiness_event(struct readiness *r, struct watch *w, unsigned ready);
 /* Which directions of it hold at this moment? */

@@ -354,7 +354,7 @@ static ssize_t uring_recv(struct readiness *r, struct watch *w, void *p, size_t 
         return end_of(w);
     if (w->in == IN_RECV)
         return -EAGAIN;
-    ssize_t got = coil__direct_recv(w->fd, p, n, flags);
+    ssize_t got = direct_recv(w->fd, p, n, flags);
     if (w->bulk)
         judge_bulk(u, w, got);
     return got;
@@ -678,7 +678,7 @@ static void completed(struct uring *u, const struct io_uring_cqe *cqe)
         wake_rang(u, cqe);
         return;
     }
-    struct watch *w = coil__readiness_find(&u->r, (int)(cqe->user_data >> 32));
+    struct watch *w = readiness_find(&u->r, (int)(cqe->user_data >> 32));
     if (!w ||
         (w->generation & GENERATION_MASK) != ((uint32_t)cqe->user_data >> 3 & GENERATION_MASK)) {
         came_too_late(u, cqe, purpose);
@@ -772,7 +772,7 @@ static int change_ring(struct uring *u, bool pollable)
      * wakes only the first that stands there. A POLL is woken beside it. */
     u->no_accept = true;
     for (size_t i = 0; i < u->r.pages_n * WATCHES_PER_PAGE; i++) {
-        struct watch *w = coil__readiness_find(&u->r, (int)i);
+        struct watch *w = readiness_find(&u->r, (int)i);
         if (!w || (!w->armed && !w->hup && !w->ops_n))
             continue;
         w->armed = w->blocked = 0;
@@ -973,7 +973,7 @@ static void uring_close(struct backend *b)
     struct uring *u = uring_of_backend(b);
     take_all(u);
     for (size_t i = 0; i < u->r.pages_n * WATCHES_PER_PAGE; i++) {
-        struct watch *w = coil__readiness_find(&u->r, (int)i);
+        struct watch *w = readiness_find(&u->r, (int)i);
         if (w)
             drop_all_held(u, w);
     }

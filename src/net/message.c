@@ -48,7 +48,7 @@ static void tell_peer(int family, const struct msghdr *hdr, coil_address *peer, 
 
 coil_ret coil_sock_recvfrom(coil_sock *sock, void *buf, size_t n, coil_address *out_peer)
 {
-    int err = coil__sock_may_wait(sock, &sock->receiving);
+    int err = sock_may_wait(sock, &sock->receiving);
     if (err < 0)
         return err;
     int family = sock->family;
@@ -112,7 +112,7 @@ static coil_ret transmit(struct coil_sock *sock, struct msghdr *hdr, size_t n)
 
 coil_ret coil_sock_sendto(coil_sock *sock, const void *buf, size_t n, const coil_address *address)
 {
-    int err = coil__sock_may_wait(sock, &sock->sending);
+    int err = sock_may_wait(sock, &sock->sending);
     if (err < 0)
         return err;
     struct iovec v = {(void *)(uintptr_t)buf, n};

@@ -48,14 +48,17 @@ void coil__net_close_resolver(struct net_part *part);
 enum { NET_READ_MAX = 256 * 1024 };
 int coil__net_read_buffer(struct net_part *part);
 
+/* Is the caller a task of this loop that may wait? */
+static inline bool net_here(const coil_loop *loop)
+{
+    return coil__running_loop == loop && coil__current() && !coil__coro_unwinding();
+}
+
 /* May the caller wait, on things of this loop? 0, COIL_ENOTASK, COIL_EEXIT, COIL_EWRONGLOOP. */
 int coil__net_cannot_wait(void);
 static inline int coil__net_can_wait(const coil_loop *loop)
 {
-    const struct coil__task *t = coil__current();
-    if (coil_likely(t && t->future.loop == loop && !coil__coro_unwinding()))
-        return 0;
-    return coil__net_cannot_wait();
+    return coil_likely(net_here(loop)) ? 0 : coil__net_cannot_wait();
 }
 
 /* Whoever finds the kernel always ready would never give up its turn. Called before an operation that may

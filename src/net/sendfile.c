@@ -221,7 +221,7 @@ coil_ret coil__sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t 
 coil_ret coil_sock_sendfile(coil_sock *sock, int file, int64_t offset, int64_t count,
                             unsigned flags, int64_t *out_sent)
 {
-    coil_ret rc = coil__sock_may_wait(sock, &sock->sending);
+    coil_ret rc = sock_may_wait(sock, &sock->sending);
     if (rc == 0)
         return coil__sock_sendfile(sock, file, offset, count, flags, out_sent);
     if (out_sent)

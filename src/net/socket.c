@@ -369,14 +369,19 @@ static const struct wait_class send_class = SOCK_WAIT_CLASS("send");
 static const struct wait_class accept_class = SOCK_WAIT_CLASS("accept");
 static const struct wait_class connect_class = SOCK_WAIT_CLASS("connect");
 
-coil_ret coil__sock_park(struct coil_sock *sock, struct sock_wait **place, struct sock_wait *w)
+__attribute__((cold)) static coil_ret taken(const struct sock_wait *by)
 {
-    if (*place)
-        return coil__fail(COIL_ERUNNING,
-                          "another coroutine is already waiting in %s on this socket",
-                          (*place)->wait.cls->what);
+    return coil__fail(COIL_ERUNNING, "another coroutine is already waiting in %s on this socket",
+                      by->wait.cls->what);
+}
+
+/* The caller sees to it that the socket outlives the wait. */
+static inline coil_ret park(struct coil_sock *sock, struct sock_wait **place, struct sock_wait *w)
+{
+    if (coil_unlikely(*place))
+        return taken(*place);
     struct backend *b = sock_backend(sock);
-    w->sock = coil_sock_ref(sock);
+    w->sock = sock;
     w->op.fd = sock->fd;
     w->op.done = op_done;
     w->op.result = -ECANCELED; /* stands, if it is cancelled at once */
@@ -386,9 +391,17 @@ coil_ret coil__sock_park(struct coil_sock *sock, struct sock_wait **place, struc
     coil_ret rc = coil__park(&w->wait);
     COIL_DCHECK(w->op.state == OP_IDLE);
     *place = NULL;
+    return rc;
+}
+
+coil_ret coil__sock_park(struct coil_sock *sock, struct sock_wait **place, struct sock_wait *w)
+{
+    sock->refs++; /* its user may give it up between the kernel's word and our turn */
+    struct backend *b = sock_backend(sock);
+    coil_ret rc = park(sock, place, w);
     if (coil_unlikely(rc < 0 && w->op.kind == OP_ACCEPT && w->op.result >= 0))
         b->cls->calls.close(b, (int)w->op.result); /* being unwound: nobody will take it */
-    coil_sock_unref(sock);
+    sock_unref(sock);
     return rc;
 }
 
@@ -396,9 +409,11 @@ void coil__sock_interrupt(struct coil_sock *sock)
 {
     struct sock_wait *w = sock->receiving;
     struct backend *b = sock_backend(sock);
-    if (!w || w->wait.woken || w->cancelled)
+    if (!w || w->cancelled)
         return;
     w->interrupted = true;
+    if (w->wait.woken)
+        return; /* it looks, and goes on if there is nothing */
     if (b->cls->cancel(b, &w->op) == 0)
         coil__wake(&w->wait, -EINTR);
 }
@@ -415,17 +430,17 @@ coil_ret coil__sock_pause(struct coil_sock *sock)
     return rc;
 }
 
-int coil__sock_may_wait(const struct coil_sock *sock, struct sock_wait *const *place)
+int coil__sock_cannot_wait(const struct coil_sock *sock, struct sock_wait *const *place)
 {
     bool taken = *place || (place == &sock->sending && sock->sending_all);
-    if (coil_unlikely(sock->fd < 0)) {
+    if (sock->fd < 0) {
         int err = coil__can_wait();
         return err < 0 ? err : recorded(-EBADF);
     }
     int err = coil__net_can_wait(sock->loop);
-    if (coil_unlikely(err < 0))
+    if (err < 0)
         return err;
-    if (coil_unlikely(taken || sock->lent))
+    if (taken || sock->lent)
         return (int)coil__fail(COIL_ERUNNING,
                                sock->lent ? "this socket belongs to a stream, transport or server"
                                           : "another coroutine is already waiting on this socket");
@@ -439,34 +454,76 @@ coil_ret coil__sock_told(coil_ret rc)
     return coil__fail_plain(rc);
 }
 
-coil_ret coil__sock_receive(struct coil_sock *sock, void *p, size_t n)
+static inline coil_ret told(coil_ret rc)
+{
+    return coil_likely(rc >= 0) ? rc : coil__sock_told(rc);
+}
+
+static inline coil_ret try_receive(struct coil_sock *sock, void *p, size_t n)
+{
+    return sock_is_pipe(sock) ? sock_calls(sock)->read(sock_backend(sock), sock->fd, p, n)
+                              : sock_calls(sock)->recv(sock_backend(sock), sock->fd, p, n, 0);
+}
+
+/* There was nothing. See backend_class.by_readiness. */
+__attribute__((noinline)) static coil_ret receive_later(struct coil_sock *sock, void *p, size_t n)
+{
+    bool poll = sock_backend(sock)->cls->by_readiness;
+    coil_ret rc;
+    sock->refs++; /* its user may give it up between the kernel's word and our turn */
+    do {
+        struct sock_wait w; /* no initializer: much of it is of no use to a poll */
+        w.wait = (struct wait)WAIT_INIT(&recv_class);
+        w.cancelled = w.interrupted = false;
+        w.op.kind = poll ? OP_POLL : sock_is_pipe(sock) ? OP_READ : OP_RECV;
+        w.op.state = OP_IDLE;
+        w.op.flags = 0;
+        w.op.events = OP_IN;
+        if (!poll) {
+            w.op.buf.p = p;
+            w.op.buf.n = n;
+            w.op.buf.flags = 0;
+        }
+        rc = park(sock, &sock->receiving, &w);
+        if (rc < 0 || !poll)
+            break;
+        rc = sock->fd < 0 ? -EBADF : try_receive(sock, p, n);
+        if (rc == -EAGAIN && w.interrupted)
+            rc = -EINTR;
+    } while (rc == -EAGAIN);
+    sock_unref(sock);
+    return rc;
+}
+
+__attribute__((always_inline)) static inline coil_ret receive(struct coil_sock *sock, void *p,
+                                                              size_t n)
 {
     coil_ret rc = sock_breathe(sock);
     if (coil_unlikely(rc < 0))
         return rc;
-    bool pipe = sock_is_pipe(sock);
-    rc = pipe ? sock_calls(sock)->read(sock_backend(sock), sock->fd, p, n)
-              : sock_calls(sock)->recv(sock_backend(sock), sock->fd, p, n, 0);
-    if (rc != -EAGAIN) {
-        net_effort(sock->part, n);
-        return rc;
-    }
-    struct sock_wait w = {.wait = WAIT_INIT(&recv_class),
-                          .op = {.kind = pipe ? OP_READ : OP_RECV, .buf = {.p = p, .n = n}}};
-    return coil__sock_park(sock, &sock->receiving, &w);
+    rc = try_receive(sock, p, n);
+    if (rc == -EAGAIN)
+        return receive_later(sock, p, n);
+    net_effort(sock->part, n);
+    return rc;
+}
+
+coil_ret coil__sock_receive(struct coil_sock *sock, void *p, size_t n)
+{
+    return receive(sock, p, n);
 }
 
 coil_ret coil_sock_recv(coil_sock *sock, void *buf, size_t n)
 {
     if (coil_unlikely(sock->type != SOCK_STREAM))
         return coil_sock_recvfrom(sock, buf, n, NULL);
-    int err = coil__sock_may_wait(sock, &sock->receiving);
+    int err = sock_may_wait(sock, &sock->receiving);
     if (err < 0)
         return err;
-    return n == 0 ? 0 : coil__sock_told(coil__sock_receive(sock, buf, n));
+    return n == 0 ? 0 : told(receive(sock, buf, n));
 }
 
-coil_ret coil__sock_send(struct coil_sock *sock, const void *p, size_t n)
+static inline coil_ret send_some(struct coil_sock *sock, const void *p, size_t n)
 {
     coil_ret rc = sock_breathe(sock);
     if (coil_unlikely(rc < 0))
@@ -481,14 +538,19 @@ coil_ret coil__sock_send(struct coil_sock *sock, const void *p, size_t n)
     return coil__sock_park(sock, &sock->sending, &w);
 }
 
+coil_ret coil__sock_send(struct coil_sock *sock, const void *p, size_t n)
+{
+    return send_some(sock, p, n);
+}
+
 coil_ret coil_sock_send(coil_sock *sock, const void *buf, size_t n)
 {
     if (coil_unlikely(sock->type != SOCK_STREAM))
         return coil_sock_sendto(sock, buf, n, NULL);
-    int err = coil__sock_may_wait(sock, &sock->sending);
+    int err = sock_may_wait(sock, &sock->sending);
     if (err < 0)
         return err;
-    return n == 0 ? 0 : coil__sock_told(coil__sock_send(sock, buf, n));
+    return n == 0 ? 0 : told(send_some(sock, buf, n));
 }
 
 coil_ret coil_sock_sendall(coil_sock *sock, const void *buf, size_t n, size_t *out_sent)
@@ -498,16 +560,16 @@ coil_ret coil_sock_sendall(coil_sock *sock, const void *buf, size_t n, size_t *o
     if (coil_unlikely(sock->type != SOCK_STREAM)) {
         rc = coil_sock_sendto(sock, buf, n, NULL); /* whole or not at all */
         sent = rc < 0 ? 0 : n;
-    } else if ((rc = coil__sock_may_wait(sock, &sock->sending)) == 0) {
-        coil_sock_ref(sock);
+    } else if ((rc = sock_may_wait(sock, &sock->sending)) == 0) {
+        sock->refs++;
         sock->sending_all = true;
         while (rc >= 0 && sent < n) {
-            rc = coil__sock_told(coil__sock_send(sock, (const char *)buf + sent, n - sent));
+            rc = told(send_some(sock, (const char *)buf + sent, n - sent));
             if (rc > 0)
                 sent += (size_t)rc;
         }
         sock->sending_all = false;
-        coil_sock_unref(sock);
+        sock_unref(sock);
     }
     if (out_sent)
         *out_sent = sent;
@@ -533,7 +595,7 @@ static coil_ret accept_fd(struct coil_sock *sock, coil_address *peer)
 
 coil_ret coil_sock_accept(coil_sock *sock, coil_sock **out_sock, coil_address *out_peer)
 {
-    int err = coil__sock_may_wait(sock, &sock->receiving);
+    int err = sock_may_wait(sock, &sock->receiving);
     if (err < 0)
         return err;
     coil_address peer = {.len = 0};
@@ -563,7 +625,7 @@ coil_ret coil__sock_connect_failed(const coil_address *to, coil_ret rc)
 
 coil_ret coil_sock_connect(coil_sock *sock, const coil_address *address)
 {
-    int err = coil__sock_may_wait(sock, &sock->sending);
+    int err = sock_may_wait(sock, &sock->sending);
     if (err < 0)
         return err;
     coil_address to =

@@ -19,7 +19,7 @@
 struct sock_wait;
 
 struct coil_sock {
-    struct list link;      /* net_part.socks while it is open */
+    /* What each call looks at stands together. */
     struct net_part *part; /* good while it is open */
     coil_loop *loop;       /* good while it is open */
     int fd;                /* -1 once closed */
@@ -29,6 +29,7 @@ struct coil_sock {
     bool sending_all; /* also between two parts of a sendall, when nobody is parked */
     bool lent; /* a stream, server or transport drives it: plain calls that wait are refused */
     socklen_t peer_len; /* 0: ask the kernel */
+    struct list link;   /* net_part.socks while it is open */
     struct sockaddr_in6
         peer; /* of inet sockets, kept because a lost connection does not tell it any more */
 };
@@ -75,6 +76,14 @@ static inline coil_ret sock_breathe(struct coil_sock *sock)
     return net_breathe(part, t);
 }
 
+static inline void sock_unref(struct coil_sock *sock)
+{
+    if (coil_likely(sock->refs > 1))
+        sock->refs--;
+    else
+        coil_sock_unref(sock);
+}
+
 static inline bool sock_is_pipe(const struct coil_sock *sock)
 {
     return sock->type == 0;
@@ -95,8 +104,16 @@ void coil__sock_keep_peer(struct coil_sock *sock, const coil_address *peer);
 /* The peer's address as kept, or as the kernel knows it. 0 or -errno, not recorded. */
 int coil__sock_peer(struct coil_sock *sock, coil_address *out);
 
-/* The first look of every waiting call, at what stands in `place` too. 0 or an error, recorded. */
-int coil__sock_may_wait(const struct coil_sock *sock, struct sock_wait *const *place);
+/* The first look of every waiting call, at what stands in `place` too. 0 or an error, recorded. The usual answer is
+ * found without a call. */
+int coil__sock_cannot_wait(const struct coil_sock *sock, struct sock_wait *const *place);
+static inline int sock_may_wait(const struct coil_sock *sock, struct sock_wait *const *place)
+{
+    bool taken = *place || (place == &sock->sending && sock->sending_all) || sock->lent;
+    if (coil_likely(sock->fd >= 0 && !taken && net_here(sock->loop)))
+        return 0;
+    return coil__sock_cannot_wait(sock, place);
+}
 
 /* Its last word: an error of the kernel's is recorded; cancels and unwinding have their own records. */
 coil_ret coil__sock_told(coil_ret rc);
