@@ -38,7 +38,7 @@
 #define BATCH       16
 #define DOUBT_WAITS 64      /* so many waits with events, and a watch in doubt is looked at */
 #define DOUBT_NS    1000000 /* or when nothing came for so long */
-#define BOTH  ((unsigned)(OP_IN | OP_OUT))
+#define BOTH        ((unsigned)(OP_IN | OP_OUT))
 
 static struct readiness *readiness_of(struct backend *b)
 {
@@ -268,7 +268,8 @@ void coil__readiness_waited(struct readiness *r, bool idle)
     if (idle) {
         while (!list_empty(&r->doubts))
             end_doubt(r, container_of(list_first(&r->doubts), struct watch, doubt));
-        (void)coil__readiness_prepare(r); /* whoever asked what came must be told of these as well */
+        (void)coil__readiness_prepare(
+            r); /* whoever asked what came must be told of these as well */
         return;
     }
     /* One a wait, in a circle: those that are busy dispel the doubt by themselves. */
@@ -340,7 +341,8 @@ static int try_accept(struct readiness *r, struct watch *w, struct sockaddr_stor
 }
 
 /* One try; -EAGAIN: stays pending. Apart, so that the usual op, a poll, does not pay for its many ways. */
-__attribute__((noinline)) static int64_t attempt(struct readiness *r, struct watch *w, struct op *op, unsigned ready)
+__attribute__((noinline)) static int64_t attempt(struct readiness *r, struct watch *w,
+                                                 struct op *op, unsigned ready)
 {
     switch ((enum op_kind)op->kind) {
     case OP_POLL: break; /* needs none */

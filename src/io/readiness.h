@@ -28,8 +28,8 @@ struct watch {
     /* ---- what each event and each try looks at: one cache line ---- */
     _Alignas(64) struct list ops; /* waiting, in order of submission, both directions mixed */
     int fd;
-    uint32_t generation;  /* of the file behind the number, as far as we can tell; events carry it */
-    uint32_t ops_n;       /* in flight; level ops that fired and were not reaped are not in `ops` */
+    uint32_t generation; /* of the file behind the number, as far as we can tell; events carry it */
+    uint32_t ops_n;      /* in flight; level ops that fired and were not reaped are not in `ops` */
     uint32_t doubt_since; /* readiness.waits */
     bool owned;
     bool on_edges; /* owned, and every change brings an edge */
@@ -115,7 +115,7 @@ struct readiness {
     struct watch_page {
         struct watch *watches; /* WATCHES_PER_PAGE of them, or NULL; the index is the descriptor */
         void *memory;          /* they are in there, aligned */
-    } *pages;
+    } * pages;
     size_t pages_n;
 };
 
@@ -174,7 +174,8 @@ bool coil__readiness_prepare(struct readiness *r);
 /* The watch of a number, or NULL if nobody ever asked. */
 static inline struct watch *readiness_find(const struct readiness *r, int fd)
 {
-    size_t page = (size_t)(unsigned)fd / WATCHES_PER_PAGE; /* a negative one is beyond every table */
+    size_t page = (size_t)(unsigned)fd /
+                  WATCHES_PER_PAGE; /* a negative one is beyond every table */
     if (coil_unlikely(page >= r->pages_n || !r->pages[page].watches))
         return NULL;
     return &r->pages[page].watches[(unsigned)fd % WATCHES_PER_PAGE];
