@@ -5,13 +5,16 @@
  * gcc's counters lie in memory until exit() writes them. Children of fork end by _exit, an assertion by abort, a program that
  * becomes another one by execve; these are replaced here: they write the counters, then do what they are called for. What is
  * killed by a signal writes nothing. (gcc has an execve of its own for this, after which a parent that shares its memory
- * would never write again; -fno-builtin-execve keeps it away.)
+ * would never write again, and a fork that forgets what the handlers of pthread_atfork did; -fno-builtin-execve and
+ * -fno-builtin-fork keep them away.)
  *
  * A child that shares its parent's memory (proc/spawn.c) counts in the parent's counters, and must not write them on its small
- * stack; it is told by its number, as the one thing that is its own. */
+ * stack. Whoever has another number than the one that is noted here may be such a child; kcmp knows. */
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -32,9 +35,14 @@ __attribute__((constructor)) static void begin(void)
     (void)pthread_atfork(NULL, NULL, note_pid);
 }
 
+static bool memory_is_anothers(void)
+{
+    return getpid() != own_pid && syscall(SYS_kcmp, getpid(), own_pid, KCMP_VM, 0, 0) <= 0;
+}
+
 static void write_counters(void)
 {
-    if (getpid() != own_pid)
+    if (memory_is_anothers())
         return;
     __gcov_dump();
     __gcov_reset(); /* what follows would be added a second time */

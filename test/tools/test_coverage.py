@@ -13,9 +13,11 @@ import coverage  # noqa: E402
 
 PROGRAM = r"""
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #define COIL_CHECK(cond) ((cond) ? (void)0 : abort())
@@ -40,6 +42,11 @@ static int shares_our_memory(void *arg)
     _exit(0);
 }
 
+static void forked(void)
+{
+    seen = 3;
+}
+
 int main(int argc, char **argv)
 {
     static char stack[16384];
@@ -53,10 +60,11 @@ int main(int argc, char **argv)
         waitpid(pid, NULL, 0);
         return 0;
     }
-    int child = fork();
+    pthread_atfork(NULL, NULL, forked);
+    int child = argv[1][0] == 'c' ? syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) : fork();
     if (child == 0) {
         either(0);
-        if (argv[1][0] == 'f')
+        if (argv[1][0] == 'f' || argv[1][0] == 'c')
             either(1);
         if (argv[1][0] == 'a')
             abort();
@@ -86,7 +94,7 @@ class Counting(unittest.TestCase):
         self.source = PROGRAM.splitlines()
         cc = lambda *words: subprocess.run(["gcc", "-w", *words], check=True, cwd="build")
         cc("-O1", "-D_GNU_SOURCE", "-c", str(TOOLS / "coverage.c"), "-o", "ends.o")
-        cc("--coverage", "-fno-builtin-execve", "-c", "../src/a/x.c", "-o", "libcoil.a.p/x.o")
+        cc("--coverage", "-fno-builtin-execve", "-fno-builtin-fork", "-c", "../src/a/x.c", "-o", "libcoil.a.p/x.o")
         cc("--coverage", "libcoil.a.p/x.o", "ends.o", "-o", "program")
 
     def run_program(self, *words):
@@ -101,9 +109,16 @@ class Counting(unittest.TestCase):
         file = self.run_program("fork")
         self.assertEqual(sorted(self.ways(file, "    if (which)")), [1, 1])
 
+    def test_what_a_handler_of_fork_did(self):
+        self.assertEqual(self.run_program("fork").lines[self.source.index("    seen = 3;") + 1], 1)
+
     def test_what_a_child_did_before_abort(self):
         file = self.run_program("abort")
         self.assertEqual(sorted(self.ways(file, "        if (argv[1][0] == 'a')")), [0, 1])
+
+    def test_what_a_child_did_that_nobody_was_told_of(self):
+        file = self.run_program("clone")
+        self.assertEqual(sorted(self.ways(file, "    if (which)")), [1, 1])
 
     def test_a_child_in_our_memory_is_counted_and_ends_no_counting(self):
         for words in [["shared"], ["shared", "execve"]]:
@@ -115,7 +130,7 @@ class Counting(unittest.TestCase):
     def test_runs_add_up(self):
         self.run_program("fork")
         file = self.run_program("abort")
-        self.assertEqual(self.ways(file, "        if (argv[1][0] == 'f')"), [1, 1])
+        self.assertEqual(self.ways(file, "        if (argv[1][0] == 'f' || argv[1][0] == 'c')")[:2], [1, 1])
 
     def test_a_value_without_label_is_a_way_of_a_switch(self):
         self.assertEqual(sorted(self.ways(self.run_program("fork"), "    switch (argv[1][0]) {")), [0, 0, 1])
