@@ -664,12 +664,12 @@ int coil_task_uncancel(coil_task *task)
 
 static void unwind(struct task_part *part, struct coil__task *t)
 {
-    char text[256];
+    char text[512], words[200];
     if (!t->silent) {
+        coil__wait_words(t->waiting, words, sizeof words);
         snprintf(text, sizeof text,
                  "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s",
-                 t->name, t->future.file ? t->future.file : "?", t->future.line,
-                 t->waiting ? t->waiting->cls->what : "its first turn");
+                 t->name, t->future.file ? t->future.file : "?", t->future.line, words);
         coil__future_report(&t->future, text, 0, NULL);
     }
 

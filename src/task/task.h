@@ -66,6 +66,9 @@ struct wait {
         .cls = (class_ptr)   \
     }
 
+/* What a task waits for, as people are told: "lock (held by Task-3)". NULL is a task that has not begun. */
+void coil__wait_words(const struct wait *w, char *out, size_t size);
+
 /* Suspend the current task until woken. Returns the wake-up's value, -ECANCELED, or COIL_EEXIT (the task is
  * being unwound). The caller has checked that there is a current task (coil__can_wait). */
 COIL_MUST static inline coil_ret coil__park(struct wait *w);

@@ -70,7 +70,7 @@ coil_ret coil_loop_run_until_complete_future(coil_loop *loop, coil_future *futur
     coil_ret rc = coil__loop_run(loop);
     loop->until_future = before;
     future_unwatch(&u.cb);
-    if (u.fired && loop->ring)
+    if (u.fired)
         coil__loop_unpush(loop, u.position);
     loop_release(loop, 1);
     if (rc == COIL_EDEADLOCK)
