@@ -283,15 +283,10 @@ void coil__wake(struct wait *w, coil_ret value)
     loop_push(w->loop, task_step, as_task(w->task), NULL);
 }
 
-static bool cancel_nothing(struct wait *w, const char *message)
-{
-    (void)w, (void)message;
-    return false;
-}
-
 coil_ret coil__yield(void)
 {
-    static const struct wait_class bare = {.what = "its next turn", .cancel = cancel_nothing};
+    static const struct wait_class bare = {
+        .what = "its next turn"}; /* woken before it can be cancelled */
     int err = coil__can_wait();
     if (coil_unlikely(err))
         return err;
@@ -334,8 +329,7 @@ static void task_destroy(coil_future *f, bool taken)
 {
     (void)taken;
     struct coil__task *t = as_task(f);
-    if (f->error && f->error != &t->error)
-        coil__error_unref(f->error);
+    COIL_DCHECK(!f->error || f->error == &t->error);
     undo_task(t);
     coil__stack_put(t->stack);
 }

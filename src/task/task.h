@@ -196,7 +196,6 @@ static inline void future_unwatch(struct future_callback *cb)
 }
 
 /* Somebody waits for `f` who has no node of his own, and says so until he takes it back (awaited.c). */
-bool coil__is_edge(const struct future_callback *cb);
 void coil__edge_drop(struct future_callback *cb);
 
 /* The result of a done one, as await returns it: the slot says what its error says, and it counts as retrieved. */

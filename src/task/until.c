@@ -59,7 +59,7 @@ coil_ret coil_loop_run_until_complete_future(coil_loop *loop, coil_future *futur
         return coil__future_take(future);
     if (future->loop != loop)
         return coil__fail(COIL_EWRONGLOOP, "the future is attached to a different loop");
-    if (!coil__task_part(loop) || coil__loop_hold(loop, 1) < 0)
+    if (coil__loop_hold(loop, 1) < 0)
         return coil__fail_plain(-ENOMEM);
 
     struct until u = {.cb = {.fire = until_done}, .loop = loop};
