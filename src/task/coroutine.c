@@ -103,7 +103,8 @@ __attribute__((always_inline)) static inline coil_ret run_coro(coil_coro *coro)
 CORO_ENTRY static coil_ret coro_entry(void *arg)
 {
     coil_coro *coro = arg;
-    coro->watch->begun = true;
+    if (coro->watch)
+        coro->watch->begun = true;
     return run_coro(coro);
 }
 
@@ -139,6 +140,8 @@ static void coro_task_done(struct future_callback *cb, coil_future *f)
     /* A factory may have made no task of it; what it made knows when it is through with the coroutine. */
     if (!watch->begun && f->is_task)
         free_coro(watch->coro);
+    else if (!watch->begun)
+        watch->coro->watch = NULL;
     coil__free(watch);
 }
 

@@ -207,10 +207,8 @@ static bool hand_cancel_to(struct wait *w, const char *message)
  * handed to what it is about to wait for. */
 __attribute__((cold)) static void before_parking(struct coil__task *t, struct wait *w)
 {
-    coil_ret failed = t->arm_scopes ? t->arm_scopes(t) : 0;
-    /* No memory for the deadline: it does not wait without it. */
-    if (failed < 0 && hand_cancel_to(w, NULL))
-        t->arm_failed = failed;
+    if (t->arm_scopes)
+        t->arm_scopes(t);
     if (t->must_cancel && hand_cancel_to(w, t->cancel_message))
         t->must_cancel = false;
 }
@@ -218,8 +216,6 @@ __attribute__((cold)) static void before_parking(struct coil__task *t, struct wa
 /* What park returns when something was cancelled or is being unwound. */
 __attribute__((cold)) static coil_ret cut_short(struct coil__task *t, const struct wait *w)
 {
-    coil_ret failed = t->arm_failed;
-    t->arm_failed = 0;
     if (coil__coro_unwinding() != NULL)
         return coil__fail_plain(COIL_EEXIT);
     if (w->cls->keeps && w->value != -ECANCELED) {
@@ -231,8 +227,6 @@ __attribute__((cold)) static coil_ret cut_short(struct coil__task *t, const stru
     if (!t->must_cancel && w->value != -ECANCELED)
         return w->value;
     t->must_cancel = false;
-    if (failed)
-        return coil__fail_plain(failed);
     return coil__fail(-ECANCELED, "%s", t->cancel_message ? t->cancel_message : "cancelled");
 }
 

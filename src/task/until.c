@@ -38,10 +38,11 @@ static coil_ret name_the_waiting(coil_loop *loop)
         const struct coil__task *t = container_of(link, struct coil__task, future.all);
         if (n >= (int)sizeof text)
             break;
+        COIL_CHECK(t->waiting); /* whose turn it is is no deadlock */
         n += snprintf(text + n, sizeof text - (size_t)n, " %s waits for %s;", t->name,
-                      t->waiting ? t->waiting->cls->what : "its turn");
+                      t->waiting->cls->what);
     }
-    if (part->tasks_n == 0 && n < (int)sizeof text)
+    if (part->tasks_n == 0)
         snprintf(text + n, sizeof text - (size_t)n,
                  " there are no tasks, and the future is still pending");
     return coil__fail(COIL_EDEADLOCK, "%s", text);
