@@ -30,7 +30,7 @@ import sys
 COUNTED = ["libcoil.a.p", "libcoil-tls.a.p", "coil.p"]
 
 # A floor and the least percentage of its branches that must be taken; "" is all of them together.
-FLOORS = {}
+FLOORS = {"": 85, "src/io": 89, "src/loop": 97, "src/task": 95, "src/sync": 98, "src/combine": 97}
 
 ASSERTION = re.compile(r"^\s*COIL_D?CHECK\(")
 TEXT = re.compile(r'"(\\.|[^"\\])*"' + r"|'(\\.|[^'\\])'|/\*.*?(\*/|$)|//.*")
@@ -218,7 +218,7 @@ def demand(files):
     folders = by_folder(files)
     low = []
     for floor, least in FLOORS.items():
-        members = [file for folder, inside in folders.items() if folder.startswith(floor) for file in inside]
+        members = [file for folder, inside in folders.items() if folder == floor or not floor for file in inside]
         percent = sum((file.figures() for file in members), NOTHING).percent()
         if percent < least:
             low.append(f"{floor or 'src'}: {cut(percent)} % of the branches are taken, {least} % must be")

@@ -149,6 +149,14 @@ class Counting(unittest.TestCase):
         first = self.source.index("        int pid = clone(shares_our_memory, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);")
         self.assertIn((first + 1, first + 3, "never run"), coverage.spans(file))
 
+    def test_a_floor_below_what_it_must_have_is_told(self):
+        file = self.run_program("fork")
+        self.addCleanup(setattr, coverage, "FLOORS", coverage.FLOORS)
+        coverage.FLOORS = {"src/a": 10, "": 10}
+        self.assertEqual(coverage.demand({"src/a/x.c": file}), 0)
+        coverage.FLOORS = {"src/a": 99}
+        self.assertEqual(coverage.demand({"src/a/x.c": file}), 1)
+
     def test_a_percentage_is_never_rounded_up(self):
         self.assertEqual(coverage.cut(99.999), "99.99")
         self.assertEqual(coverage.cut(100.0), "100.00")
