@@ -127,23 +127,6 @@ COIL_TEST(group_in_a_timeout_changes_the_members_that_were_cancelled)
     assert_null(coil_last_error()->members[1]->cause);
 }
 
-/* Longer than anybody reads: what was cancelled lies too deep to be told as a timeout. */
-static coil_ret fails_again_and_again(void *unused)
-{
-    coil_ret rc = coil_sleep(60);
-    for (int i = 0; i < 24; i++)
-        rc = coil_fail_from(LOST, "again");
-    return rc;
-}
-
-COIL_TEST(timeout_far_down_a_chain_of_causes_is_left_as_it_was)
-{
-    coil_timeout(tm, 1);
-    assert_int_equal(coil_timeout_exit(&tm, fails_again_and_again(NULL)), LOST);
-    for (const coil_error *e = coil_last_error(); e; e = e->cause)
-        assert_int_not_equal(e->code, -ETIMEDOUT);
-}
-
 COIL_TEST(group_in_a_timeout_keeps_its_words_and_gets_its_causes)
 {
     assert_int_equal(in_a_timeout(NULL), LOST);
