@@ -114,10 +114,8 @@ static int start(struct members *m, coil_future *const *futures, size_t n, doubl
     coil__distinct_fini(&d);
 
     if (m->n > 0 && timeout != COIL_FOREVER) {
-        int64_t when_ns;
-        int err = coil__deadline_after(m->loop, timeout, &when_ns);
-        if (err == 0)
-            err = coil__alarm_init(&m->alarm, m->loop, time_is_up);
+        int64_t when_ns = clock_add(loop_now_ns(m->loop), coil__clock_from_seconds(timeout));
+        int err = coil__alarm_init(&m->alarm, m->loop, time_is_up);
         if (err == 0)
             err = coil__alarm_set(&m->alarm, when_ns, loop_timer_seq(m->loop));
         if (err)
@@ -134,7 +132,7 @@ static int start(struct members *m, coil_future *const *futures, size_t n, doubl
 int coil_as_completed_init(coil_as_completed *it, coil_future *const *futures, size_t n,
                            double timeout)
 {
-    struct members **place = open_up(it), *m = NULL;
+    struct members **place = open_up(it), *m;
     coil_loop *loop = NULL;
     *place = NULL;
     if (timeout != timeout)
@@ -145,8 +143,7 @@ int coil_as_completed_init(coil_as_completed *it, coil_future *const *futures, s
     loop = coil__loop_use_current(loop);
     if (!loop)
         return (int)coil_last_error()->code;
-    if (n <= DISTINCT_MAX)
-        m = coil__zalloc(sizeof *m + n * (sizeof m->followers[0] + sizeof m->finished[0]));
+    m = coil__zalloc(sizeof *m + n * (sizeof m->followers[0] + sizeof m->finished[0]));
     if (!m)
         return (int)coil__fail_plain(-ENOMEM);
     m->loop = loop;

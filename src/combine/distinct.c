@@ -14,8 +14,7 @@ int coil__distinct_init(struct distinct *d, coil_future *const *futures, size_t 
     *d = (struct distinct){.futures = futures};
     if (n <= COMPARE_MAX)
         return 0;
-    if (n > DISTINCT_MAX)
-        return -ENOMEM;
+    COIL_CHECK(n <= DISTINCT_MAX); /* coil__check_members has refused more */
     size_t capacity = 2 * COMPARE_MAX;
     while (capacity < 2 * n)
         capacity *= 2;

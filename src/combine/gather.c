@@ -75,7 +75,7 @@ static void gather_destroy(coil_future *f, bool taken)
     taken = taken && outer_has_value(f);
     for (size_t i = 0; i < g->distinct; i++) {
         coil_future *child = g->followers[i].future;
-        if (taken && child && !child->immortal)
+        if (taken && !child->immortal)
             child->retrieved = true;
         coil__unfollow(&g->followers[i]);
     }
@@ -207,11 +207,9 @@ static int gather_new(const char *file, int line, coil_future *const *futures, s
     if (!loop)
         return (int)coil_last_error()->code;
 
-    struct gather *g = NULL;
+    struct gather *g;
     const size_t each = sizeof g->followers[0] + sizeof g->children[0] + sizeof g->results[0];
-    if (n <= DISTINCT_MAX)
-        g = (struct gather *)coil__future_new(loop, &gather_class, sizeof *g + n * each, file,
-                                              line);
+    g = (struct gather *)coil__future_new(loop, &gather_class, sizeof *g + n * each, file, line);
     if (!g)
         return (int)coil__fail_plain(-ENOMEM);
     g->n = n;

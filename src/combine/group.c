@@ -88,8 +88,10 @@ static void cancel_children(struct group *g)
     }
 }
 
+/* Once: whoever is here has begun the abort. */
 static void cancel_parent(struct group *g)
 {
+    COIL_DCHECK(!g->parent_cancelled);
     g->parent_cancelled = true;
     coil_task_cancel(&g->parent->future, NULL);
 }
@@ -112,7 +114,7 @@ static void child_failed(struct child *c)
     list_push(&g->errors, &c->link);
     g->errors_n++;
     coil__unfollow(&c->follower);
-    if (!g->aborting && !g->parent_cancelled) {
+    if (!g->aborting) {
         cancel_children(g);
         cancel_parent(g);
     }
@@ -141,12 +143,13 @@ static void child_not_made(struct group *g, struct child *c, coil_ret code)
         c->error = coil__error_capture(code);
         list_push(&g->errors, &c->link);
         g->errors_n++;
-    } else if (!g->not_made) {
+    } else {
+        COIL_DCHECK(!g->not_made); /* after the first of them nobody may create */
         g->not_made = code;
         g->not_made_error = coil__error_capture(code);
         g->errors_n++;
     }
-    if (!g->aborting && !g->parent_cancelled) {
+    if (!g->aborting) {
         cancel_children(g);
         cancel_parent(g);
     }
@@ -500,6 +503,5 @@ void coil_group_cancel(coil_group *group)
     if (!g->parent || g->over || g->aborting || (g->exiting && list_empty(&g->children)))
         return;
     cancel_children(g);
-    if (!g->parent_cancelled)
-        cancel_parent(g);
+    cancel_parent(g);
 }

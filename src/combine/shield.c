@@ -41,9 +41,8 @@ static void shield_destroy(coil_future *f, bool taken)
     struct shield *s = (struct shield *)f;
     future_unwatch(&s->maker_done);
     /* The value stays the inner one's to free, unless somebody took it from here. */
-    coil_future *inner = s->inner_done.future;
-    if (taken && outer_has_value(f) && inner)
-        inner->retrieved = true;
+    if (taken && outer_has_value(f)) /* then the inner one is here still */
+        s->inner_done.future->retrieved = true;
     coil__unfollow(&s->inner_done);
     /* outer_done keeps the outer future, so it has ended before. */
     outer_free(f);

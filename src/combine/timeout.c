@@ -79,12 +79,11 @@ static void arm(struct scope *s)
 }
 
 /* The task is about to park. */
-static int arm_scopes(struct coil__task *t)
+static void arm_scopes(struct coil__task *t)
 {
     for (struct list *link; (link = list_pop(&t->scopes));)
         arm(container_of(link, struct scope, link));
     t->arm_scopes = NULL;
-    return 0;
 }
 
 static void arm_later(struct scope *s)

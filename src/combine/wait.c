@@ -77,7 +77,7 @@ static void time_is_up(struct alarm *a)
 static int sort_out(struct wait_set *set, coil_future *const *futures, size_t n)
 {
     struct distinct d;
-    if (n > DISTINCT_MAX || coil__distinct_init(&d, futures, n) < 0)
+    if (coil__distinct_init(&d, futures, n) < 0)
         return -ENOMEM;
     set->followers = n <= IN_FRAME ? set->in_frame : coil__zalloc(n * sizeof *set->followers);
     if (set->followers)
@@ -92,10 +92,8 @@ static int start(struct wait_set *set, coil_loop *loop, double timeout)
 {
     /* The timer first: asyncio asks for it before it looks at the members. */
     if (timeout != COIL_FOREVER) {
-        int64_t when_ns;
-        int err = coil__deadline_after(loop, timeout, &when_ns);
-        if (err == 0)
-            err = coil__alarm_init(&set->alarm, loop, time_is_up);
+        int64_t when_ns = clock_add(loop_now_ns(loop), coil__clock_from_seconds(timeout));
+        int err = coil__alarm_init(&set->alarm, loop, time_is_up);
         if (err == 0)
             err = coil__alarm_set(&set->alarm, when_ns, loop_timer_seq(loop));
         if (err)

@@ -87,10 +87,13 @@ struct pause {
 static void pause_told(struct alarm *a)
 {
     struct pause *p = container_of(a, struct pause, alarm);
-    if (--p->turns > 0 && coil__alarm_init(a, a->loop, pause_told) == 0)
+    if (--p->turns > 0) {
+        int err = coil__alarm_init(a, a->loop, pause_told);
+        COIL_CHECK(err == 0); /* the room is there that it had until now */
         coil__alarm_now(a);
-    else if (!p->wait.woken)
+    } else if (!p->wait.woken) {
         coil__wake(&p->wait, 0);
+    }
 }
 
 static coil_ret pause_as_asyncio(coil_loop *loop)

@@ -344,6 +344,7 @@ static int try_accept(struct readiness *r, struct watch *w, struct sockaddr_stor
 __attribute__((noinline)) static int64_t attempt(struct readiness *r, struct watch *w,
                                                  struct op *op, unsigned ready)
 {
+    COIL_DCHECK(!op_is_file(op)); /* which were not taken */
     switch ((enum op_kind)op->kind) {
     case OP_POLL: break; /* needs none */
     case OP_RECV: return try_recv(r, w, op->buf.p, op->buf.n, op->buf.flags);
@@ -356,14 +357,8 @@ __attribute__((noinline)) static int64_t attempt(struct readiness *r, struct wat
                                  : coil__direct_read(op->fd, op->buf.p, op->buf.n);
     case OP_WRITE: return coil__direct_write(op->fd, op->buf.p, op->buf.n);
     case OP_ACCEPT: return try_accept(r, w, op->to.addr, &op->to.len);
-    case OP_CONNECT: return coil__direct_connected(op->fd, ready & READY_BROKEN);
-    case OP_PREAD:
-    case OP_PWRITE:
-    case OP_FSYNC:
-    case OP_OPENAT:
-    case OP_CLOSE: break; /* were not taken */
+    default: return coil__direct_connected(op->fd, ready & READY_BROKEN); /* OP_CONNECT */
     }
-    return -EINVAL;
 }
 
 /* A second try of these might block on a raw descriptor that was left in blocking mode. */

@@ -689,8 +689,7 @@ static void completed(struct uring *u, const struct io_uring_cqe *cqe)
     case FOR_OUT: polled(u, w, OP_OUT, cqe); break;
     case FOR_RECV: received(u, w, cqe); break;
     case FOR_ACCEPT: accepted(u, w, cqe); break;
-    case FOR_HUP: end_seen(u, w); break;
-    default: break;
+    default: end_seen(u, w); break; /* FOR_HUP: the others are gone from here */
     }
 }
 

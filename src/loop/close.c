@@ -68,7 +68,7 @@ int coil_loop_close(coil_loop *loop)
     }
     for (int i = 0; i < LOOP_PARTS; i++) {
         struct loop_part *part = loop->parts[closing_order[i]];
-        if (part && part->closing)
+        if (part)
             part->closing(part, loop);
     }
     coil__handles_drop(loop);
@@ -106,7 +106,7 @@ void coil_loop_free(coil_loop *loop)
     if (!loop || coil_loop_close(loop) < 0)
         return;
     for (int i = LOOP_PARTS - 1; i >= 0; i--)
-        if (loop->parts[i] && loop->parts[i]->release)
+        if (loop->parts[i])
             loop->parts[i]->release(loop->parts[i]);
     coil__inbox_unref(loop->inbox);
     coil__free(loop);

@@ -503,14 +503,12 @@ void coil_handle_cancel(coil_handle *handle)
     }
     if (loop_is_foreign(handle->loop))
         return;
-    switch ((enum handle_state)handle->state) {
-    case HANDLE_TIMED: coil__timer_stop(handle->loop, &handle->timer); break;
-    case HANDLE_QUEUED: coil__loop_unpush(handle->loop, handle->position); break;
-    case HANDLE_POSTED:
-    case HANDLE_RUNNING:
-    case HANDLE_DONE:
-    case HANDLE_CANCELLED: return;
-    }
+    if (handle->state == HANDLE_TIMED)
+        coil__timer_stop(handle->loop, &handle->timer);
+    else if (handle->state == HANDLE_QUEUED)
+        coil__loop_unpush(handle->loop, handle->position);
+    else
+        return; /* it runs, or has run, or was cancelled before */
     handle->state = HANDLE_CANCELLED;
     handle->fn = NULL;
     handle->arg = NULL;
@@ -530,7 +528,8 @@ bool coil_handle_cancelled(const coil_handle *handle)
 /* A captured map becomes an object only when somebody asks for it. */
 static coil_context *own_context(coil_handle *h)
 {
-    if (!h->fn || h->context)
+    COIL_DCHECK(h->fn != NULL); /* it has not run */
+    if (h->context)
         return h->context;
     coil_context *context = coil_context_new();
     if (!context)

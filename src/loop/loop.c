@@ -28,10 +28,9 @@ static _Thread_local struct coil_loop *current_loop; /* coil_set_event_loop */
 int coil__loop_grow_ring(struct coil_loop *loop, unsigned n)
 {
     uint64_t need = loop->tail - loop->head + loop->held + n, capacity = loop->mask + 1;
+    COIL_DCHECK(capacity < need);
     while (capacity < need)
         capacity *= 2;
-    if (capacity == loop->mask + 1)
-        return 0;
     struct slot *ring = coil__alloc(capacity * sizeof *ring);
     if (!ring)
         return -ENOMEM;
@@ -50,7 +49,8 @@ static void do_nothing(void *arg)
 
 bool coil__loop_unpush(struct coil_loop *loop, uint64_t position)
 {
-    if (position < loop->head || position >= loop->tail)
+    COIL_DCHECK(position < loop->tail);
+    if (position < loop->head)
         return false;
     struct slot *slot = &loop->ring[position & loop->mask];
     coil__context_map_unref(slot->map);

@@ -19,9 +19,7 @@
 /* The name of a living task of this loop; NULL if that number has ended. */
 static const char *name_of_task(coil_loop *loop, uint64_t number)
 {
-    struct task_part *part = coil__task_part(loop);
-    if (!part)
-        return NULL;
+    struct task_part *part = coil__task_part(loop); /* which a waiting task has made */
     LIST_FOREACH(it, &part->tasks) {
         struct coil__task *task = as_task(container_of(it, coil_future, all));
         if (task->number == number)

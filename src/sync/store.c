@@ -23,8 +23,7 @@ static size_t item_size(unsigned order)
 static int grow(struct store *s, unsigned order)
 {
     size_t capacity = s->capacity ? s->capacity * 2 : CAPACITY_FIRST;
-    if (capacity > PTRDIFF_MAX / item_size(order))
-        return -ENOMEM;
+    COIL_CHECK(capacity <= PTRDIFF_MAX / item_size(order)); /* half of that was in memory */
     void *array = coil__realloc(s->items, capacity * item_size(order));
     if (!array)
         return -ENOMEM;

@@ -67,8 +67,6 @@ static void leave(struct waiters *line, struct waiter *w)
 bool coil__waiter_cancel(struct wait *wait, const char *message)
 {
     struct waiter *w = container_of(wait, struct waiter, wait);
-    if (w->state != WAITER_PENDING)
-        return false;
     settle(w, WAITER_CANCELLED);
     return coil__wait_cancel_plain(wait, message);
 }

@@ -39,13 +39,9 @@ static void waiter_ends(struct future_callback *cb, coil_future *f)
     coil__free(e);
 }
 
-bool coil__is_edge(const struct future_callback *cb)
-{
-    return cb->fire == future_ends || cb->fire == waiter_ends;
-}
-
 void coil__edge_drop(struct future_callback *cb)
 {
+    COIL_CHECK(cb->fire == future_ends || cb->fire == waiter_ends);
     cb->fire(cb, NULL);
 }
 

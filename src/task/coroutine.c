@@ -70,7 +70,7 @@ void coil_coro_free(coil_coro *coro)
              coro->file, coro->line);
     coil_loop *loop = coil__running_loop;
     coil_exception_context context = {.size = sizeof context, .message = text, .fd = -1};
-    if (coro->traced && coro->origin->n > 0) {
+    if (coro->traced) {
         context.source_stack = coro->origin->calls;
         context.source_stack_n = coro->origin->n;
     }
@@ -94,8 +94,6 @@ enum coil_coro_state coil_coro_state(const coil_coro *coro)
 __attribute__((always_inline)) static inline coil_ret run_coro(coil_coro *coro)
 {
     coro->task = coil__current();
-    if (coro->watch)
-        coro->watch->begun = true;
     coil_ret rc = coro->fn(coro->arg);
     free_coro(coro);
     return rc;
@@ -104,7 +102,10 @@ __attribute__((always_inline)) static inline coil_ret run_coro(coil_coro *coro)
 /* What a task made of one calls. */
 CORO_ENTRY static coil_ret coro_entry(void *arg)
 {
-    return run_coro(arg);
+    coil_coro *coro = arg;
+    if (coro->watch)
+        coro->watch->begun = true;
+    return run_coro(coro);
 }
 
 coil_fn coil__task_body(const struct coil__task *t)
@@ -139,6 +140,8 @@ static void coro_task_done(struct future_callback *cb, coil_future *f)
     /* A factory may have made no task of it; what it made knows when it is through with the coroutine. */
     if (!watch->begun && f->is_task)
         free_coro(watch->coro);
+    else if (!watch->begun)
+        watch->coro->watch = NULL;
     coil__free(watch);
 }
 

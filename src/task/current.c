@@ -5,6 +5,8 @@
  * Nothing here changes what a task does. Runs on the loop's thread. */
 #include "task/task.h"
 
+#include <stdio.h>
+
 coil_task *coil_current_task(void)
 {
     struct coil__task *t = coil__current();
@@ -72,6 +74,19 @@ const char *coil_task_waiting_on(const coil_task *task)
 {
     const struct coil__task *t = (const struct coil__task *)task;
     return task->is_task && t->waiting && !t->waiting->woken ? t->waiting->cls->what : "";
+}
+
+void coil__wait_words(const struct wait *w, char *out, size_t size)
+{
+    char more[160];
+    if (!w) {
+        snprintf(out, size, "its first turn");
+    } else if (!w->cls->describe) {
+        snprintf(out, size, "%s", w->cls->what);
+    } else {
+        (void)w->cls->describe(w, more, sizeof more);
+        snprintf(out, size, "%s (%s)", w->cls->what, more);
+    }
 }
 
 const char *coil_task_created_at(const coil_task *task, int *out_line)

@@ -383,7 +383,7 @@ void coil__future_drop_callbacks(coil_future *f)
         list_remove(link);
         if (cb->fire == done_fire)
             free_callback(container_of(cb, struct done_callback, cb));
-        else if (coil__is_edge(cb))
+        else /* who awaits it in any other way holds it */
             coil__edge_drop(cb);
     }
 }
@@ -396,7 +396,7 @@ int coil_future_add_done_callback_context(coil_future *future, coil_done_fn fn, 
         return (int)coil_last_error()->code;
     if (!fn)
         return (int)coil__fail(-EINVAL, "a done-callback needs a function (NULL)");
-    if (!coil__task_part(loop) || coil__loop_hold(loop, 1) < 0)
+    if (coil__loop_hold(loop, 1) < 0)
         return (int)coil__fail_plain(-ENOMEM);
     struct done_callback *d = coil__zalloc(sizeof *d);
     if (!d) {

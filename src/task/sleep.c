@@ -44,8 +44,6 @@ static const struct wait_class sleep_class = {
 /* Apart, so that sleep(0), which is only a yield, does not set up this frame. */
 __attribute__((noinline)) static coil_ret sleep_for(double delay)
 {
-    if (delay != delay)
-        return coil__fail(-EINVAL, "a delay must be a number of seconds, not NaN");
     int err = coil__can_wait();
     if (err)
         return err;
@@ -53,8 +51,9 @@ __attribute__((noinline)) static coil_ret sleep_for(double delay)
     struct sleep_wait sw = {.w = WAIT_INIT(&sleep_class)};
     timer_init(&sw.timer, sleep_due);
     err = coil__deadline_after(loop, delay, &sw.when_ns);
-    if (!err)
-        err = coil__timer_start(loop, &sw.timer, sw.when_ns);
+    if (err)
+        return err;
+    err = coil__timer_start(loop, &sw.timer, sw.when_ns);
     if (err)
         return coil__fail_plain(err);
     coil_ret rc = coil__park(&sw.w);

@@ -207,10 +207,8 @@ static bool hand_cancel_to(struct wait *w, const char *message)
  * handed to what it is about to wait for. */
 __attribute__((cold)) static void before_parking(struct coil__task *t, struct wait *w)
 {
-    coil_ret failed = t->arm_scopes ? t->arm_scopes(t) : 0;
-    /* No memory for the deadline: it does not wait without it. */
-    if (failed < 0 && hand_cancel_to(w, NULL))
-        t->arm_failed = failed;
+    if (t->arm_scopes)
+        t->arm_scopes(t);
     if (t->must_cancel && hand_cancel_to(w, t->cancel_message))
         t->must_cancel = false;
 }
@@ -218,8 +216,6 @@ __attribute__((cold)) static void before_parking(struct coil__task *t, struct wa
 /* What park returns when something was cancelled or is being unwound. */
 __attribute__((cold)) static coil_ret cut_short(struct coil__task *t, const struct wait *w)
 {
-    coil_ret failed = t->arm_failed;
-    t->arm_failed = 0;
     if (coil__coro_unwinding() != NULL)
         return coil__fail_plain(COIL_EEXIT);
     if (w->cls->keeps && w->value != -ECANCELED) {
@@ -231,8 +227,6 @@ __attribute__((cold)) static coil_ret cut_short(struct coil__task *t, const stru
     if (!t->must_cancel && w->value != -ECANCELED)
         return w->value;
     t->must_cancel = false;
-    if (failed)
-        return coil__fail_plain(failed);
     return coil__fail(-ECANCELED, "%s", t->cancel_message ? t->cancel_message : "cancelled");
 }
 
@@ -282,15 +276,9 @@ void coil__wake(struct wait *w, coil_ret value)
     loop_push(w->loop, task_step, as_task(w->task), NULL);
 }
 
-static bool cancel_nothing(struct wait *w, const char *message)
-{
-    (void)w, (void)message;
-    return false;
-}
-
 coil_ret coil__yield(void)
 {
-    static const struct wait_class bare = {.what = "its next turn", .cancel = cancel_nothing};
+    static const struct wait_class bare = {.what = "its next turn"};
     /* Woken from the start, so nobody ever writes to it, and it can be everybody's. */
     static const struct wait next_turn = {.cls = &bare, .woken = true};
     struct coil__task *t = coil__current();
@@ -332,8 +320,7 @@ static void task_destroy(coil_future *f, bool taken)
 {
     (void)taken;
     struct coil__task *t = as_task(f);
-    if (f->error && f->error != &t->error)
-        coil__error_unref(f->error);
+    COIL_DCHECK(!f->error || f->error == &t->error);
     undo_task(t);
     coil__stack_put(t->stack);
 }
@@ -662,12 +649,12 @@ int coil_task_uncancel(coil_task *task)
 
 static void unwind(struct task_part *part, struct coil__task *t)
 {
-    char text[256];
+    char text[512], words[200];
     if (!t->silent) {
+        coil__wait_words(t->waiting, words, sizeof words);
         snprintf(text, sizeof text,
                  "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s",
-                 t->name, t->future.file ? t->future.file : "?", t->future.line,
-                 t->waiting ? t->waiting->cls->what : "its first turn");
+                 t->name, t->future.file ? t->future.file : "?", t->future.line, words);
         coil__future_report(&t->future, text, 0, NULL);
     }
 

@@ -66,6 +66,9 @@ struct wait {
         .cls = (class_ptr)   \
     }
 
+/* What a task waits for, as people are told: "lock (held by Task-3)". NULL is a task that has not begun. */
+void coil__wait_words(const struct wait *w, char *out, size_t size);
+
 /* Suspend the current task until woken. Returns the wake-up's value, -ECANCELED, or COIL_EEXIT (the task is
  * being unwound). The caller has checked that there is a current task (coil__can_wait). */
 COIL_MUST static inline coil_ret coil__park(struct wait *w);
@@ -193,7 +196,6 @@ static inline void future_unwatch(struct future_callback *cb)
 }
 
 /* Somebody waits for `f` who has no node of his own, and says so until he takes it back (awaited.c). */
-bool coil__is_edge(const struct future_callback *cb);
 void coil__edge_drop(struct future_callback *cb);
 
 /* The result of a done one, as await returns it: the slot says what its error says, and it counts as retrieved. */
@@ -227,8 +229,8 @@ struct coil__task {
     struct coro *back;                /* eager first step: who to go back to at the first wait */
     struct wait *waiting;             /* NULL while it runs, and before the first step */
     struct coil_context *context_now; /* while parked: the context it was running in */
-    int (*arm_scopes)(struct coil__task *t); /* NULL: no timeout scope to arm */
-    bool must_cancel;                        /* deliver at the next step */
+    void (*arm_scopes)(struct coil__task *t); /* NULL: no timeout scope to arm */
+    bool must_cancel;                         /* deliver at the next step */
     bool started;
     bool in_cancel; /* a cancel is being handed down from here: meeting it again is a circle */
     /* made inside a call that tells how it went: not reported when destroyed pending */
@@ -242,7 +244,6 @@ struct coil__task {
     char *cancel_message;         /* of the last cancel; NULL */
     struct list scopes;  /* open timeout scopes not yet armed: combine/ arms them when it parks */
     uint32_t cancelling; /* cancel requests outstanding */
-    coil_ret arm_failed; /* why this park was cancelled: a deadline found no memory; else 0 */
     uint64_t number;     /* which one of its loop; the N of Task-N */
     int64_t parked_ns;   /* debug: since when */
     /* From here on nothing is zeroed at birth: words come when there is something to say. */

@@ -38,10 +38,11 @@ static coil_ret name_the_waiting(coil_loop *loop)
         const struct coil__task *t = container_of(link, struct coil__task, future.all);
         if (n >= (int)sizeof text)
             break;
+        COIL_CHECK(t->waiting); /* whose turn it is is no deadlock */
         n += snprintf(text + n, sizeof text - (size_t)n, " %s waits for %s;", t->name,
-                      t->waiting ? t->waiting->cls->what : "its turn");
+                      t->waiting->cls->what);
     }
-    if (part->tasks_n == 0 && n < (int)sizeof text)
+    if (part->tasks_n == 0)
         snprintf(text + n, sizeof text - (size_t)n,
                  " there are no tasks, and the future is still pending");
     return coil__fail(COIL_EDEADLOCK, "%s", text);
@@ -59,7 +60,7 @@ coil_ret coil_loop_run_until_complete_future(coil_loop *loop, coil_future *futur
         return coil__future_take(future);
     if (future->loop != loop)
         return coil__fail(COIL_EWRONGLOOP, "the future is attached to a different loop");
-    if (!coil__task_part(loop) || coil__loop_hold(loop, 1) < 0)
+    if (coil__loop_hold(loop, 1) < 0)
         return coil__fail_plain(-ENOMEM);
 
     struct until u = {.cb = {.fire = until_done}, .loop = loop};
@@ -70,7 +71,7 @@ coil_ret coil_loop_run_until_complete_future(coil_loop *loop, coil_future *futur
     coil_ret rc = coil__loop_run(loop);
     loop->until_future = before;
     future_unwatch(&u.cb);
-    if (u.fired && loop->ring)
+    if (u.fired)
         coil__loop_unpush(loop, u.position);
     loop_release(loop, 1);
     if (rc == COIL_EDEADLOCK)

@@ -100,6 +100,33 @@ static coil_ret in_a_timeout(void *unused)
     return coil_timeout_exit(&tm, coil_group_exit(&g, 0));
 }
 
+static coil_ret fails_otherwise_when_cancelled(void *unused)
+{
+    coil_ret rc = coil_sleep(60);
+    return coil_iserr(rc) ? coil_fail(SPOILT, "and that for itself") : 0;
+}
+
+static coil_ret two_in_a_timeout(const coil_fn *fns)
+{
+    coil_timeout(tm, 1);
+    coil_task_group(g);
+    coil_group_create_task(&g, fns[0], NULL);
+    coil_group_create_task(&g, fns[1], NULL);
+    return coil_timeout_exit(&tm, coil_group_exit(&g, 0));
+}
+
+COIL_TEST(group_in_a_timeout_changes_the_members_that_were_cancelled)
+{
+    const coil_fn mixed[] = {fails_otherwise_when_cancelled, fails_when_cancelled};
+    assert_int_equal(two_in_a_timeout(mixed), SPOILT);
+    assert_null(coil_last_error()->members[0]->cause);
+    assert_int_equal(coil_last_error()->members[1]->cause->code, -ETIMEDOUT);
+    const coil_fn others[] = {fails_otherwise_when_cancelled, fails_otherwise_when_cancelled};
+    assert_int_equal(two_in_a_timeout(others), SPOILT);
+    assert_null(coil_last_error()->members[0]->cause);
+    assert_null(coil_last_error()->members[1]->cause);
+}
+
 COIL_TEST(group_in_a_timeout_keeps_its_words_and_gets_its_causes)
 {
     assert_int_equal(in_a_timeout(NULL), LOST);

@@ -5,7 +5,9 @@
 #include "loop/loop.h"
 
 #include "../loop/stage.h"
+#include "base/sys.h"
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* Runs fn in a child; 0 if every FACT held there. */
@@ -132,6 +134,68 @@ LOOP(fork_child_lets_go_of_what_it_shares)
     coil_unref(t);
     unwatch_pipe();
 }
+
+#if STAGE_TABLE
+static pid_t another_process(void)
+{
+    return 1;
+}
+
+/* As in a child of a bare clone, which no fork handler was told of. */
+LOOP(fork_child_whom_nobody_told_is_refused_and_may_let_go)
+{
+    coil__sys.getpid = another_process;
+    FACT_INT(coil_loop_run_forever(stage.loop), COIL_EWRONGTHREAD);
+    FACT_INT(coil_loop_close(stage.loop), COIL_EWRONGTHREAD);
+    coil__sys.getpid = coil__sys_real.getpid;
+    one_turn();
+}
+
+static void let_go_of_its_parents_run(void)
+{
+    int before = stage_open_fds();
+    coil__sys.getpid = another_process;
+    coil_loop_fork_child(stage.loop);
+    coil__sys.getpid = coil__sys_real.getpid;
+    FACT(stage_open_fds() < before); /* the wake-up's; there was no backend yet */
+    FACT(coil_get_running_loop() == NULL);
+    FACT(coil_loop_is_closed(stage.loop));
+    make_and_run_a_loop();
+}
+
+LOOP(fork_child_lets_go_of_a_loop_that_never_turned)
+{
+    FACT_INT(in_child(let_go_of_its_parents_run), 0);
+    one_turn();
+}
+
+/* fork's handlers do not run. */
+static void clone_in_callback(void *arg)
+{
+    (void)arg;
+    fflush(NULL);
+    pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    FACT(pid >= 0);
+    if (pid == 0) {
+        stage.broken = 0;
+        FACT(coil_get_running_loop() == stage.loop);
+        let_go_of_its_parents_run();
+        _exit(stage.broken ? 1 : 0);
+    }
+    int status;
+    FACT(waitpid(pid, &status, 0) == pid);
+    FACT_INT(status, 0);
+}
+
+LOOP(fork_child_of_a_bare_clone_leaves_its_parents_run)
+{
+    if (STAGE_TSAN || STAGE_ASAN) /* they have to be told of new processes, too */
+        return;
+    soon(clone_in_callback, NULL);
+    one_turn();
+    FACT(coil_get_running_loop() == NULL);
+}
+#endif
 
 /* ---- inside a run ---- */
 
@@ -274,6 +338,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fork_child_can_do_nothing_with_its_parents_loop),
         cmocka_unit_test(fork_child_lets_go_of_what_it_shares),
+#if STAGE_TABLE
+        cmocka_unit_test(fork_child_whom_nobody_told_is_refused_and_may_let_go),
+        cmocka_unit_test(fork_child_lets_go_of_a_loop_that_never_turned),
+        cmocka_unit_test(fork_child_of_a_bare_clone_leaves_its_parents_run),
+#endif
         cmocka_unit_test(fork_in_a_callback_shares_no_running_loop),
         cmocka_unit_test(fork_in_a_task_shares_no_current_task),
         cmocka_unit_test(fork_child_that_returns_from_a_callback_leaves_its_parents_run),

@@ -508,6 +508,35 @@ LOOP(handle_cancelled_lets_go_of_its_context_at_once)
     coil_handle_unref(b);
 }
 
+LOOP(handle_posted_and_arrived_gives_its_context)
+{
+    coil_handle *h;
+    FACT_INT(coil_loop_call_soon_threadsafe(stage.loop, note_arg, TEXT("posted"), &h), 0);
+    FACT(coil_handle_get_context(h) != NULL);
+    FACT_INT(coil_loop_collect(stage.loop, 0), 0); /* it stands in the ring */
+    FACT(coil_handle_get_context(h) != NULL);
+    FACT_INT(coil_loop_dispatch(stage.loop), 1);
+    FACT(coil_handle_get_context(h) == NULL);
+    FACT_TRACE("posted");
+    coil_handle_unref(h);
+}
+
+#if STAGE_TABLE
+LOOP(handle_has_no_context_to_give_without_memory)
+{
+    coil_handle *h;
+    FACT_INT(coil_loop_call_soon(stage.loop, note_arg, TEXT("soon"), &h), 0);
+    coil__mem_fail_at(1, 0);
+    coil_context *none = coil_handle_get_context(h);
+    coil__mem_fail_at(0, 0);
+    FACT(none == NULL);
+    FACT(coil_handle_get_context(h) != NULL); /* and later it has */
+    one_turn();
+    FACT_TRACE("soon");
+    coil_handle_unref(h);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -539,6 +568,10 @@ int main(void)
         cmocka_unit_test(handle_of_a_running_callback_has_the_context_it_was_given),
         cmocka_unit_test(context_of_a_running_callback_cannot_be_entered_again),
         cmocka_unit_test(handle_cancelled_lets_go_of_its_context_at_once),
+        cmocka_unit_test(handle_posted_and_arrived_gives_its_context),
+#if STAGE_TABLE
+        cmocka_unit_test(handle_has_no_context_to_give_without_memory),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -357,6 +357,12 @@ PLAIN(free_closes_first_and_null_is_fine)
     FACT_TRACE("");
 }
 
+static coil_ret no_more(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
 LOOP(closed_loop_says_so_to_every_call)
 {
     FACT_INT(coil_loop_close(stage.loop), 0);
@@ -377,6 +383,63 @@ LOOP(closed_loop_says_so_to_every_call)
              COIL_ECLOSED);
     FACT(coil_loop_time(stage.loop) >= 0);
     FACT_INT(coil_all_tasks(stage.loop, NULL, 0), 0);
+}
+
+LOOP(null_is_the_threads_own_loop)
+{
+    void *who = NULL;
+    coil_set_event_loop(stage.loop);
+    FACT(!coil_loop_is_running(NULL));
+    FACT(!coil_loop_is_closed(NULL));
+    coil_loop_set_debug(NULL, true);
+    FACT(coil_loop_get_debug(NULL));
+    coil_loop_set_debug(NULL, false);
+    FACT(!coil_loop_get_debug(NULL));
+    coil_loop_set_slow_callback_duration(NULL, 0.5);
+    coil_loop_set_exception_handler(NULL, stage_hears, &who);
+    FACT(coil_loop_get_exception_handler(NULL, NULL) == stage_hears);
+    FACT(coil_loop_get_exception_handler(NULL, &who) == stage_hears && who == &who);
+    FACT_INT(coil_loop_call_soon_context(NULL, note_arg, TEXT("soon"), NULL, NULL), 0);
+    FACT_INT(coil_loop_call_soon_context(NULL, NULL, NULL, NULL, NULL), -EINVAL);
+    FACT(coil_loop_timeout(NULL) == 0);
+    FACT_INT(coil_loop_collect(NULL, 0), 0);
+    FACT_INT(coil_loop_dispatch(NULL), 1);
+    FACT_TRACE("soon");
+    FACT_INT(coil_loop_iterate(NULL), 0);
+    coil_loop_stop(NULL);
+    FACT_INT(coil_loop_run_forever(NULL), 0);
+    int fd = coil_loop_fd(NULL);
+    FACT(fd >= 0 || fd == -ENOTSUP);
+    FACT_INT(coil_loop_run_until_complete(NULL, coil_coro_new(no_more, NULL)), 0);
+    FACT_INT(coil_loop_close(NULL), 0);
+    FACT(coil_loop_is_closed(stage.loop));
+    FACT(coil_get_event_loop() == NULL); /* one that is closed is nobody's */
+}
+
+PLAIN(null_without_a_loop_is_refused_or_nothing)
+{
+    void *who = &who;
+    FACT(!coil_loop_is_running(NULL));
+    FACT(!coil_loop_is_closed(NULL));
+    FACT(!coil_loop_get_debug(NULL));
+    coil_loop_set_slow_callback_duration(NULL, 0.5);
+    FACT(coil_loop_get_exception_handler(NULL, &who) == NULL);
+    FACT_INT(coil_loop_call_soon_context(NULL, note_arg, NULL, NULL, NULL), COIL_ENOLOOP);
+    FACT(coil_loop_timeout(NULL) == 0);
+    FACT_INT(coil_loop_fd(NULL), COIL_ENOLOOP);
+    FACT_INT(coil_loop_close(NULL), COIL_ENOLOOP);
+    FACT_INT(coil_loop_run_until_complete(NULL, coil_coro_new(no_more, NULL)), COIL_ENOLOOP);
+}
+
+LOOP(handle_of_a_closed_loop_may_be_cancelled_in_debug_mode)
+{
+    coil_handle *h;
+    coil_loop_set_debug(stage.loop, true);
+    FACT_INT(coil_loop_call_soon(stage.loop, note_arg, NULL, &h), 0);
+    FACT_INT(coil_loop_close(stage.loop), 0);
+    coil_handle_cancel(h);
+    FACT(coil_handle_cancelled(h));
+    coil_handle_unref(h);
 }
 
 static coil_ret close_other(void *arg)
@@ -470,6 +533,9 @@ int main(void)
         cmocka_unit_test(close_drops_everything_and_runs_nothing),
         cmocka_unit_test(free_closes_first_and_null_is_fine),
         cmocka_unit_test(closed_loop_says_so_to_every_call),
+        cmocka_unit_test(null_is_the_threads_own_loop),
+        cmocka_unit_test(null_without_a_loop_is_refused_or_nothing),
+        cmocka_unit_test(handle_of_a_closed_loop_may_be_cancelled_in_debug_mode),
         cmocka_unit_test(close_of_another_loop_inside_a_task),
         cmocka_unit_test(handler_may_use_the_loop_while_it_closes),
     };

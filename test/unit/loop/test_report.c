@@ -257,6 +257,40 @@ LOOP(slow_callback_duration_refuses_nan)
     FACT_INT(stage.report.n, 0);
 }
 
+LOOP(handler_is_told_of_a_descriptor_by_whoever_knew_of_it)
+{
+    coil_exception_context context = {.message = "trouble", .fd = 17};
+    coil_loop_set_exception_handler(stage.loop, keep, TEXT("mine"));
+    context.size = offsetof(coil_exception_context, fd) + sizeof context.fd;
+    coil_loop_call_exception_handler(stage.loop, &context);
+    FACT_INT(got.fd, 17);
+    FACT_INT(got.size, sizeof got);
+    context.size = offsetof(coil_exception_context, fd);
+    coil_loop_call_exception_handler(stage.loop, &context);
+    FACT_INT(got.fd, -1);
+}
+
+LOOP(handler_default_prints_stacks_that_nobody_can_name)
+{
+    static const void *nowhere[200];
+    for (int i = 0; i < 200; i++)
+        nowhere[i] = (const void *)(uintptr_t)16;
+    coil_exception_context context = {.size = sizeof context,
+                                      .message = "trouble",
+                                      .fd = -1,
+                                      .source_stack = nowhere,
+                                      .source_stack_n = 1};
+    coil_loop_set_exception_handler(stage.loop, NULL, NULL);
+    catch_stderr();
+    coil_loop_call_exception_handler(stage.loop, &context);
+    FACT_HAS(caught(), ", in ?\n");
+    context.source_stack_n = 200; /* more than a report has room for */
+    catch_stderr();
+    coil_loop_call_exception_handler(stage.loop, &context);
+    FACT_HAS(caught(), "...\n");
+    FACT_INT(strlen(printed), 4095);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +305,8 @@ int main(void)
         cmocka_unit_test(slow_callback_is_reported_in_debug_mode_only),
         cmocka_unit_test(slow_step_is_told_from_a_slow_callback),
         cmocka_unit_test(slow_callback_duration_refuses_nan),
+        cmocka_unit_test(handler_is_told_of_a_descriptor_by_whoever_knew_of_it),
+        cmocka_unit_test(handler_default_prints_stacks_that_nobody_can_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -505,6 +505,101 @@ LOOP(signal_delivered_by_hand_is_as_one_of_the_kernels)
     FACT_TRACE("term");
 }
 
+/* ---- what is left to others ---- */
+
+static int caught_n;
+
+static void count_catch(struct inbox_node *node)
+{
+    (void)node;
+    caught_n++;
+}
+
+/* As Ctrl-C: the first one is ours, the second does what it did before. */
+LOOP(signal_catcher_that_has_had_its_share_leaves_the_rest_to_who_was_before)
+{
+    struct sigaction act = {.sa_handler = earlier}, old;
+    struct catcher c = {
+        .node.fn = count_catch, .loop = stage.loop, .signo = SIGUSR1, .most = 1, .lasts = 1};
+    sigaction(SIGUSR1, &act, &old);
+    caught_n = 0;
+    FACT_INT(coil__signal_catch(&c), 0);
+    raise(SIGUSR1);
+    FACT_TRACE("");
+    raise(SIGUSR1);
+    FACT_TRACE("earlier");
+    raise(SIGUSR1);
+    FACT_TRACE("earlier");
+    coil__signal_let_go(&c);
+    FACT_INT(caught_n, 1);
+    sigaction(SIGUSR1, &old, NULL);
+}
+
+static void with_more_words(int signo, siginfo_t *info, void *context)
+{
+    (void)signo, (void)info, (void)context;
+    note("theirs");
+}
+
+LOOP(signal_that_somebody_else_took_by_siginfo_stays_his)
+{
+    struct sigaction theirs = {.sa_sigaction = with_more_words, .sa_flags = SA_SIGINFO}, old;
+    handle(SIGUSR1, note_arg, "ours");
+    sigaction(SIGUSR1, &theirs, &old);
+    FACT_INT(coil_loop_remove_signal_handler(stage.loop, SIGUSR1), 1);
+    raise(SIGUSR1);
+    FACT_TRACE("theirs");
+    old.sa_handler = SIG_DFL;
+    old.sa_flags = 0;
+    sigaction(SIGUSR1, &old, NULL);
+}
+
+LOOP(signal_without_a_name_is_told_by_its_number)
+{
+    coil_loop *other = stage_new_loop(true);
+    handle(16, note_arg, "ours"); /* SIGSTKFLT, which nobody sends */
+    FACT_INT(coil_loop_add_signal_handler(other, 16, note_arg, NULL), -EBUSY);
+    FACT_ERROR(-EBUSY, "signal 16 is handled by another loop");
+    coil_loop_free(other);
+}
+
+#if STAGE_TABLE
+static int sigaction_works_n;
+
+static int failing_sigaction(int signo, const struct sigaction *act, struct sigaction *old)
+{
+    return sigaction_works_n-- > 0 ? coil__sys_real.sigaction(signo, act, old) : -EPERM;
+}
+
+LOOP(signal_that_the_kernel_refuses_is_not_handled)
+{
+    for (int works = 0; works < 2; works++) {
+        sigaction_works_n = works;
+        coil__sys.sigaction = failing_sigaction;
+        int rc = coil_loop_add_signal_handler(stage.loop, SIGUSR1, note_arg, NULL);
+        coil__sys.sigaction = coil__sys_real.sigaction;
+        FACT_INT(rc, -EPERM);
+        FACT_ERROR(-EPERM, "signal 10 (SIGUSR1) cannot be handled");
+        FACT(is_default(SIGUSR1));
+        FACT_INT(coil_loop_remove_signal_handler(stage.loop, SIGUSR1), 0);
+    }
+    handle(SIGUSR1, note_arg, "usr1");
+    sigaction_works_n = 0;
+    coil__sys.sigaction = failing_sigaction; /* whose handler is it? it is left as it is */
+    FACT_INT(coil_loop_remove_signal_handler(stage.loop, SIGUSR1), 1);
+    coil__sys.sigaction = coil__sys_real.sigaction;
+    raise(SIGUSR1); /* nobody is there any more, and nothing happens */
+    one_turn();
+    FACT_TRACE("");
+    handle(SIGUSR1, note_arg, "again");
+    raise(SIGUSR1);
+    one_turn();
+    FACT_TRACE("again");
+    FACT_INT(coil_loop_remove_signal_handler(stage.loop, SIGUSR1), 1);
+    signal(SIGUSR1, SIG_DFL);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -535,6 +630,12 @@ int main(void)
         cmocka_unit_test(signal_handler_means_that_somebody_may_wake_the_loop),
         cmocka_unit_test(signal_handler_does_not_hold_virtual_time),
         cmocka_unit_test(signal_delivered_by_hand_is_as_one_of_the_kernels),
+#if STAGE_TABLE
+        cmocka_unit_test(signal_that_the_kernel_refuses_is_not_handled),
+#endif
+        cmocka_unit_test(signal_catcher_that_has_had_its_share_leaves_the_rest_to_who_was_before),
+        cmocka_unit_test(signal_that_somebody_else_took_by_siginfo_stays_his),
+        cmocka_unit_test(signal_without_a_name_is_told_by_its_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

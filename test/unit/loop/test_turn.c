@@ -491,6 +491,25 @@ static void run_inside(void *arg)
     note("inside");
 }
 
+#if STAGE_TABLE
+REAL(sleep_of_a_host_is_no_longer_than_it_may)
+{
+    coil_handle *h;
+    FACT_INT(coil_loop_call_later(stage.loop, 3600, note_arg, NULL, &h), 0);
+    asked_ns = 0;
+    coil__sys.epoll_pwait2 = fake_pwait2;
+    coil__sys.epoll_wait = fake_wait;
+    coil__sys.ppoll = fake_ppoll;
+    coil__sys.io_uring_enter = fake_enter;
+    FACT_INT(coil_loop_collect(stage.loop, 0.25), 0);
+    stop_counting();
+    FACT_INT(asked_ns, NS_PER_S / 4);
+    FACT_INT(coil_loop_dispatch(stage.loop), 0);
+    coil_handle_cancel(h);
+    coil_handle_unref(h);
+}
+#endif
+
 LOOP(run_inside_a_run_is_refused_also_for_another_loop)
 {
     coil_loop *other = stage_new_loop(true);
@@ -521,6 +540,33 @@ PLAIN(run_without_a_loop_is_refused)
     FACT_ERROR(COIL_ENOLOOP, "no running event loop");
 }
 
+static coil_ret wake_the_other_and_pause(void *arg)
+{
+    for (int i = 0; i < 3; i++) {
+        soon(note_arg, arg);
+        FACT_INT(coil_sleep(0), 0);
+    }
+    return 0;
+}
+
+/* A host dispatches one turn, and no batch that follows, also where tasks hand over to each other. */
+LOOP(turn_of_a_host_is_one_turn_for_tasks_too)
+{
+    coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop};
+    coil_task *a = coil_create_task_opts(wake_the_other_and_pause, TEXT("a"), &opts);
+    coil_task *b = coil_create_task_opts(wake_the_other_and_pause, TEXT("b"), &opts);
+    FACT_INT(coil_loop_iterate(stage.loop), 2);
+    FACT_TRACE("");
+    FACT_INT(coil_loop_iterate(stage.loop), 4);
+    FACT_TRACE("a b");
+    while (coil_loop_iterate(stage.loop) > 0)
+        continue;
+    FACT_TRACE("a b a b");
+    FACT_INT(coil_future_result(a), 0);
+    coil_unref(a);
+    coil_unref(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -543,10 +589,12 @@ int main(void)
         cmocka_unit_test(sleep_without_timers_has_no_end),
         cmocka_unit_test(run_says_what_the_kernel_said),
         cmocka_unit_test(sleep_goes_on_after_a_signal),
+        cmocka_unit_test(sleep_of_a_host_is_no_longer_than_it_may),
 #endif
         cmocka_unit_test(run_inside_a_run_is_refused_also_for_another_loop),
         cmocka_unit_test(run_of_a_closed_loop_is_refused),
         cmocka_unit_test(run_without_a_loop_is_refused),
+        cmocka_unit_test(turn_of_a_host_is_one_turn_for_tasks_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -336,6 +336,33 @@ LOOP(deadlock_is_never_reported_by_run_forever)
     coil__thread_join(&t);
 }
 
+LOOP(clock_of_an_iteration_does_not_jump_while_a_job_runs)
+{
+    later(30, note_arg, "timer");
+    stage.loop->jobs++;
+    FACT_INT(coil_loop_iterate(stage.loop), 0);
+    FACT(about(now(), 0));
+    stage.loop->jobs--;
+    stage.loop->wakers++;
+    FACT_INT(coil_loop_iterate(stage.loop), 0);
+    FACT(about(now(), 0));
+    stage.loop->wakers--;
+    FACT_INT(coil_loop_iterate(stage.loop), 1);
+    FACT(about(now(), 30));
+    FACT_TRACE("timer");
+}
+
+LOOP(clock_has_no_way_to_go_to_a_timer_that_is_due)
+{
+    coil_handle *h;
+    FACT_INT(coil_loop_call_at(stage.loop, now(), note_arg, TEXT("due"), &h), 0);
+    FACT_INT(coil_loop_collect(stage.loop, 5), 0);
+    FACT(about(now(), 0));
+    FACT_INT(coil_loop_dispatch(stage.loop), 1);
+    FACT_TRACE("due");
+    coil_handle_unref(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +383,8 @@ int main(void)
         cmocka_unit_test(deadlock_is_not_certain_while_a_signal_may_come),
         cmocka_unit_test(deadlock_is_still_seen_after_a_run_inside_a_run_was_refused),
         cmocka_unit_test(deadlock_is_never_reported_by_run_forever),
+        cmocka_unit_test(clock_of_an_iteration_does_not_jump_while_a_job_runs),
+        cmocka_unit_test(clock_has_no_way_to_go_to_a_timer_that_is_due),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

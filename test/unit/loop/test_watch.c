@@ -583,6 +583,64 @@ LOOP(watches_agree_with_poll_whatever_happens)
     }
 }
 
+static void read_one(void *arg)
+{
+    char c;
+    FACT_INT(read(*(int *)arg, &c, 1), 1);
+    note("read");
+}
+
+static void raise_now(void *arg)
+{
+    (void)arg;
+    coil_loop_raise(stage.loop, COIL_EUSER);
+}
+
+/* Its callback is still in the ring when the kernel reports it again. */
+LOOP(reader_that_waits_for_its_callback_is_not_queued_twice)
+{
+    FACT_INT(pipe(fds), 0);
+    FACT_INT(coil_loop_add_reader(stage.loop, fds[0], read_one, &fds[0]), 0);
+    one_turn();
+    FACT_INT(write(fds[1], "x", 1), 1);
+    soon(raise_now, NULL);
+    FACT_INT(coil_loop_iterate(stage.loop), COIL_EUSER); /* what is behind it stays */
+    FACT_INT(coil_loop_iterate(stage.loop), 1);
+    FACT_INT(coil_loop_iterate(stage.loop), 0);
+    FACT_TRACE("read");
+    FACT_INT(coil_loop_remove_reader(stage.loop, fds[0]), 1);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+/* The kernel's refusal is found when a host asks for the descriptor, and nobody collects it. */
+LOOP(reader_of_a_closed_descriptor_may_go_before_it_is_told)
+{
+    FACT_INT(pipe(fds), 0);
+    (void)coil_loop_fd(stage.loop);
+    FACT_INT(coil_loop_add_reader(stage.loop, fds[0], note_arg, TEXT("reader")), 0);
+    FACT_INT(coil_loop_add_reader(stage.loop, fds[1], note_arg, TEXT("other")), 0);
+    close(fds[0]);
+    close(fds[1]);
+    (void)coil_loop_timeout(stage.loop);
+    FACT_INT(coil_loop_remove_reader(stage.loop, fds[0]), 1);
+    FACT_INT(coil_loop_remove_reader(stage.loop, fds[1]), 1);
+    coil_loop_iterate(stage.loop);
+    FACT_TRACE("");
+}
+
+LOOP(reader_of_a_closed_descriptor_may_go_with_the_loop)
+{
+    FACT_INT(pipe(fds), 0);
+    (void)coil_loop_fd(stage.loop);
+    FACT_INT(coil_loop_add_reader(stage.loop, fds[0], note_arg, TEXT("reader")), 0);
+    close(fds[0]);
+    (void)coil_loop_timeout(stage.loop);
+    FACT_INT(coil_loop_close(stage.loop), 0);
+    FACT_TRACE("");
+    close(fds[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -610,6 +668,9 @@ int main(void)
         cmocka_unit_test(reader_of_a_terminal_outlives_changes_of_its_mode),
         cmocka_unit_test(readers_by_the_hundred),
         cmocka_unit_test(watches_agree_with_poll_whatever_happens),
+        cmocka_unit_test(reader_that_waits_for_its_callback_is_not_queued_twice),
+        cmocka_unit_test(reader_of_a_closed_descriptor_may_go_before_it_is_told),
+        cmocka_unit_test(reader_of_a_closed_descriptor_may_go_with_the_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
