@@ -132,8 +132,10 @@ static void end_zygote(struct process_pool *p)
 {
     coil__mutex_lock(&p->zygote_lock);
     bool there = p->control >= 0;
-    if (there)
+    if (there) {
+        (void)sys_shutdown(p->control, SHUT_RDWR); /* a copy of this process may have a copy of it */
         sys_close(p->control);
+    }
     p->control = -1;
     siginfo_t info;
     if (there) /* the program may have waited for any child and met ours: then it is gone as well */

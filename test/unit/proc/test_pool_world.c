@@ -298,6 +298,26 @@ COIL_TEST_PLAIN(process_pool_of_a_parent_is_refused_to_its_child)
     end_pool(pool);
 }
 
+/* A copy of the parent has a copy of the zygote's socket, which is no reason to wait for it. */
+COIL_TEST_PLAIN(process_pool_ends_though_a_copy_of_its_parent_lives)
+{
+    struct fifo fifo = new_fifo();
+    coil_executor *pool = new_pool(1);
+    assert_true(call(pool, pid_of_worker, NULL, 0) > 0);
+    pid_t copy = fork();
+    assert_true(copy >= 0);
+    if (copy == 0)
+        leave_child((int)pass_fifo(&fifo));
+    int end = meet(&fifo), status;
+    assert_int_equal(coil_executor_shutdown(pool, true, false), 0);
+    coil_executor_unref(pool);
+    close(end);
+    assert_int_equal(waitpid(copy, &status, 0), copy);
+    assert_int_equal(WEXITSTATUS(status), 7);
+    expect_no_child();
+    remove_fifo(&fifo);
+}
+
 /* ---- with loops ---- */
 
 COIL_TEST(process_pool_in_a_task)
