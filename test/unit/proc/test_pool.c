@@ -8,6 +8,7 @@
 #include "base/sys.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* ---- submit ---- */
 
@@ -449,6 +450,50 @@ COIL_TEST_PLAIN(process_pool_that_is_shut_down_keeps_no_idle_worker)
     assert_int_equal(coil_executor_shutdown(pool, false, false), 0);
     assert_int_equal(workers_of(pool), 0); /* ended by the shutdown */
     end_pool(pool);
+}
+
+static _Atomic bool waits_to_close, has_begun;
+
+/* The end of an idle worker takes its time, if somebody begins a worker meanwhile. */
+static int slow_close(int fd)
+{
+    if (atomic_exchange(&waits_to_close, false))
+        for (int i = 0; i < 1000 && !atomic_load(&has_begun); i++)
+            sched_yield();
+    return coil__sys_real.close(fd);
+}
+
+static int begins_a_worker(int domain, int type, int proto, int out[2])
+{
+    int rc = coil__sys_real.socketpair(domain, type, proto, out);
+    atomic_store(&has_begun, true);
+    return rc;
+}
+
+/* Its worker is ended by the shutdown at the moment in which a thread comes with the last job: that one gets another,
+ * though the first is not reaped. The moment is short, so that it is looked for more than once. */
+COIL_TEST_PLAIN(process_pool_that_is_shut_down_has_a_worker_for_the_last_job)
+{
+    const int rounds = memcheck_watches() ? 5 : 100;
+    for (int i = 0; i < rounds; i++) {
+        coil_executor *pool = new_pool(1);
+        assert_true(call(pool, pid_of_worker, NULL, 0) > 0);
+        atomic_store(&has_begun, false);
+        coil__sys.close = slow_close;
+        coil__sys.socketpair = begins_a_worker;
+        coil_thread_future *last = coil_executor_submit(pool, add, (int[]){5, 6}, 2 * sizeof(int));
+        coil_executor_stats_t stats;
+        do
+            coil_executor_stats(pool, &stats);
+        while (stats.queued > 0);
+        atomic_store(&waits_to_close, true);
+        assert_int_equal(coil_executor_shutdown(pool, false, false), 0);
+        coil_ret rc = result_of(last);
+        atomic_store(&waits_to_close, false);
+        coil__sys = coil__sys_real;
+        assert_int_equal(rc, 11);
+        end_pool(pool);
+    }
 }
 
 COIL_TEST_PLAIN(process_pool_test_processes_terminate)
