@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 /* ---- submit ---- */
 
@@ -640,6 +641,47 @@ COIL_TEST_PLAIN(process_pool_without_a_process_or_descriptor_says_so)
     expect_words("no worker process could be started");
     coil__sys = coil__sys_real;
     assert_true(call(pool, pid_of_worker, NULL, 0) > 0); /* and that was not the end of the pool */
+    end_pool(pool);
+}
+
+static int no_pidfd(pid_t pid, unsigned flags)
+{
+    (void)pid, (void)flags;
+    return -ENOSYS;
+}
+
+COIL_TEST_PLAIN(process_pool_whose_zygote_lacks_a_descriptor_says_so)
+{
+    struct rlimit before, few;
+    struct fifo fifo[4];
+    coil_thread_future *jobs[4];
+    int ends[3];
+    if (memcheck_watches()) {
+        print_message("Valgrind has a limit of its own\n");
+        skip();
+    }
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 7; /* 0, 1, 2 and its socket: room for three workers */
+    coil__sys.pidfd_open = no_pidfd;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    coil_executor *pool = new_pool(5);
+    coil__sys = coil__sys_real;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    for (int i = 0; i < 3; i++) {
+        fifo[i] = new_fifo();
+        jobs[i] = coil_executor_submit(pool, pass_fifo, &fifo[i], sizeof fifo[i]);
+        ends[i] = meet(&fifo[i]);
+    }
+    fifo[3] = new_fifo();
+    jobs[3] = coil_executor_submit(pool, pass_fifo, &fifo[3], sizeof fifo[3]);
+    assert_int_equal(result_of(jobs[3]), -EMFILE);
+    for (int i = 0; i < 3; i++) {
+        close(ends[i]);
+        assert_int_equal(result_of(jobs[i]), 7);
+    }
+    for (int i = 0; i < 4; i++)
+        remove_fifo(&fifo[i]);
     end_pool(pool);
 }
 

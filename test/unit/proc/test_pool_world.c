@@ -136,6 +136,23 @@ COIL_TEST_PLAIN(process_pool_worker_reads_nothing_from_its_parents_input)
     close(ends[1]);
 }
 
+static coil_ret command(void *arg)
+{
+    return system(arg);
+}
+
+COIL_TEST_PLAIN(process_pool_of_a_program_without_input_gives_its_programs_one)
+{
+    int saved = fcntl(0, F_DUPFD_CLOEXEC, 20);
+    close(0);
+    coil_executor *pool = new_pool(1);
+    dup2(saved, 0);
+    close(saved);
+    static const char look[] = "[ /proc/self/fd/0 -ef /dev/null ]";
+    assert_int_equal(call(pool, command, look, sizeof look), 0);
+    end_pool(pool);
+}
+
 static coil_ret print(void *arg)
 {
     return printf("%s", (const char *)arg) > 0 ? 0 : -EIO; /* no newline: it stays in a buffer */
