@@ -503,6 +503,32 @@ static void take_apart(void *arg)
     coil_fail(-EIO, "the end");
 }
 
+/* A group that lacks its members would be an error that nobody is told of. */
+static void group_and_except_one(void *arg)
+{
+    const coil_error *e = arg, *group = coil_error_group("one", &e, 1);
+    if (group)
+        assert_int_equal(group->members_n, 1);
+    else
+        assert_int_equal(coil_last_error()->code, -ENOMEM);
+    coil_error_unref(group);
+    bool told = false;
+    coil_try(t, coil_raise(e));
+    COIL_EXCEPT(part, t, -EIO) {
+        assert_int_equal(part->members_n, 1);
+        told = true;
+    }
+    assert_int_equal(coil_try_exit(&t), told ? 0 : -EIO);
+    coil_fail(-EIO, "the end");
+}
+
+COIL_TEST_PLAIN(groups_are_whole_or_there_is_no_memory)
+{
+    const coil_error *e = made(-EIO, "e");
+    assert_true(sweep_allocations(group_and_except_one, (void *)(uintptr_t)e) > 4);
+    coil_error_unref(e);
+}
+
 COIL_TEST_PLAIN(split_and_except_survive_failing_allocations)
 {
     const coil_error *e = nest();
