@@ -364,6 +364,23 @@ COIL_TEST(what_cannot_be_run_says_why)
     assert_false(has_kids());
 }
 
+static ssize_t interrupted_once(int fd, const void *data, size_t n)
+{
+    coil__sys.write = coil__sys_real.write;
+    return -EINTR;
+}
+
+COIL_TEST(what_cannot_be_run_says_why_over_an_interruption)
+{
+    coil_process *p;
+    coil__sys.write = interrupted_once; /* the child's only one, and our first */
+    coil_ret rc = coil_create_subprocess_exec((const char *const[]){"/no/such/program", NULL}, NULL,
+                                              &p);
+    coil__sys = coil__sys_real;
+    assert_int_equal(rc, -ENOENT);
+    assert_false(has_kids());
+}
+
 /* ---- one failure at every call ---- */
 
 static struct {
