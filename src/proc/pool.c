@@ -329,7 +329,10 @@ failed:
 static bool has_ended(const struct worker *w)
 {
     char c;
-    return sys_recv(w->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) != -EAGAIN;
+    ssize_t n;
+    while ((n = sys_recv(w->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT)) == -EINTR)
+        ;
+    return n != -EAGAIN;
 }
 
 static int take_worker(struct process_pool *p, struct worker **out)

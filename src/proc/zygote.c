@@ -279,7 +279,9 @@ static bool next_request(struct zygote_request *out, int *out_fd)
     struct iovec v = {out, sizeof *out};
     struct msghdr m = {
         .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    ssize_t n = sys_recvmsg(CONTROL, &m, MSG_CMSG_CLOEXEC);
+    ssize_t n;
+    while ((n = sys_recvmsg(CONTROL, &m, MSG_CMSG_CLOEXEC)) == -EINTR)
+        ;
     *out_fd = n > 0 && (m.msg_flags & MSG_CTRUNC) ? -EMFILE : -EINVAL;
     struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
     if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)

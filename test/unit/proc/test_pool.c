@@ -685,6 +685,33 @@ COIL_TEST_PLAIN(process_pool_whose_zygote_lacks_a_descriptor_says_so)
     end_pool(pool);
 }
 
+static ssize_t recvmsg_once(int fd, struct msghdr *m, int flags)
+{
+    (void)fd, (void)m, (void)flags;
+    coil__sys.recvmsg = coil__sys_real.recvmsg;
+    return -EINTR;
+}
+
+static ssize_t recv_once(int fd, void *out, size_t n, int flags)
+{
+    (void)fd, (void)out, (void)n, (void)flags;
+    coil__sys.recv = coil__sys_real.recv;
+    return -EINTR;
+}
+
+COIL_TEST_PLAIN(process_pool_goes_on_over_interruptions)
+{
+    coil__sys.recvmsg = recvmsg_once; /* the zygote's first request */
+    coil_executor *pool = new_pool(1);
+    coil__sys = coil__sys_real;
+    coil_ret pid = call(pool, pid_of_worker, NULL, 0);
+    assert_true(pid > 0);
+    coil__sys.recv = recv_once; /* the look at the idle worker */
+    assert_int_equal(call(pool, pid_of_worker, NULL, 0), pid);
+    assert_ptr_equal(coil__sys.recv, coil__sys_real.recv);
+    end_pool(pool);
+}
+
 static void use_pool(void *arg)
 {
     (void)arg;
