@@ -6,6 +6,7 @@
 #include "base/memcheck.h"
 #include "base/thread.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -121,6 +122,34 @@ COIL_TEST(child_that_cannot_be_watched_is_killed_and_reaped)
         assert_false(has_kids());
     }
     back_to_normal();
+}
+
+static int refusals;
+
+static int no_more_watches(int ep, int op, int fd, struct epoll_event *ev)
+{
+    if (op == EPOLL_CTL_DEL)
+        return coil__sys_real.epoll_ctl(ep, op, fd, ev);
+    refusals++;
+    return -ENOSPC;
+}
+
+/* /proc/sys/fs/epoll/max_user_watches: it is not asked for again and again. */
+COIL_TEST(child_that_the_loop_cannot_watch_is_watched_by_a_thread)
+{
+    int hold[2];
+    assert_int_equal(pipe2(hold, O_CLOEXEC), 0);
+    refusals = 0;
+    coil__sys.epoll_ctl = no_more_watches;
+    coil_process *p = kid("read x; exit 4", OPTS(.in = hold[0]));
+    for (int i = 0; i < 50; i++)
+        must(coil_sleep(0));
+    coil__sys.epoll_ctl = coil__sys_real.epoll_ctl;
+    assert_in_range(refusals, 0, 3); /* other backends do not ask epoll */
+    close(hold[0]);
+    close(hold[1]);
+    assert_int_equal(kid_ends(p), 4);
+    assert_false(has_kids());
 }
 
 /* ---- reaped once, and only when it is over ---- */
