@@ -90,12 +90,23 @@ static void is_over(struct child *child, int rc, int code)
     child->id.fd = -1;
 }
 
+/* Then the kernel keeps nothing of a child that ends. What is ignored is inherited, also by a program. */
+static bool ends_are_ignored(void)
+{
+    struct sigaction now;
+    return sys_sigaction(SIGCHLD, NULL, &now) == 0 &&
+           ((now.sa_flags & SA_NOCLDWAIT) ||
+            (!(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_IGN));
+}
+
 static void say_lost(const struct child *child)
 {
-    char text[100];
-    snprintf(text, sizeof text,
-             "child process %d was waited for by somebody else: its returncode is taken to be %d",
-             (int)child->id.pid, CHILD_LOST);
+    char text[120];
+    snprintf(text, sizeof text, "child process %d %s: its returncode is taken to be %d",
+             (int)child->id.pid,
+             ends_are_ignored() ? "ended while SIGCHLD is ignored here"
+                                : "was waited for by somebody else",
+             CHILD_LOST);
     coil__loop_report(child->loop, text, 0, NULL, NULL);
 }
 

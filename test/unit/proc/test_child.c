@@ -235,6 +235,40 @@ COIL_TEST(a_signal_never_goes_to_a_number_that_was_used_again)
     assert_int_equal(kid_ends(p), 255);
 }
 
+static char reported[200];
+
+static void note_words(coil_loop *loop, const coil_exception_context *context, void *arg)
+{
+    (void)loop, (void)arg;
+    snprintf(reported, sizeof reported, "%s", context->message);
+}
+
+/* A program may be started so: its children end all the same, and it is told why nobody knows how. */
+COIL_TEST(child_ends_where_ends_are_ignored)
+{
+    struct sigaction ignored[] = {{.sa_handler = SIG_IGN},
+                                  {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT}},
+                     before;
+    coil_process *p;
+    coil_loop_set_exception_handler(NULL, note_words, NULL);
+    for (int i = 0; i < 4; i++) {
+        if (i > 1)
+            forget_pidfds(-ENOSYS);
+        sigaction(SIGCHLD, &ignored[i % 2], &before);
+        reported[0] = '\0';
+        p = kid("exit 3", NULL);
+        int code = kid_ends(p);
+        coil_ret rc = coil_create_subprocess_exec((const char *const[]){"/no/such/program", NULL},
+                                                  NULL, &p);
+        sigaction(SIGCHLD, &before, NULL);
+        back_to_normal();
+        assert_int_equal(code, 255);
+        assert_non_null(strstr(reported, "SIGCHLD is ignored"));
+        assert_int_equal(rc, -ENOENT);
+        assert_false(has_kids());
+    }
+}
+
 /* ---- what the loop keeps ---- */
 
 COIL_TEST(child_that_has_ended_is_nothing_to_the_loop)
