@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "coro/coro.h"
+#include "coro/overflow.h"
 #include "proc/pool.h"
 
 #include <poll.h>
@@ -320,6 +321,7 @@ static int settle(struct zygote_plan *plan)
 {
     int rc;
     __fpurge(stdout); /* what the parent had not written is the parent's */
+    coil__overflow_forget();
     default_signals();
     struct sigaction child = {.sa_handler = on_child};
     (void)sys_sigaction(SIGCHLD, &child, NULL);

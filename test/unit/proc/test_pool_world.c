@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 /* ---- what a worker has of its parent ---- */
 
@@ -488,6 +489,47 @@ COIL_TEST(process_pool_worker_has_the_stack_of_a_thread)
     coil_executor *pool = new_pool(1);
     assert_int_equal(coil_join(coil_loop_run_in_executor(NULL, pool, use_much_stack, NULL, 0)), 1);
     end_pool(pool);
+}
+
+static coil_ret overflows(void *arg)
+{
+    (void)arg;
+    return deep(NULL, 1 << 20);
+}
+
+static coil_ret overflow_in_own_loop(void *arg)
+{
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    return coil_run(overflows, arg);
+}
+
+static coil_ret make_pool(void *arg)
+{
+    *(coil_executor **)arg = new_pool(1);
+    return 0;
+}
+
+/* The report belongs to the run of the worker, whatever its parent was in the middle of. */
+COIL_TEST_PLAIN(process_pool_job_that_overflows_the_stack_of_a_task_says_so)
+{
+    char said[4096] = "";
+    int ends[2], saved = dup(2);
+    coil_executor *pool;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    dup2(ends[1], 2);
+    coil_ret made = coil_run(make_pool, &pool);
+    dup2(saved, 2);
+    close(saved);
+    close(ends[1]);
+    assert_int_equal(made, 0);
+    assert_int_equal(call(pool, overflow_in_own_loop, NULL, 0), COIL_EBROKENPOOL);
+    end_pool(pool);
+    size_t n = 0;
+    for (ssize_t got; (got = read(ends[0], said + n, sizeof said - 1 - n)) > 0;)
+        n += (size_t)got;
+    close(ends[0]);
+    assert_non_null(strstr(said, "stack overflow"));
 }
 
 /* ---- many hands ---- */
