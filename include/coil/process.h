@@ -104,7 +104,8 @@ COIL_API coil_reader *coil_process_stderr(coil_process *process);
 COIL_API pid_t coil_process_pid(const coil_process *process);
 
 /* How it ended: its exit status, or -N when signal N ended it; 255 when somebody else in this program took its status
- * from the kernel. False, and nothing is written, while it runs. asyncio: Process.returncode */
+ * from the kernel, or SIGCHLD is ignored, so that it keeps none; the exception handler is told. False, and nothing is
+ * written, while it runs. asyncio: Process.returncode */
 COIL_API bool coil_process_returncode(const coil_process *process, int *out_returncode);
 
 /* Wait for its end, whatever becomes of its pipes: a child of its own may still hold them. Any number of coroutines

@@ -64,7 +64,8 @@ COIL_API coil_selector *coil_select_selector_new(void);
  *   asyncio: BaseSelector.register */
 COIL_API int coil_selector_register(coil_selector *selector, int fd, unsigned events, void *data);
 
-/* Watch it no more; what it was is in *out_key, which may be NULL. Fine for one that has been closed meanwhile.
+/* Watch it no more; what it was is in *out_key, which may be NULL. Fine for one that has been closed meanwhile; but if a
+ * copy of that is open, epoll goes on looking at it, and a select that waits while it is ready uses up a processor.
  *
  *   Errors: -ENOENT if it is not registered (KeyError); -EINVAL for a negative one; COIL_ECLOSED.
  *   asyncio: BaseSelector.unregister */

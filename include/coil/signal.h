@@ -26,8 +26,9 @@
 extern "C" {
 #endif
 
-/* Call fn(arg) on the loop whenever the process gets this signal; a second call for the same loop replaces the first. What
- * the program's other calls do with a signal that interrupts them: they go on (SA_RESTART).
+/* Call fn(arg) on the loop whenever the process gets this signal; a second call for the same loop replaces the first, and
+ * takes the signal back from a sigaction(2) since. What the program's other calls do with a signal that interrupts them:
+ * they go on (SA_RESTART).
  *
  *   Owns:   the signal, in the whole process, until it is removed or the loop is closed: then it does again what it
  *           did before. `arg` must last as long. A child of fork gets it back at once; a program started by exec has the default.

@@ -40,6 +40,18 @@ coil_ret coil_raise(const coil_error *error)
 
 /* ---- groups ---- */
 
+/* Takes over the members. NULL without memory, also for the list of them: a group that does not say what it is of is none. */
+static struct error_record *whole_group(coil_ret code, const char *title,
+                                        struct error_record *const *members, size_t n)
+{
+    struct error_record *group = coil__error_group(code, title, members, n);
+    if (group && group->pub.members_n == 0) {
+        coil__error_unref(group);
+        group = NULL;
+    }
+    return group;
+}
+
 /* Shares them: NULL without memory for the list. */
 static struct error_record **share_all(const coil_error *const *members, size_t n)
 {
@@ -60,7 +72,7 @@ static const coil_error *group_of(const coil_error *like, const char *title,
     if (shared && like)
         r = coil__error_derive(error_record_of(like), shared, n);
     else if (shared)
-        r = coil__error_group(members[0]->code, title ? title : "", shared, n);
+        r = whole_group(members[0]->code, title ? title : "", shared, n);
     coil__free(shared);
     if (!r)
         coil__fail_plain(-ENOMEM);
@@ -233,7 +245,7 @@ coil_try_scope coil_try_begin(coil_ret rc)
 /* A group even if it is one error by itself, so that a handler can walk the members. Takes `r` over. */
 static struct error_record *as_group(struct error_record *r)
 {
-    return r->pub.members_n ? r : coil__error_group(r->pub.code, "", &r, 1);
+    return r->pub.members_n ? r : whole_group(r->pub.code, "", &r, 1);
 }
 
 static const coil_error *take(struct attempt *a, const struct matcher *m)
@@ -276,8 +288,8 @@ static struct error_record *and_one(struct error_record *r, struct error_record 
     for (size_t i = 0; i < n; i++)
         all[i] = coil__error_share(error_record_of(r->pub.members[i]));
     all[n] = more;
-    group = coil__error_group(all[0] ? all[0]->pub.code : more->pub.code, "raised while handling",
-                              all, n + 1);
+    group = whole_group(all[0] ? all[0]->pub.code : more->pub.code, "raised while handling", all,
+                        n + 1);
     coil__free(all);
     return group;
 }

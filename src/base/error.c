@@ -164,12 +164,16 @@ static void set_words(struct error_record *r, const char *words, bool cut)
     r->pub.message = r->text;
 }
 
-/* The arguments may quote what the slot says until now: written elsewhere first. */
-COIL_PRINTF(2, 0) static void slot_words(struct error_record *slot, const char *fmt, va_list args)
+/* A slot starts speaking of a new error in words of its own. The arguments may quote what it says until now, or what
+ * hangs on that: written elsewhere first. */
+COIL_PRINTF(2, 0)
+static struct error_record *slot_begin_words(coil_ret code, const char *fmt, va_list args)
 {
     char words[ERROR_TEXT_MAX];
     int n = vsnprintf(words, sizeof words, fmt, args);
+    struct error_record *slot = slot_begin(code);
     set_words(slot, words, n >= (int)sizeof words);
+    return slot;
 }
 
 coil_ret coil__fail_plain(coil_ret code)
@@ -180,10 +184,9 @@ coil_ret coil__fail_plain(coil_ret code)
 
 coil_ret coil__fail(coil_ret code, const char *fmt, ...)
 {
-    struct error_record *slot = slot_begin(code);
     va_list args;
     va_start(args, fmt);
-    slot_words(slot, fmt, args);
+    (void)slot_begin_words(code, fmt, args);
     va_end(args);
     return code;
 }
@@ -192,10 +195,9 @@ coil_ret coil_fail_at(const char *file, int line, coil_ret code, const char *fmt
 {
     if (!coil_iserr(code))
         code = -EINVAL;
-    struct error_record *slot = slot_begin(code);
     va_list args;
     va_start(args, fmt);
-    slot_words(slot, fmt, args);
+    struct error_record *slot = slot_begin_words(code, fmt, args);
     va_end(args);
     slot->pub.file = file;
     slot->pub.line = line;
@@ -209,10 +211,9 @@ coil_ret coil_fail_from_at(const char *file, int line, coil_ret code, const char
     struct error_record *slot = coil__error_slot();
     /* Without memory the cause is lost and the new error still speaks. */
     struct error_record *cause = slot->pub.code ? coil__error_capture(slot->pub.code) : NULL;
-    slot = slot_begin(code);
     va_list args;
     va_start(args, fmt);
-    slot_words(slot, fmt, args);
+    slot = slot_begin_words(code, fmt, args);
     va_end(args);
     slot->pub.file = file;
     slot->pub.line = line;
@@ -359,9 +360,15 @@ coil_ret coil__error_restore(const struct error_record *r, coil_ret code)
         slot_begin(code);
         return code;
     }
-    if (slot->pub.cause || slot->pub.members)
-        drop_links(slot);
-    copy_record(slot, r);
+    if (slot->pub.cause || slot->pub.members) {
+        struct error_record before = {.pub = slot->pub}; /* r may hang on it, and on nothing else */
+        slot->pub.cause = NULL;
+        slot->pub.members = NULL;
+        copy_record(slot, r);
+        drop_links(&before);
+    } else {
+        copy_record(slot, r);
+    }
     keep_links(slot);
     return code;
 }

@@ -184,11 +184,23 @@ static int handlers_install(void)
     return err;
 }
 
+/* A child has the forking thread alone: what others installed is nobody's, and who held the lock is not there. */
+static void forked(void)
+{
+    coil__mutex_init(&lock);
+    installs = installs_here;
+}
+
 int coil__overflow_install(void)
 {
+    static _Atomic int asked;
     int err = installs_here == 0 ? stack_install() : 0;
     if (err)
         return (int)coil__fail(err, "no stack for the overflow report: %s", coil_strerror(err));
+    if (coil__thread_at_fork(&asked, forked) < 0) {
+        err = -ENOMEM;
+        goto undo_stack;
+    }
     coil__mutex_lock(&lock);
     if (installs == 0)
         err = handlers_install();
@@ -197,9 +209,12 @@ int coil__overflow_install(void)
         installs_here++;
     }
     coil__mutex_unlock(&lock);
-    if (err && installs_here == 0)
+    if (!err)
+        return 0;
+undo_stack:
+    if (installs_here == 0)
         stack_remove();
-    return err ? (int)coil__fail_plain(err) : 0;
+    return (int)coil__fail_plain(err);
 }
 
 void coil__overflow_remove(void)
@@ -213,4 +228,10 @@ void coil__overflow_remove(void)
     coil__mutex_unlock(&lock);
     if (--installs_here == 0)
         stack_remove();
+}
+
+void coil__overflow_forget(void)
+{
+    while (installs_here > 0)
+        coil__overflow_remove();
 }

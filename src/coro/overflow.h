@@ -16,4 +16,7 @@ int coil__overflow_install(void);
  * */
 void coil__overflow_remove(void);
 
+/* In a child of fork that will not go on with what its parent's thread was in: all removes that this thread owes. */
+void coil__overflow_forget(void);
+
 #endif

@@ -344,9 +344,8 @@ static int try_accept(struct readiness *r, struct watch *w, struct sockaddr_stor
 __attribute__((noinline)) static int64_t attempt(struct readiness *r, struct watch *w,
                                                  struct op *op, unsigned ready)
 {
-    COIL_DCHECK(!op_is_file(op)); /* which were not taken */
+    COIL_DCHECK(op->kind != OP_POLL && !op_is_file(op)); /* files' were not taken */
     switch ((enum op_kind)op->kind) {
-    case OP_POLL: break; /* needs none */
     case OP_RECV: return try_recv(r, w, op->buf.p, op->buf.n, op->buf.flags);
     case OP_SEND: return direct_send(op->fd, op->buf.p, op->buf.n, op->buf.flags);
     case OP_SENDV: return coil__direct_sendv(op->fd, op->vec.v, op->vec.n);

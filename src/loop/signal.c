@@ -12,7 +12,7 @@
  *
  * Always true:
  *   - our handler is installed for a signal while it has a catcher, and restored when it has none, unless somebody
- *     else took the signal meanwhile;
+ *     else took the signal meanwhile; who asks for it after him has it again;
  *   - whoever leaves a list waits until no handler is inside that could still see him;
  *   - a child of fork catches nothing: its copies of the lists speak of loops that are its parent's.
  *
@@ -141,11 +141,12 @@ static void forked(void)
     }
 }
 
-/* The earlier action is known before ours can run. */
+/* The earlier action, and c, are known before our handler can run. */
 static int install(int signo, struct catcher *c)
 {
     struct sigaction ours = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
     sigfillset(&ours.sa_mask); /* one handler at a time on whatever stack it meets */
+    struct catcher *before = atomic_load(&sources[signo].first);
     int err = sys_sigaction(signo, NULL, &sources[signo].earlier);
     if (err)
         return err;
@@ -153,7 +154,7 @@ static int install(int signo, struct catcher *c)
     atomic_store(&sources[signo].first, c);
     err = sys_sigaction(signo, &ours, NULL);
     if (err)
-        atomic_store(&sources[signo].first, NULL);
+        atomic_store(&sources[signo].first, before);
     return err;
 }
 
@@ -194,7 +195,7 @@ int coil__signal_catch(struct catcher *c)
     c->behind = first;
     if (first && !first->yields)
         err = -EBUSY;
-    else if (first)
+    else if (first && is_ours(signo))
         atomic_store(&sources[signo].first, c);
     else
         err = install(signo, c);
@@ -206,6 +207,18 @@ int coil__signal_catch(struct catcher *c)
         return (int)coil__fail(err, "%s cannot be handled: %s", coil__signal_name(signo, name),
                                coil_strerror(err));
     return 0;
+}
+
+/* c asks again, and somebody else may have taken the signal since. 0 or an error, recorded. */
+static int catch_again(struct catcher *c)
+{
+    char name[32];
+    coil__mutex_lock(&lock);
+    int err = is_ours(c->signo) ? 0 : install(c->signo, atomic_load(&sources[c->signo].first));
+    coil__mutex_unlock(&lock);
+    return err ? (int)coil__fail(err, "%s cannot be handled: %s", coil__signal_name(c->signo, name),
+                                 coil_strerror(err))
+               : 0;
 }
 
 static void unlink_catcher(struct catcher *c)
@@ -332,7 +345,7 @@ int coil_loop_add_signal_handler(coil_loop *loop, int signo, coil_callback_fn fn
     if (!fn)
         return (int)coil__fail(-EINVAL, "a callback needs a function (NULL)");
     struct signal_watch *w = find(loop, signo);
-    int err = w ? 0 : add(loop, signo, &w);
+    int err = w ? catch_again(&w->catcher) : add(loop, signo, &w);
     if (err)
         return err;
     w->fn = fn;

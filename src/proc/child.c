@@ -4,7 +4,8 @@
  *
  *     start --> RUNS --pidfd readable, or its watcher posts--> slot: waitid --> exited()
  *                 |                                              |
- *                 +--loop closes: killed, waited for, reaped     +-- not over after all: watched again
+ *                 +--loop closes: killed, waited for, reaped     +-- not over after all: watched again, by a thread
+ *                                                                    if the pidfd could not be watched
  *
  * Always true:
  *   - a child is in its part's list until it has been reaped, and reaped by nobody but this file: until then its number
@@ -89,23 +90,34 @@ static void is_over(struct child *child, int rc, int code)
     child->id.fd = -1;
 }
 
+/* Then the kernel keeps nothing of a child that ends. What is ignored is inherited, also by a program. */
+static bool ends_are_ignored(void)
+{
+    struct sigaction now;
+    return sys_sigaction(SIGCHLD, NULL, &now) == 0 &&
+           ((now.sa_flags & SA_NOCLDWAIT) ||
+            (!(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_IGN));
+}
+
 static void say_lost(const struct child *child)
 {
-    char text[100];
-    snprintf(text, sizeof text,
-             "child process %d was waited for by somebody else: its returncode is taken to be %d",
-             (int)child->id.pid, CHILD_LOST);
+    char text[120];
+    snprintf(text, sizeof text, "child process %d %s: its returncode is taken to be %d",
+             (int)child->id.pid,
+             ends_are_ignored() ? "ended while SIGCHLD is ignored here"
+                                : "was waited for by somebody else",
+             CHILD_LOST);
     coil__loop_report(child->loop, text, 0, NULL, NULL);
 }
 
-static void watch(struct child *child);
+static void watch_again(struct child *child);
 
 static void may_be_over(void *arg)
 {
     struct child *child = arg;
     int code = 0, rc = reap(child, &code);
     if (rc == -EAGAIN) {
-        watch(child);
+        watch_again(child);
         return;
     }
     is_over(child, rc, code);
@@ -184,6 +196,14 @@ static int watch_by_thread(struct child *child)
     }
     child->watcher = w;
     return 0;
+}
+
+/* It runs on. A descriptor that the kernel refused to watch would be refused again, and again, at once. */
+static void watch_again(struct child *child)
+{
+    bool refused = child->op.result < 0 && child->op.result != -ECANCELED;
+    if (child->id.imaginary || !refused || watch_by_thread(child) < 0)
+        watch(child);
 }
 
 /* ---- starting ---- */

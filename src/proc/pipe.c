@@ -102,10 +102,12 @@ static coil_ret choose(struct child_pipes *p, coil_loop *loop, int i, int said,
 static coil_ret look_at_given(struct backend *b, const int said[3], const struct child_plan *plan)
 {
     static const char *const names[] = {"stdin", "stdout", "stderr"};
-    for (int i = 0; i < 3; i++)
-        if (said[i] > 2 && b->cls->calls.watchable(b, said[i]) == -EBADF)
+    for (int i = 0; i < 3; i++) {
+        int fd = i == 2 && said[i] == COIL_STDOUT && said[1] == COIL_INHERIT ? 1 : said[i];
+        if (fd > 0 && b->cls->calls.watchable(b, fd) == -EBADF)
             return coil__fail(-EBADF, "run '%.80s': its %s: descriptor %d is not open", plan->file,
-                              names[i], said[i]);
+                              names[i], fd);
+    }
     for (size_t i = 0; i < plan->pass_fds_n; i++)
         if (b->cls->calls.watchable(b, plan->pass_fds[i]) == -EBADF)
             return coil__fail(-EBADF, "run '%.80s': descriptor %d, to be passed on, is not open",

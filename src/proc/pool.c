@@ -13,7 +13,7 @@
  *
  * Always true, whenever the lock is free:
  *   - a worker is in `idle` or `busy` from its fork to its reaping; the zygote signals nobody else;
- *   - no more workers than threads, hence than max_workers.
+ *   - of those that are not being ended there are no more than threads, hence than max_workers.
  * The zygote's lock may be taken while the pool's is held, not the other way round.
  *
  * Any thread. Elsewhere: the other side (zygote.c), what an executor is (work/executor.c). */
@@ -132,8 +132,11 @@ static void end_zygote(struct process_pool *p)
 {
     coil__mutex_lock(&p->zygote_lock);
     bool there = p->control >= 0;
-    if (there)
+    if (there) {
+        (void)sys_shutdown(p->control,
+                           SHUT_RDWR); /* a copy of this process may have a copy of it */
         sys_close(p->control);
+    }
     p->control = -1;
     siginfo_t info;
     if (there) /* the program may have waited for any child and met ours: then it is gone as well */
@@ -168,7 +171,8 @@ static int begin_zygote(struct process_pool *p)
         return (int)coil__fail(err, "a process pool needs a socket pair: %s", coil_strerror(err));
     p->plan.control = pair[1];
     p->plan.parent = p->owner = sys_getpid();
-    p->plan.max_workers = p->max_workers;
+    /* A shutdown ends idle ones while threads begin others: the zygote knows both until the first are reaped. */
+    p->plan.max_workers = 2 * p->max_workers;
     p->plan.job_max = p->job_max;
     /* No handler of ours is to run in the child before it has put them away. */
     sigset_t all, before;
@@ -325,7 +329,10 @@ failed:
 static bool has_ended(const struct worker *w)
 {
     char c;
-    return sys_recv(w->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) != -EAGAIN;
+    ssize_t n;
+    while ((n = sys_recv(w->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT)) == -EINTR)
+        ;
+    return n != -EAGAIN;
 }
 
 static int take_worker(struct process_pool *p, struct worker **out)

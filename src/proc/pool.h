@@ -35,9 +35,9 @@ struct zygote_answer {
 
 /* All that the child needs to know; it lives in the parent's memory, hence in a copy of it. */
 struct zygote_plan {
-    int control;  /* the child's end */
-    pid_t parent; /* who forked it */
-    unsigned max_workers;
+    int control;          /* the child's end */
+    pid_t parent;         /* who forked it */
+    unsigned max_workers; /* not reaped */
     coil_fn initializer;
     void *initargs;
     size_t job_max;

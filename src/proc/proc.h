@@ -55,7 +55,7 @@ struct child_class {
     void (*loop_closes)(struct child *child);
 };
 
-/* The thread that waits for one child, where the kernel has no pidfds. */
+/* The thread that waits for one child, where the kernel has no pidfds, or will not watch this one. */
 struct child_watcher {
     struct inbox_node node;
     struct inbox *inbox; /* counted */
@@ -71,7 +71,7 @@ struct child {
     struct context_map *map;       /* of whoever is called; NULL: nobody's */
     struct child_id id;            /* its fd is closed when it is reaped */
     struct op op;                  /* OP_POLL of the fd */
-    struct child_watcher *watcher; /* without one; else NULL */
+    struct child_watcher *watcher; /* instead of that; else NULL */
     bool exited;
     int returncode;
 };

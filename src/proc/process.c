@@ -299,11 +299,12 @@ struct feed {
     coil_writer *writer;
     const char *input;
     size_t n;
+    bool over; /* not cancelled */
 };
 
 static coil_ret feed(void *arg)
 {
-    const struct feed *f = arg;
+    struct feed *f = arg;
     coil_ret rc = 0;
     for (size_t at = 0, n; rc == 0 && at < f->n; at += n) {
         n = f->n - at < FEED_PIECE ? f->n - at : FEED_PIECE;
@@ -312,23 +313,28 @@ static coil_ret feed(void *arg)
             rc = coil_writer_drain(f->writer);
     }
     coil_writer_close(f->writer);
-    return taken(rc);
+    rc = taken(rc);
+    f->over = rc == 0;
+    return rc;
 }
 
 struct drink {
     coil_reader *reader;
     const char *data;
     size_t n;
+    bool over;
 };
 
 static coil_ret drink(void *arg)
 {
     struct drink *d = arg;
     coil_ret rc = coil_reader_read_all(d->reader, 0, &d->data, &d->n);
+    d->over = rc >= 0;
     return rc < 0 ? rc : 0;
 }
 
-/* All at once; a task for each but the last. */
+/* All at once; a task for each but the last. A task that somebody cancels, having found it among all, is no error of the
+ * group's, and yet what it was to do was not done. */
 static coil_ret exchange(struct feed *f, struct drink *out, struct drink *err)
 {
     struct {
@@ -336,6 +342,9 @@ static coil_ret exchange(struct feed *f, struct drink *out, struct drink *err)
         void *arg;
     } jobs[3];
     int n = 0;
+    f->over = !f->writer || f->n == 0;
+    out->over = !out->reader;
+    err->over = !err->reader;
     if (f->writer && f->n == 0)
         coil_writer_close(f->writer);
     else if (f->writer)
@@ -351,7 +360,10 @@ static coil_ret exchange(struct feed *f, struct drink *out, struct drink *err)
     for (int i = 0; i < n - 1; i++)
         coil_group_create_task(&group, jobs[i].fn, jobs[i].arg);
     rc = jobs[n - 1].fn(jobs[n - 1].arg);
-    return coil_group_exit(&group, rc);
+    rc = coil_group_exit(&group, rc);
+    if (rc == 0 && !(f->over && out->over && err->over))
+        rc = coil__fail_plain(-ECANCELED);
+    return rc;
 }
 
 coil_ret coil_process_communicate(coil_process *process, const void *input, size_t n,

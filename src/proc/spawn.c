@@ -51,7 +51,8 @@ struct failure {
 static void fail(const struct spawn *s, enum child_step step, int error)
 {
     struct failure failure = {.step = (int)step, .error = error};
-    (void)sys_write(s->tell, &failure, sizeof failure);
+    while (sys_write(s->tell, &failure, sizeof failure) == -EINTR)
+        ;
     coil__sys_end_child(127);
 }
 
@@ -161,15 +162,31 @@ static void reset_signals(void)
     (void)sys_sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* As the shell does: one that may not be run does not hide one further on. */
+/* Says this of the place, not of a program that stands there: there may be one further on. */
+static bool is_of_the_place(int error)
+{
+    switch (error) {
+    case -ENOENT:
+    case -ENOTDIR:
+    case -EACCES: /* also of one that may not be run, as the shell does */
+    case -ELOOP:
+    case -ENAMETOOLONG:
+    case -ENODEV: /* these three of network disks */
+    case -ESTALE:
+    case -ETIMEDOUT: return true;
+    default: return false;
+    }
+}
+
+/* What is told is what went wrong first, if not just that nothing is there. */
 static int run(const struct spawn *s)
 {
     int error = -ENOENT;
     for (const char *path = s->paths; *path; path += strlen(path) + 1) {
         int rc = sys_execve(path, s->argv, s->env);
-        if (rc != -ENOENT && rc != -ENOTDIR && rc != -EACCES)
+        if (!is_of_the_place(rc))
             return rc;
-        if (error != -EACCES)
+        if (error == -ENOENT || error == -ENOTDIR)
             error = rc;
     }
     return error;

@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "coro/coro.h"
+#include "coro/overflow.h"
 #include "proc/pool.h"
 
 #include <poll.h>
@@ -228,10 +229,10 @@ static void reap(struct child *child, bool now)
     child->status = info.si_status;
 }
 
-/* `fd` is taken over. */
+/* `fd` is taken over; or it is why there is none. */
 static int begin_worker(const struct zygote_plan *plan, struct child *slot, int fd)
 {
-    pid_t self = sys_getpid(), pid = slot && fd >= 0 ? sys_fork() : -EINVAL;
+    pid_t self = sys_getpid(), pid = fd < 0 ? fd : slot ? sys_fork() : -EINVAL;
     if (pid == 0)
         worker_main(plan, fd, self);
     if (pid > 0)
@@ -268,7 +269,8 @@ static struct zygote_answer obey(const struct zygote_plan *plan, struct child *c
     return a;
 }
 
-/* One request with the descriptor that came along, or -1. False: the parent is gone. */
+/* One request with the descriptor that came along; -EMFILE if it found no place here, or another error for none. False:
+ * the parent is gone. */
 static bool next_request(struct zygote_request *out, int *out_fd)
 {
     union {
@@ -278,8 +280,10 @@ static bool next_request(struct zygote_request *out, int *out_fd)
     struct iovec v = {out, sizeof *out};
     struct msghdr m = {
         .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    *out_fd = -1;
-    ssize_t n = sys_recvmsg(CONTROL, &m, MSG_CMSG_CLOEXEC);
+    ssize_t n;
+    while ((n = sys_recvmsg(CONTROL, &m, MSG_CMSG_CLOEXEC)) == -EINTR)
+        ;
+    *out_fd = n > 0 && (m.msg_flags & MSG_CTRUNC) ? -EMFILE : -EINVAL;
     struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
     if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
         memcpy(out_fd, CMSG_DATA(c), sizeof *out_fd);
@@ -317,6 +321,7 @@ static int settle(struct zygote_plan *plan)
 {
     int rc;
     __fpurge(stdout); /* what the parent had not written is the parent's */
+    coil__overflow_forget();
     default_signals();
     struct sigaction child = {.sa_handler = on_child};
     (void)sys_sigaction(SIGCHLD, &child, NULL);
@@ -336,7 +341,7 @@ static int settle(struct zygote_plan *plan)
     plan->watched = parent >= 0;
     if (sys_getppid() != plan->parent)
         return -ESRCH;
-    int null = sys_openat(AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
+    int null = sys_openat(AT_FDCWD, "/dev/null", O_RDWR, 0); /* it may stay where it is */
     if (null < 0)
         return null;
     for (int fd = 0; fd <= 2; fd++)

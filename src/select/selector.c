@@ -571,8 +571,9 @@ int coil_selector_select(coil_selector *s, double timeout, coil_selector_ready *
             left = 0;
         int found = s->cls->wait(s, left, capacity);
         if (found > 0)
-            return (int)s->cls->collect(s, found, out, capacity);
-        /* Again after a signal, and after a sleep that was all that fits into the kernel's argument. */
+            found = (int)s->cls->collect(s, found, out, capacity);
+        /* Again after a signal, after a sleep that was all that fits into the kernel's argument, and where the kernel
+         * knew only of what is registered no more. */
         if (found == -EINTR || (found == 0 && left != 0))
             continue;
         if (found < 0 && coil_iserr(found) && found != -EBADF)

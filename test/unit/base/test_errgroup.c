@@ -430,6 +430,55 @@ COIL_TEST_PLAIN(except_left_by_return_gives_everything_back)
     coil_fail(-EIO, "the end");
 }
 
+/* ---- what hangs on the last error, and is all that keeps it ---- */
+
+COIL_TEST_PLAIN(cause_or_member_of_the_last_error_may_be_raised)
+{
+    coil_fail(COIL_EUSER - 1, "the reason");
+    coil_fail_from(COIL_EUSER - 2, "the outcome");
+    assert_int_equal(coil_raise(coil_last_error()->cause), COIL_EUSER - 1);
+    assert_string_equal(coil_last_error()->message, "the reason");
+    assert_null(coil_last_error()->cause);
+
+    const coil_error *group = grouped("two", made(-EIO, "a"), made(-EPIPE, "b"), NULL);
+    assert_int_equal(coil_raise(group), -EIO);
+    coil_error_unref(group);
+    assert_int_equal(coil_raise(coil_last_error()->members[1]), -EPIPE);
+    assert_string_equal(coil_last_error()->message, "b");
+    assert_int_equal(coil_last_error()->members_n, 0);
+}
+
+COIL_TEST_PLAIN(words_of_a_cause_or_member_of_the_last_error_may_be_quoted)
+{
+    coil_fail(COIL_EUSER - 1, "the reason");
+    coil_fail_from(COIL_EUSER - 2, "the outcome");
+    coil_fail(COIL_EUSER - 3, "for %s", coil_last_error()->cause->message);
+    assert_string_equal(coil_last_error()->message, "for the reason");
+
+    const coil_error *group = grouped("two", made(-EIO, "a"), made(-EPIPE, "b"), NULL);
+    assert_int_equal(coil_raise(group), -EIO);
+    coil_error_unref(group);
+    coil__fail(-EINVAL, "not %s", coil_last_error()->members[1]->message);
+    assert_string_equal(coil_last_error()->message, "not b");
+}
+
+static void quote_a_cause(void *arg)
+{
+    (void)arg;
+    coil_fail(COIL_EUSER - 1, "the reason");
+    coil_fail_from(COIL_EUSER - 2, "the outcome");
+    const coil_error *cause = coil_last_error()->cause; /* NULL without memory */
+    const char *why = cause ? cause->message : "the reason";
+    coil_fail_from(COIL_EUSER - 3, "for %s", why);
+    assert_string_equal(coil_last_error()->message, "for the reason");
+    coil_fail(-EIO, "the end");
+}
+
+COIL_TEST_PLAIN(words_of_a_cause_may_be_quoted_without_memory)
+{
+    assert_true(sweep_allocations(quote_a_cause, NULL) > 1);
+}
+
 /* ---- memory ---- */
 
 static void take_apart(void *arg)
@@ -452,6 +501,32 @@ static void take_apart(void *arg)
     rc = (int)coil_try_exit(&t);
     assert_true(coil_iserr(rc)); /* no error is lost */
     coil_fail(-EIO, "the end");
+}
+
+/* A group that lacks its members would be an error that nobody is told of. */
+static void group_and_except_one(void *arg)
+{
+    const coil_error *e = arg, *group = coil_error_group("one", &e, 1);
+    if (group)
+        assert_int_equal(group->members_n, 1);
+    else
+        assert_int_equal(coil_last_error()->code, -ENOMEM);
+    coil_error_unref(group);
+    bool told = false;
+    coil_try(t, coil_raise(e));
+    COIL_EXCEPT(part, t, -EIO) {
+        assert_int_equal(part->members_n, 1);
+        told = true;
+    }
+    assert_int_equal(coil_try_exit(&t), told ? 0 : -EIO);
+    coil_fail(-EIO, "the end");
+}
+
+COIL_TEST_PLAIN(groups_are_whole_or_there_is_no_memory)
+{
+    const coil_error *e = made(-EIO, "e");
+    assert_true(sweep_allocations(group_and_except_one, (void *)(uintptr_t)e) > 4);
+    coil_error_unref(e);
 }
 
 COIL_TEST_PLAIN(split_and_except_survive_failing_allocations)

@@ -230,6 +230,25 @@ LOOP(signal_that_somebody_else_took_stays_his)
     sigaction(SIGUSR1, &old, NULL);
 }
 
+/* Who asks last has it, as with sigaction(2). */
+LOOP(signal_that_somebody_else_took_is_ours_when_we_ask_again)
+{
+    struct sigaction act = {.sa_handler = earlier}, now, old;
+    handle(SIGUSR1, note_arg, "ours");
+    sigaction(SIGUSR1, &act, &old);
+    raise(SIGUSR1);
+    one_turn();
+    FACT_TRACE("earlier");
+    handle(SIGUSR1, note_arg, "ours again");
+    raise(SIGUSR1);
+    one_turn();
+    FACT_TRACE("ours again");
+    FACT_INT(coil_loop_remove_signal_handler(stage.loop, SIGUSR1), 1);
+    old = (struct sigaction){.sa_handler = SIG_DFL};
+    sigaction(SIGUSR1, &old, &now);
+    FACT(now.sa_handler == earlier);
+}
+
 LOOP(signal_that_waits_is_dropped_with_its_handler)
 {
     handle(SIGUSR1, note_arg, "in the inbox");
@@ -617,6 +636,7 @@ int main(void)
         cmocka_unit_test(signal_handler_is_replaced_by_the_next_one),
         cmocka_unit_test(signal_does_again_what_it_did_before),
         cmocka_unit_test(signal_that_somebody_else_took_stays_his),
+        cmocka_unit_test(signal_that_somebody_else_took_is_ours_when_we_ask_again),
         cmocka_unit_test(signal_that_waits_is_dropped_with_its_handler),
         cmocka_unit_test(signal_handler_may_remove_itself_and_others),
         cmocka_unit_test(signal_waiting_at_close_is_dropped),

@@ -6,6 +6,7 @@
 #include "base/memcheck.h"
 #include "base/thread.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -123,6 +124,34 @@ COIL_TEST(child_that_cannot_be_watched_is_killed_and_reaped)
     back_to_normal();
 }
 
+static int refusals;
+
+static int no_more_watches(int ep, int op, int fd, struct epoll_event *ev)
+{
+    if (op == EPOLL_CTL_DEL)
+        return coil__sys_real.epoll_ctl(ep, op, fd, ev);
+    refusals++;
+    return -ENOSPC;
+}
+
+/* /proc/sys/fs/epoll/max_user_watches: it is not asked for again and again. */
+COIL_TEST(child_that_the_loop_cannot_watch_is_watched_by_a_thread)
+{
+    int hold[2];
+    assert_int_equal(pipe2(hold, O_CLOEXEC), 0);
+    refusals = 0;
+    coil__sys.epoll_ctl = no_more_watches;
+    coil_process *p = kid("read x; exit 4", OPTS(.in = hold[0]));
+    for (int i = 0; i < 50; i++)
+        must(coil_sleep(0));
+    coil__sys.epoll_ctl = coil__sys_real.epoll_ctl;
+    assert_in_range(refusals, 0, 3); /* other backends do not ask epoll */
+    close(hold[0]);
+    close(hold[1]);
+    assert_int_equal(kid_ends(p), 4);
+    assert_false(has_kids());
+}
+
 /* ---- reaped once, and only when it is over ---- */
 
 static int not_yet; /* so often a descriptor that is readable means nothing */
@@ -204,6 +233,40 @@ COIL_TEST(a_signal_never_goes_to_a_number_that_was_used_again)
     back_to_normal();
     assert_int_equal(signals_by_number, 0);
     assert_int_equal(kid_ends(p), 255);
+}
+
+static char reported[200];
+
+static void note_words(coil_loop *loop, const coil_exception_context *context, void *arg)
+{
+    (void)loop, (void)arg;
+    snprintf(reported, sizeof reported, "%s", context->message);
+}
+
+/* A program may be started so: its children end all the same, and it is told why nobody knows how. */
+COIL_TEST(child_ends_where_ends_are_ignored)
+{
+    struct sigaction ignored[] = {{.sa_handler = SIG_IGN},
+                                  {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT}},
+                     before;
+    coil_process *p;
+    coil_loop_set_exception_handler(NULL, note_words, NULL);
+    for (int i = 0; i < 4; i++) {
+        if (i > 1)
+            forget_pidfds(-ENOSYS);
+        sigaction(SIGCHLD, &ignored[i % 2], &before);
+        reported[0] = '\0';
+        p = kid("exit 3", NULL);
+        int code = kid_ends(p);
+        coil_ret rc = coil_create_subprocess_exec((const char *const[]){"/no/such/program", NULL},
+                                                  NULL, &p);
+        sigaction(SIGCHLD, &before, NULL);
+        back_to_normal();
+        assert_int_equal(code, 255);
+        assert_non_null(strstr(reported, "SIGCHLD is ignored"));
+        assert_int_equal(rc, -ENOENT);
+        assert_false(has_kids());
+    }
 }
 
 /* ---- what the loop keeps ---- */

@@ -3,11 +3,14 @@
  * test_pool.c: functions in processes of their own, by CPython's test_concurrent_futures and beyond. */
 #include "jobs.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/memcheck.h"
 #include "base/sys.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
 
 /* ---- submit ---- */
 
@@ -451,6 +454,50 @@ COIL_TEST_PLAIN(process_pool_that_is_shut_down_keeps_no_idle_worker)
     end_pool(pool);
 }
 
+static _Atomic bool waits_to_close, has_begun;
+
+/* The end of an idle worker takes its time, if somebody begins a worker meanwhile. */
+static int slow_close(int fd)
+{
+    if (atomic_exchange(&waits_to_close, false))
+        for (int i = 0; i < 100000 && !atomic_load(&has_begun); i++)
+            ;
+    return coil__sys_real.close(fd);
+}
+
+static int begins_a_worker(int domain, int type, int proto, int out[2])
+{
+    int rc = coil__sys_real.socketpair(domain, type, proto, out);
+    atomic_store(&has_begun, true);
+    return rc;
+}
+
+/* Its worker is ended by the shutdown at the moment in which a thread comes with the last job: that one gets another,
+ * though the first is not reaped. The moment is short, so that it is looked for more than once, but not for long. */
+COIL_TEST_PLAIN(process_pool_that_is_shut_down_has_a_worker_for_the_last_job)
+{
+    const int64_t end = coil__clock_real_ns() + NS_PER_S;
+    for (int i = 0; i < 100 && coil__clock_real_ns() < end; i++) {
+        coil_executor *pool = new_pool(1);
+        assert_true(call(pool, pid_of_worker, NULL, 0) > 0);
+        atomic_store(&has_begun, false);
+        coil__sys.close = slow_close;
+        coil__sys.socketpair = begins_a_worker;
+        coil_thread_future *last = coil_executor_submit(pool, add, (int[]){5, 6}, 2 * sizeof(int));
+        coil_executor_stats_t stats;
+        do
+            coil_executor_stats(pool, &stats);
+        while (stats.queued > 0);
+        atomic_store(&waits_to_close, true);
+        assert_int_equal(coil_executor_shutdown(pool, false, false), 0);
+        coil_ret rc = result_of(last);
+        atomic_store(&waits_to_close, false);
+        coil__sys = coil__sys_real;
+        assert_int_equal(rc, 11);
+        end_pool(pool);
+    }
+}
+
 COIL_TEST_PLAIN(process_pool_test_processes_terminate)
 {
     coil_executor *pool = new_pool(2);
@@ -595,6 +642,74 @@ COIL_TEST_PLAIN(process_pool_without_a_process_or_descriptor_says_so)
     expect_words("no worker process could be started");
     coil__sys = coil__sys_real;
     assert_true(call(pool, pid_of_worker, NULL, 0) > 0); /* and that was not the end of the pool */
+    end_pool(pool);
+}
+
+static int no_pidfd(pid_t pid, unsigned flags)
+{
+    (void)pid, (void)flags;
+    return -ENOSYS;
+}
+
+COIL_TEST_PLAIN(process_pool_whose_zygote_lacks_a_descriptor_says_so)
+{
+    struct rlimit before, few;
+    struct fifo fifo[4];
+    coil_thread_future *jobs[4];
+    int ends[3];
+    if (memcheck_watches()) {
+        print_message("Valgrind has a limit of its own\n");
+        skip();
+    }
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 7; /* 0, 1, 2 and its socket: room for three workers */
+    coil__sys.pidfd_open = no_pidfd;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    coil_executor *pool = new_pool(5);
+    coil__sys = coil__sys_real;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    for (int i = 0; i < 3; i++) {
+        fifo[i] = new_fifo();
+        jobs[i] = coil_executor_submit(pool, pass_fifo, &fifo[i], sizeof fifo[i]);
+        ends[i] = meet(&fifo[i]);
+    }
+    fifo[3] = new_fifo();
+    jobs[3] = coil_executor_submit(pool, pass_fifo, &fifo[3], sizeof fifo[3]);
+    assert_int_equal(result_of(jobs[3]), -EMFILE);
+    for (int i = 0; i < 3; i++) {
+        close(ends[i]);
+        assert_int_equal(result_of(jobs[i]), 7);
+    }
+    for (int i = 0; i < 4; i++)
+        remove_fifo(&fifo[i]);
+    end_pool(pool);
+}
+
+static ssize_t recvmsg_once(int fd, struct msghdr *m, int flags)
+{
+    (void)fd, (void)m, (void)flags;
+    coil__sys.recvmsg = coil__sys_real.recvmsg;
+    return -EINTR;
+}
+
+static ssize_t recv_once(int fd, void *out, size_t n, int flags)
+{
+    (void)fd, (void)out, (void)n, (void)flags;
+    coil__sys.recv = coil__sys_real.recv;
+    return -EINTR;
+}
+
+COIL_TEST_PLAIN(process_pool_goes_on_over_interruptions)
+{
+    coil__sys.recvmsg = recvmsg_once; /* the zygote's first request */
+    coil_executor *pool = new_pool(1);
+    coil__sys = coil__sys_real;
+    coil_ret pid = call(pool, pid_of_worker, NULL, 0);
+    assert_true(pid > 0);
+    coil__sys.recv = recv_once; /* the look at the idle worker */
+    assert_int_equal(call(pool, pid_of_worker, NULL, 0), pid);
+    assert_ptr_equal(coil__sys.recv, coil__sys_real.recv);
     end_pool(pool);
 }
 

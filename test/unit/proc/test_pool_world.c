@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 /* ---- what a worker has of its parent ---- */
 
@@ -134,6 +135,23 @@ COIL_TEST_PLAIN(process_pool_worker_reads_nothing_from_its_parents_input)
     close(saved);
     close(ends[0]);
     close(ends[1]);
+}
+
+static coil_ret command(void *arg)
+{
+    return system(arg);
+}
+
+COIL_TEST_PLAIN(process_pool_of_a_program_without_input_gives_its_programs_one)
+{
+    int saved = fcntl(0, F_DUPFD_CLOEXEC, 20);
+    close(0);
+    coil_executor *pool = new_pool(1);
+    dup2(saved, 0);
+    close(saved);
+    static const char look[] = "[ /proc/self/fd/0 -ef /dev/null ]";
+    assert_int_equal(call(pool, command, look, sizeof look), 0);
+    end_pool(pool);
 }
 
 static coil_ret print(void *arg)
@@ -298,6 +316,26 @@ COIL_TEST_PLAIN(process_pool_of_a_parent_is_refused_to_its_child)
     end_pool(pool);
 }
 
+/* A copy of the parent has a copy of the zygote's socket, which is no reason to wait for it. */
+COIL_TEST_PLAIN(process_pool_ends_though_a_copy_of_its_parent_lives)
+{
+    struct fifo fifo = new_fifo();
+    coil_executor *pool = new_pool(1);
+    assert_true(call(pool, pid_of_worker, NULL, 0) > 0);
+    pid_t copy = fork();
+    assert_true(copy >= 0);
+    if (copy == 0)
+        leave_child((int)pass_fifo(&fifo));
+    int end = meet(&fifo), status;
+    assert_int_equal(coil_executor_shutdown(pool, true, false), 0);
+    coil_executor_unref(pool);
+    close(end);
+    assert_int_equal(waitpid(copy, &status, 0), copy);
+    assert_int_equal(WEXITSTATUS(status), 7);
+    expect_no_child();
+    remove_fifo(&fifo);
+}
+
 /* ---- with loops ---- */
 
 COIL_TEST(process_pool_in_a_task)
@@ -451,6 +489,47 @@ COIL_TEST(process_pool_worker_has_the_stack_of_a_thread)
     coil_executor *pool = new_pool(1);
     assert_int_equal(coil_join(coil_loop_run_in_executor(NULL, pool, use_much_stack, NULL, 0)), 1);
     end_pool(pool);
+}
+
+static coil_ret overflows(void *arg)
+{
+    (void)arg;
+    return deep(NULL, 1 << 20);
+}
+
+static coil_ret overflow_in_own_loop(void *arg)
+{
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    return coil_run(overflows, arg);
+}
+
+static coil_ret make_pool(void *arg)
+{
+    *(coil_executor **)arg = new_pool(1);
+    return 0;
+}
+
+/* The report belongs to the run of the worker, whatever its parent was in the middle of. */
+COIL_TEST_PLAIN(process_pool_job_that_overflows_the_stack_of_a_task_says_so)
+{
+    char said[4096] = "";
+    int ends[2], saved = dup(2);
+    coil_executor *pool;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    dup2(ends[1], 2);
+    coil_ret made = coil_run(make_pool, &pool);
+    dup2(saved, 2);
+    close(saved);
+    close(ends[1]);
+    assert_int_equal(made, 0);
+    assert_int_equal(call(pool, overflow_in_own_loop, NULL, 0), COIL_EBROKENPOOL);
+    end_pool(pool);
+    size_t n = 0;
+    for (ssize_t got; (got = read(ends[0], said + n, sizeof said - 1 - n)) > 0;)
+        n += (size_t)got;
+    close(ends[0]);
+    assert_non_null(strstr(said, "stack overflow"));
 }
 
 /* ---- many hands ---- */

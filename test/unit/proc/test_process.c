@@ -250,6 +250,36 @@ COIL_TEST_WITH(process_given_up_while_it_runs_is_reported_in_debug_mode, .debug 
     assert_non_null(strstr(reported, "given up"));
 }
 
+static coil_ret communicate(void *arg)
+{
+    coil_process_output output;
+    return coil_process_communicate(arg, NULL, 0, &output);
+}
+
+/* Nobody may take what was read until then for all of it. */
+COIL_TEST(communicate_says_so_when_its_own_task_is_cancelled)
+{
+    int hold[2];
+    coil_task *tasks[3], *talk;
+    assert_int_equal(pipe2(hold, O_CLOEXEC), 0);
+    coil_process *p = kid("read x; echo o; echo e >&2",
+                          OPTS(.in = hold[0], .out = COIL_PIPE, .err = COIL_PIPE));
+    talk = coil_create_task(communicate, p);
+    must(coil_sleep(0));
+    must(coil_sleep(0));
+    assert_int_equal(coil_all_tasks(NULL, tasks, 3), 3);
+    for (int i = 0; i < 3; i++) {
+        if (tasks[i] != talk && tasks[i] != coil_current_task())
+            assert_true(coil_task_cancel(tasks[i], NULL));
+        coil_unref(tasks[i]);
+    }
+    must(coil_sleep(0));
+    close(hold[0]);
+    close(hold[1]);
+    assert_int_equal(coil_join(talk), -ECANCELED);
+    kid_ends(p);
+}
+
 COIL_TEST(process_that_hangs_meets_a_deadline)
 {
     shell_is_here();

@@ -142,6 +142,24 @@ COIL_TEST(child_gets_no_pipe_of_ours_for_a_descriptor_that_was_closed)
                      -EBADF);
 }
 
+/* The same of 1 and 2, in a program that has none. */
+COIL_TEST(child_gets_no_pipe_of_ours_for_an_output_that_was_closed)
+{
+    coil_process *p = NULL;
+    coil_ret rc[3];
+    int saved = fcntl(1, F_DUPFD_CLOEXEC, 20);
+    close(1);
+    rc[0] = coil_create_subprocess_exec(SH("exit 0"), OPTS(.in = COIL_PIPE, .err = 1), &p);
+    rc[1] = coil_create_subprocess_exec(SH("exit 0"), OPTS(.in = COIL_PIPE, .err = COIL_STDOUT),
+                                        &p);
+    rc[2] = coil_create_subprocess_exec(SH("exit 0"), OPTS(.in = 1, .out = COIL_PIPE), &p);
+    dup2(saved, 1);
+    close(saved);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(rc[i], -EBADF);
+    assert_false(has_kids());
+}
+
 /* Kernels before 5.11 cannot mark them all at once. */
 static int no_close_range(unsigned first, unsigned last, unsigned flags)
 {
@@ -289,6 +307,17 @@ COIL_TEST(program_is_looked_for_along_the_path_it_will_have)
         snprintf(path, sizeof path, "PATH=%s:/no/such/place", one);
         assert_int_equal(coil_create_subprocess_exec(argv, OPTS(.env = env), &p), -EACCES);
     }
+    /* A place that leads in circles, or has a name that is too long, is none. */
+    char circle[128], wide[600];
+    snprintf(circle, sizeof circle, "%s/circle", one);
+    assert_int_equal(symlink("circle", circle), 0);
+    snprintf(wide, sizeof wide, "PATH=/%0*d:%s:%s", 300, 0, circle, two);
+    const char *wide_env[] = {wide, NULL};
+    must(coil_create_subprocess_exec(argv, OPTS(.env = wide_env), &p));
+    assert_int_equal(kid_ends(p), 22);
+    snprintf(path, sizeof path, "PATH=%s:/no/such/place", circle);
+    assert_int_equal(coil_create_subprocess_exec(argv, OPTS(.env = env), &p), -ELOOP);
+    unlink(circle);
     /* An empty place is the current directory. */
     snprintf(path, sizeof path, "PATH=");
     must(coil_create_subprocess_exec(argv, OPTS(.env = env, .cwd = two), &p));
@@ -332,6 +361,23 @@ COIL_TEST(what_cannot_be_run_says_why)
     const char *const env[] = {much, NULL};
     assert_int_equal(coil_create_subprocess_exec(SH("exit 0"), OPTS(.env = env), &p), -E2BIG);
     free(much);
+    assert_false(has_kids());
+}
+
+static ssize_t interrupted_once(int fd, const void *data, size_t n)
+{
+    coil__sys.write = coil__sys_real.write;
+    return -EINTR;
+}
+
+COIL_TEST(what_cannot_be_run_says_why_over_an_interruption)
+{
+    coil_process *p;
+    coil__sys.write = interrupted_once; /* the child's only one, and our first */
+    coil_ret rc = coil_create_subprocess_exec((const char *const[]){"/no/such/program", NULL}, NULL,
+                                              &p);
+    coil__sys = coil__sys_real;
+    assert_int_equal(rc, -ENOENT);
     assert_false(has_kids());
 }
 

@@ -362,6 +362,24 @@ CTRL_C_TEST(interrupts_handled_by_the_program_are_its_own)
     assert_true(has_action(SIG_DFL));
 }
 
+static coil_ret takes_it_twice(void *arg)
+{
+    set_action(handle);
+    assert_int_equal(coil_loop_add_signal_handler(NULL, SIGINT, count_one, arg), 0);
+    raise(SIGINT);
+    return coil_sleep(1);
+}
+
+CTRL_C_TEST(interrupts_are_the_programs_though_it_had_another_handler_for_them)
+{
+    int count = 0;
+    handled = 0;
+    assert_int_equal(run_it(takes_it_twice, &count), 0);
+    assert_int_equal(handled, 0);
+    assert_int_equal(count, 1);
+    assert_true(has_action(handle));
+}
+
 static coil_ret handles_it_from_now_on(void *count)
 {
     return coil_loop_add_signal_handler(NULL, SIGINT, count_one, count);

@@ -685,4 +685,30 @@ COIL_TEST_PLAIN(selector_without_memory_loses_nothing)
         assert_true(sweep_allocations(fill_one, (void *)(uintptr_t)&kinds[k]) > 0);
 }
 
+/* The kernel goes on telling of a descriptor that was closed and unregistered, if a copy of it is open. */
+EACH_KIND(select_tells_of_what_is_registered_beside_what_was)
+{
+    struct pair old = new_pair(), p = new_pair();
+    assert_int_equal(coil_selector_register(s, old.rd, RD, w_old), 0);
+    assert_int_equal(write(old.wr, "x", 1), 1);
+    int copy = fcntl(old.rd, F_DUPFD_CLOEXEC, 0);
+    close(old.rd);
+    assert_int_equal(coil_selector_unregister(s, old.rd, NULL), 0);
+    assert_int_equal(coil_selector_register(s, p.wr, WR, w_new), 0);
+    coil_selector_ready ready;
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(coil_selector_select(s, COIL_FOREVER, &ready, 1), 1);
+        assert_ptr_equal(ready.key.data, w_new);
+    }
+    assert_int_equal(coil_selector_modify(s, p.wr, RD, w_new), 0);
+    double began = (double)coil__clock_real_ns() / 1e9;
+    assert_int_equal(coil_selector_select(s, 0.01, &ready, 1), 0);
+    assert_true((double)coil__clock_real_ns() / 1e9 - began >= 0.01); /* no less than it said */
+    assert_int_equal(coil_selector_select(s, 0, &ready, 1), 0);
+    (void)kind;
+    close(copy);
+    close(old.wr);
+    close_pair(p);
+}
+
 COIL_TEST_MAIN()
