@@ -17,6 +17,11 @@ static inline int host_stop_signals(void)
     return 0;
 }
 
+static inline size_t host_descriptors(void)
+{
+    return 1000;
+}
+
 static inline int host_prints(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static inline int host_prints(const char *format, ...)
 {
@@ -26,7 +31,7 @@ static inline int host_prints(const char *format, ...)
 #define catch_stop_signals       host_stop_signals
 #define on_stop_signal           host_stop_signal
 #define wait_for_stop_signal()   coil_event_wait(&host_here()->stop)
-#define raise_descriptor_limit() 1000
+#define raise_descriptor_limit() host_descriptors()
 #define printf(...)              host_prints(__VA_ARGS__)
 #define fprintf(file, ...)       host_prints(__VA_ARGS__)
 #define coil_run(fn, arg)        fn(arg)

@@ -15,9 +15,17 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-extern struct play play_proxy;
+extern struct play play_proxy, play_httpd;
 
-static struct play *const plays[] = {&play_proxy};
+/* NULL: what that needs is not here. */
+static struct play *const plays[] = {
+    &play_proxy,
+#ifdef SWARM_HTTPD
+    &play_httpd,
+#else
+    NULL,
+#endif
+};
 enum { PLAYS = sizeof plays / sizeof *plays };
 
 struct run run;
@@ -91,11 +99,14 @@ static void cast(void)
         chosen |= 1u << random_below(&run.random, PLAYS);
     uint32_t wanted = 0;
     for (unsigned i = 0; i < PLAYS; i++)
-        wanted |= is_wanted(plays[i]->name) ? 1u << i : 0;
-    if (!(chosen & wanted)) /* asked for by name, it comes in every run */
-        chosen = wanted;
+        wanted |= plays[i] && is_wanted(plays[i]->name) ? 1u << i : 0;
+    if (!(chosen &
+          wanted)) /* asked for by name, they come in every run; else the proxy stands in */
+        chosen = plays_wanted ? wanted : 1;
     for (unsigned i = 0; i < PLAYS; i++) {
         struct play *play = plays[i];
+        if (!play)
+            continue;
         play->plays = chosen & wanted & (1u << i);
         play->random.state = run.seed * UINT64_C(0xd1342543de82ef95) + i;
         play->first = NULL;
@@ -132,7 +143,7 @@ static void calm_down(void)
     bring_back(true);
     unsigned n = run.hosts_n;
     for (unsigned i = 0; i < PLAYS; i++)
-        if (plays[i]->plays && plays[i]->last)
+        if (plays[i] && plays[i]->plays && plays[i]->last)
             host_add(plays[i], &last);
     for (unsigned i = n; i < run.hosts_n; i++)
         host_switch_on(&run.hosts[i]);
@@ -151,9 +162,11 @@ static void look_at_the_books(void)
         if (run.hosts[i].loop && sim_of(run.hosts[i].loop->backend)->files_n > 0)
             failed("%s: a descriptor is left", run.hosts[i].play->name);
     for (unsigned i = 0; i < PLAYS && !run.failed; i++)
-        if (plays[i]->plays && plays[i]->end)
+        if (plays[i] && plays[i]->plays && plays[i]->end)
             plays[i]->end();
     for (unsigned i = 0; i < PLAYS; i++) {
+        if (!plays[i])
+            continue;
         note(plays[i]->whole);
         note(plays[i]->broken);
         note(plays[i]->bytes);
@@ -196,6 +209,8 @@ static void add_up(void)
 {
     sum.runs++;
     for (unsigned i = 0; i < PLAYS; i++) {
+        if (!plays[i])
+            continue;
         sum.runs_of[i] += plays[i]->plays;
         sum.whole[i] += plays[i]->whole;
         sum.broken[i] += plays[i]->broken;
@@ -223,12 +238,17 @@ static void tell_sum(void)
         (unsigned long long)sum.faults, (unsigned long long)sum.kills,
         (unsigned long long)sum.pauses, (unsigned long long)sum.clogs,
         (unsigned long long)sum.trace);
-    for (unsigned i = 0; i < PLAYS; i++)
-        printf("%s\"%s\": [%llu, %llu, %llu, %llu]", i ? ", " : "", plays[i]->name,
+    const char *comma = "";
+    for (unsigned i = 0; i < PLAYS; i++) {
+        if (!plays[i])
+            continue;
+        printf("%s\"%s\": [%llu, %llu, %llu, %llu]", comma, plays[i]->name,
                (unsigned long long)sum.runs_of[i], (unsigned long long)sum.whole[i],
                (unsigned long long)sum.broken[i], (unsigned long long)sum.bytes[i]);
+        comma = ", ";
+    }
     printf("}, \"probes\": {");
-    const char *comma = "";
+    comma = "";
     for (const struct probe *p = coil__probes(); p; p = p->next, comma = ", ")
         printf("%s\"%s\": %llu", comma, p->name, (unsigned long long)p->count);
     printf("}}\n");
