@@ -8,6 +8,8 @@
 
 #include "loop/loop.h"
 
+#include <time.h>
+
 enum { ROUNDS_MAX = 20000000 };
 
 struct host *host_here(void)
@@ -150,6 +152,15 @@ bool until(bool (*over)(void), int64_t limit_ns, bool chaos)
             move_to(next_ns(next_chaos < end ? next_chaos : end + 1));
     }
     return true;
+}
+
+/* In place of the C library's, also for OpenSSL, which signs what it says of time: the hour must be the story's. */
+time_t time(time_t *out)
+{
+    time_t now = 1800000000 + (time_t)(run.now_ns / NS_PER_S);
+    if (out)
+        *out = now;
+    return now;
 }
 
 /* ---- where everybody stands ---- */

@@ -20,7 +20,6 @@ int httpd_main(int argc, char **argv);
 
 #undef coil_to_thread
 #define coil_to_thread(fn, arg) fn(arg)
-#define time(out)               ((time_t)clock_to_seconds(run.now_ns))
 #define main                    httpd_main
 #define serve                   httpd_serve
 #include "../../examples/httpd.c"

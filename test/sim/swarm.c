@@ -15,13 +15,18 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-extern struct play play_proxy, play_httpd;
+extern struct play play_proxy, play_httpd, play_tls;
 
 /* NULL: what that needs is not here. */
 static struct play *const plays[] = {
     &play_proxy,
 #ifdef SWARM_HTTPD
     &play_httpd,
+#else
+    NULL,
+#endif
+#ifdef SWARM_TLS
+    &play_tls,
 #else
     NULL,
 #endif
