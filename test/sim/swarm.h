@@ -62,7 +62,7 @@ struct host {
     coil_event stop;
     int64_t paused_until, back_at;
     unsigned lives, pauses;
-    void *data; /* the play's */
+    unsigned done; /* the play's: what need not be done again in the next life */
 };
 
 /* What may be in a run; less of it makes a failure small. */
