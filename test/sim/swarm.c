@@ -15,11 +15,12 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-extern struct play play_proxy, play_datagrams, play_queue, play_chat, play_httpd, play_tls;
+extern struct play play_proxy, play_datagrams, play_queue, play_chat, play_superv, play_httpd,
+    play_tls;
 
 /* NULL: what that needs is not here. */
 static struct play *const plays[] = {
-    &play_proxy, &play_datagrams, &play_queue, &play_chat,
+    &play_proxy, &play_datagrams, &play_queue, &play_chat, &play_superv,
 #ifdef SWARM_HTTPD
     &play_httpd,
 #else

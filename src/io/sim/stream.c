@@ -152,7 +152,7 @@ static void arrive_one(struct sim *sim, struct channel *c, struct segment *s)
     switch (s->kind) {
     case SEGMENT_BYTES:
         c->arrived += s->n;
-        if (sim_fault(sim, SIM_RESET)) {
+        if (!c->instant && sim_fault(sim, SIM_RESET)) {
             be_reset(sim, c->reader);
             cut(c);
             if (c->writer)
