@@ -29,7 +29,7 @@ FAILURES_MAX = 50
 SHRUNK_MAX = 3   # failing seeds that are made small
 SHRINK_LIMIT = 60
 MARK = re.compile(r'COIL_PROBE\(\s*"([^"]+)"\s*\)')
-FAULTS, HAPPENINGS = 9, 4
+FAULTS, HAPPENINGS = 10, 4
 LADDERS = {
     "clients": [1, 2, 3, 4, 5, 6, 8],
     "talks": [1, 2, 3, 4, 6],

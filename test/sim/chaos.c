@@ -21,9 +21,11 @@ void set_faults(bool on)
 {
     draw_anew(); /* a third of the kinds, each with a rate of its own */
     for (int fault = 0; fault < SIM_FAULTS; fault++) {
-        static const uint16_t most[SIM_FAULTS] = {40000, 3000,  2000,  100, 20000,
-                                                  20000, 10000, 30000, 3000};
+        static const uint16_t most[SIM_FAULTS] = {40000, 3000,  2000,  100,  20000,
+                                                  20000, 10000, 30000, 3000, 40000};
         uint16_t chance = below(3) == 0 ? (uint16_t)below(most[fault]) : 0;
+        if (fault == SIM_NO_BUFFER && chance > 0 && below(8) == 0)
+            chance = UINT16_MAX; /* so scarce that sending is given up */
         coil__sim_set_fault(any_backend(), (enum sim_fault)fault,
                             on && (run.limits.faults >> fault & 1) ? chance : 0);
     }

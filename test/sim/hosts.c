@@ -39,12 +39,13 @@ struct host *host_add(struct play *play, const struct role *role)
     return host;
 }
 
-/* A server tells when it cannot accept; it does so by design. Anything else is somebody's mistake. */
+/* A server tells when it cannot accept, or gave up sending to a client for want of memory; it does so by design. Anything else is
+ * somebody's mistake. */
 static void reported(coil_loop *loop, const coil_exception_context *context, void *arg)
 {
     const struct host *host = arg;
     const char *message = context->message ? context->message : "?";
-    if (!strstr(message, "out of system resource"))
+    if (!strstr(message, "out of system resource") && context->code != -ENOBUFS)
         failed("%s: the loop reports: %s", host->play->name, message);
 }
 

@@ -129,6 +129,15 @@ static coil_ret say_text(struct guest *g, const char *text)
     return coil_iserr(rc) ? rc : coil_writer_drain(g->writer);
 }
 
+/* A line that nobody is to hear. */
+static coil_ret say_too_much(struct guest *g)
+{
+    char line[LINE_MAX_BYTES * 2];
+    memset(line, '#', sizeof line);
+    strcpy(line + sizeof line - 2, "\n");
+    return say_text(g, line);
+}
+
 static coil_ret say_lines(struct guest *g, unsigned n)
 {
     coil_ret rc = 0;
@@ -139,6 +148,8 @@ static coil_ret say_lines(struct guest *g, unsigned n)
         strcpy(line + at, "\n");
         rc = say_text(g, line);
         g->said++;
+        if (!coil_iserr(rc) && random_below(&g->random, 60) == 0)
+            rc = say_too_much(g);
     }
     return rc;
 }
@@ -169,7 +180,10 @@ static coil_ret talk(struct guest *g, bool dawdles)
     }
     if (!coil_iserr(rc))
         rc = ask_who(g);
-    return coil_iserr(rc) ? rc : say_text(g, "/quit\n");
+    if (coil_iserr(rc) || random_below(&g->random, 2))
+        return coil_iserr(rc) ? rc : say_text(g, "/quit\n");
+    rc = say_text(g, "/quit"); /* the last line may lack its end */
+    return coil_iserr(rc) ? rc : coil_writer_write_eof(g->writer);
 }
 
 /* 0: everything that was asked was answered, and then the server let go of us. */
@@ -255,4 +269,4 @@ static void begin(struct play *play)
         host_add(play, &guest);
 }
 
-struct play play_chat = {.name = "chat", .begin = begin, .last = last_guest};
+struct play play_chat = {.name = "chat", .port = "6667", .begin = begin, .last = last_guest};

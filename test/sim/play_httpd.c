@@ -285,4 +285,4 @@ static void begin(struct play *play)
         host_add(play, &client);
 }
 
-struct play play_httpd = {.name = "httpd", .begin = begin, .last = last_client};
+struct play play_httpd = {.name = "httpd", .port = "80", .begin = begin, .last = last_client};

@@ -56,4 +56,4 @@ static void begin(struct play *play)
         host_add(play, &client);
 }
 
-struct play play_proxy = {.name = "proxy", .begin = begin, .last = last_client};
+struct play play_proxy = {.name = "proxy", .port = "7", .begin = begin, .last = last_client};

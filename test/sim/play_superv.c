@@ -97,7 +97,7 @@ static int superv_prints(const char *format, ...)
 /* ---- the processes ---- */
 
 struct teller {
-    bool begun, stubborn;
+    bool begun, stubborn, silent;
     struct random random;
     unsigned life, lines_left;
     int64_t until_ns;
@@ -137,7 +137,7 @@ static bool say_more(struct sim_process *p, struct teller *t)
     ssize_t n = coil__process_write(p, 1, t->text + t->at, t->n - t->at);
     if (n <= 0) {
         if (!coil__process_is_over(p) && n != -EAGAIN)
-            coil__process_sleep(p, NS_PER_MS);
+            coil__process_sleep(p, (int64_t)(patience() * 50) * NS_PER_MS);
         return false;
     }
     t->at += (size_t)n;
@@ -166,6 +166,11 @@ static void teller_step(struct sim_process *p)
                 t->until_ns = coil__process_now_ns(p) +
                               (int64_t)(pause_s(&t->random) / 4 * (double)NS_PER_S);
             next_line(t, lives[t->life].said);
+        } else if (!t->silent && random_below(&t->random, 4) == 0) {
+            t->silent = true; /* it has said all, and still lives a while */
+            coil__process_close(p, 1);
+            t->until_ns = coil__process_now_ns(p) +
+                          (int64_t)(pause_s(&t->random) * (double)NS_PER_S);
         } else if (random_below(&t->random, 6) == 0) {
             coil__process_raise(p, SIGSEGV);
         } else {
@@ -187,7 +192,7 @@ static void filter_step(struct sim_process *p)
                                  : coil__process_read(p, 0, f->text, sizeof f->text);
         if (n < 0) {
             if (!coil__process_is_over(p) && n != -EAGAIN)
-                coil__process_sleep(p, NS_PER_MS);
+                coil__process_sleep(p, (int64_t)(patience() * 50) * NS_PER_MS);
             return;
         }
         if (f->at < f->n)

@@ -103,4 +103,4 @@ static void begin(struct play *play)
         host_add(play, &client);
 }
 
-struct play play_tls = {.name = "tls", .begin = begin, .last = last_client};
+struct play play_tls = {.name = "tls", .port = "7", .begin = begin, .last = last_client};

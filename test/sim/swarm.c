@@ -135,6 +135,57 @@ static coil_ret last_program(void *arg)
     return 0;
 }
 
+/* Whoever comes while a server ends is let in or not; nothing is asked for, but that nothing of it is left. */
+static coil_ret latecomer_program(void *arg)
+{
+    const struct host *host = arg;
+    struct random random = {host->seed};
+    coil_ret rc = 0;
+    for (int i = 0; i < 10 && rc != COIL_EEXIT; i++) {
+        coil_reader *reader;
+        coil_writer *writer;
+        coil_timeout(patient, 2);
+        rc = coil_open_connection(host->play->first->address, host->play->port, &reader, &writer);
+        if (rc == 0)
+            coil_writer_abort(writer);
+        if (rc == 0)
+            coil_ignore(coil_writer_finish(writer));
+        rc = coil_timeout_exit(&patient, rc);
+        if (rc != COIL_EEXIT)
+            rc = coil_sleep(random_below(&random, 300) / 1e6);
+    }
+    return 0;
+}
+
+static bool time_has_come(void)
+{
+    return run.now_ns >= run.stop_ns;
+}
+
+/* In the middle of latecomers, and now and then short of descriptors. */
+static void stop_all(void)
+{
+    static const struct role latecomer = {.program = latecomer_program};
+    unsigned n = run.hosts_n;
+    for (unsigned i = 0; i < PLAYS && !run.failed; i++)
+        if (plays[i] && plays[i]->plays && plays[i]->port)
+            host_add(plays[i], &latecomer);
+    for (unsigned i = n; i < run.hosts_n; i++)
+        host_switch_on(&run.hosts[i]);
+    if (random_below(&run.random, 4) == 0 && (run.limits.faults >> SIM_NO_DESCRIPTOR & 1))
+        coil__sim_set_fault(any_backend(), SIM_NO_DESCRIPTOR, 20000);
+    if (random_below(&run.random, 4) && (run.limits.faults >> SIM_OVERTAKEN & 1))
+        coil__sim_set_fault(any_backend(), SIM_OVERTAKEN, 40000);
+    run.stop_ns = run.now_ns + (int64_t)random_below(&run.random, 2000) * NS_PER_US;
+    if (!run.failed)
+        until(time_has_come, NS_PER_S, false);
+    for (unsigned i = 1; i < run.hosts_n; i++)
+        if (run.hosts[i].role->serves)
+            coil_event_set(&run.hosts[i].stop);
+    if (!run.failed && !until(clients_are_over, 60 * NS_PER_S, false))
+        failed("the last latecomer does not end");
+}
+
 /* When everybody who came is gone, one more client of each play. */
 static void calm_down(void)
 {
@@ -155,9 +206,7 @@ static void calm_down(void)
         host_switch_on(&run.hosts[i]);
     if (!run.failed && !until(clients_are_over, limit_ns, false))
         failed("faults are over, and the last client does not end");
-    for (unsigned i = 1; i < run.hosts_n; i++)
-        if (run.hosts[i].role->serves)
-            coil_event_set(&run.hosts[i].stop);
+    stop_all();
     if (!run.failed && !until(programs_are_over, limit_ns, false))
         failed("a program does not end when it is told to");
 }

@@ -39,6 +39,7 @@ struct role {
 
 struct play {
     const char *name;
+    const char *port;             /* its servers listen there; NULL: nowhere */
     void (*begin)(struct play *); /* add the hosts; all that is static is as new */
     coil_fn last;      /* in the calm, on a host of its own: 0 if it was served whole; NULL: none */
     void (*end)(void); /* everything is over: are the books in order? NULL: nothing to do */
@@ -84,9 +85,9 @@ extern struct run {
     enum pace pace;
     struct random random; /* of the driver; the kernel has its own */
     struct host hosts[SIM_HOSTS];
-    unsigned hosts_n; /* from 1 on */
-    int64_t now_ns;
-    bool calm; /* no faults any more */
+    unsigned hosts_n;        /* from 1 on */
+    int64_t now_ns, stop_ns; /* when the programs are told to end */
+    bool calm;               /* no faults any more */
     const char *failed;
     char failed_text[200];
     uint64_t trace;

@@ -62,6 +62,9 @@ static coil_ret speak(void *arg)
     return coil_writer_write_eof(s->writer);
 }
 
+/* Some have heard enough before the end, and go in all forms. */
+enum { HEARD_ENOUGH = -3001 };
+
 /* What comes back, until the end; an error after a correct beginning. */
 static coil_ret listen_to(const struct speech *s, coil_reader *reader, struct random *random)
 {
@@ -77,6 +80,8 @@ static coil_ret listen_to(const struct speech *s, coil_reader *reader, struct ra
         play->bytes += (size_t)rc;
         if (random_below(random, 50) == 0 && coil_iserr(rc = coil_sleep(0.5)))
             break;
+        if (!run.calm && random_below(random, 300) == 0)
+            return HEARD_ENOUGH;
     }
     if (rc == 0 && at != s->n && play->kills != s->kills && !s->end_proves_all)
         return -ECONNABORTED;
@@ -103,7 +108,7 @@ coil_ret converse(const char *address, const coil_connect_opts *opts, uint64_t s
         coil_task_group(speaker);
         coil_group_create_task(&speaker, speak, &s);
         rc = coil_group_exit(&speaker, listen_to(&s, reader, &random));
-        if (coil_iserr(rc))
+        if (coil_iserr(rc) && rc != HEARD_ENOUGH)
             coil_writer_abort(writer);
         coil_ignore(coil_writer_finish(writer));
     }
