@@ -193,6 +193,15 @@ static void drop_all(struct outbox *box)
     box->cls->idle(box);
 }
 
+/* Bytes are missing, which must not look like the end of the stream: whoever closes the socket now resets it. */
+static void spoil_end(coil_sock *sock)
+{
+    static const struct linger at_once = {.l_onoff = 1};
+    if (!sock_is_pipe(sock))
+        (void)sock_calls(sock)->setsockopt(sock_backend(sock), sock->fd, SOL_SOCKET, SO_LINGER,
+                                           &at_once, sizeof at_once);
+}
+
 /* This machine is short of something; the connection is well. */
 static bool may_retry(struct outbox *box, int64_t error)
 {
@@ -200,6 +209,7 @@ static bool may_retry(struct outbox *box, int64_t error)
         return false;
     if (box->retries++ >= RETRIES_MAX) {
         COIL_PROBE("sending is given up for want of memory");
+        spoil_end(box->sock);
         return false;
     }
     COIL_PROBE("a send without memory is tried again");

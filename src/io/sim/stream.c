@@ -325,8 +325,8 @@ void coil__sim_stream_sever(struct sim *sim, struct file *file, bool silently)
     } linger = {0, 0};
     socklen_t n = sizeof linger;
     (void)coil__sim_getsockopt(sim, file, SOL_SOCKET, SO_LINGER, &linger, &n);
-    bool rude = (in && out && in->arrived > 0) || (linger.on && linger.seconds == 0) ||
-                !file->had_fd;
+    bool rude = (in && out && in->arrived > 0) ||
+                (linger.on && linger.seconds == 0 && file->domain != AF_UNIX) || !file->had_fd;
 
     file->in = file->out = NULL;
     if (out) {
