@@ -268,10 +268,8 @@ static void accept_done(struct op *op)
         queue(l);
         return;
     }
-    if (l->brought >= 0) {
-        COIL_PROBE("a client comes to a server that was closed meanwhile");
+    if (l->brought >= 0)
         b->cls->calls.close(b, (int)l->brought);
-    }
     listener_gone(l);
 }
 

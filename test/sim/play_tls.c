@@ -69,7 +69,8 @@ static coil_ret client_program(void *arg)
 {
     struct host *host = arg;
     struct random random = {host->seed + 1};
-    coil_connect_opts opts = {.size = sizeof opts, .server_hostname = "localhost"};
+    coil_connect_opts opts = {
+        .size = sizeof opts, .server_hostname = "localhost", .tls_shutdown_timeout = 3};
     coil_ret rc = client_context(&random, &opts.tls);
     if (!coil_iserr(rc))
         rc = converse_often(host, server->address, &opts);
@@ -80,7 +81,8 @@ static coil_ret client_program(void *arg)
 static coil_ret last_client(void *host)
 {
     struct random random = {run.seed};
-    coil_connect_opts opts = {.size = sizeof opts, .server_hostname = "localhost"};
+    coil_connect_opts opts = {
+        .size = sizeof opts, .server_hostname = "localhost", .tls_shutdown_timeout = 3};
     coil_ret rc = client_context(&random, &opts.tls);
     if (!coil_iserr(rc))
         rc = converse(server->address, &opts, run.seed, 600);

@@ -174,8 +174,10 @@ static void stop_all(void)
         host_switch_on(&run.hosts[i]);
     if (random_below(&run.random, 4) == 0 && (run.limits.faults >> SIM_NO_DESCRIPTOR & 1))
         coil__sim_set_fault(any_backend(), SIM_NO_DESCRIPTOR, 20000);
-    if (random_below(&run.random, 4) && (run.limits.faults >> SIM_OVERTAKEN & 1))
+    if (random_below(&run.random, 4) && (run.limits.faults >> SIM_OVERTAKEN & 1)) {
         coil__sim_set_fault(any_backend(), SIM_OVERTAKEN, 40000);
+        coil__sim_set_fault(any_backend(), SIM_LATE, 40000);
+    }
     run.stop_ns = run.now_ns + (int64_t)random_below(&run.random, 2000) * NS_PER_US;
     if (!run.failed)
         until(time_has_come, NS_PER_S, false);

@@ -62,6 +62,39 @@ static coil_ret speak(void *arg)
     return coil_writer_write_eof(s->writer);
 }
 
+struct sip {
+    coil_reader *reader;
+    void *buf;
+    size_t n;
+    coil_ret got; /* a task that returns with a cancel in its ears has no result */
+};
+
+static coil_ret sip(void *arg)
+{
+    struct sip *s = arg;
+    return s->got = coil_reader_read(s->reader, s->buf, s->n);
+}
+
+/* By a task that is cancelled as soon as it waits, again and again: it has read nothing, or what it read is told. */
+static coil_ret read_impatiently(coil_reader *reader, void *buf, size_t n)
+{
+    struct sip s = {reader, buf, n, 0};
+    double wait = 0.0001;
+    for (;;) {
+        s.got = -ECANCELED;
+        coil_task *task = coil_create_task(sip, &s);
+        coil_ret rc = coil_sleep(0);
+        coil_task_cancel(task, "impatience");
+        coil_ret got = coil_join(task);
+        got = got == -ECANCELED && s.got >= 0 ? s.got : got;
+        if (coil_iserr(rc) || got != -ECANCELED || coil_task_cancelling(coil_current_task()) > 0)
+            return coil_iserr(rc) ? rc : got;
+        if (coil_iserr(rc = coil_sleep(wait)))
+            return rc;
+        wait = wait < patience() ? wait * 2 : wait;
+    }
+}
+
 /* Some have heard enough before the end, and go in all forms. */
 enum { HEARD_ENOUGH = -3001 };
 
@@ -69,10 +102,12 @@ enum { HEARD_ENOUGH = -3001 };
 static coil_ret listen_to(const struct speech *s, coil_reader *reader, struct random *random)
 {
     struct play *play = host_here()->play;
+    coil_ret (*read)(coil_reader *, void *, size_t) = random_below(random, 8) ? coil_reader_read
+                                                                              : read_impatiently;
     char buf[3000];
     size_t at = 0;
     coil_ret rc;
-    while ((rc = coil_reader_read(reader, buf, 1 + random_below(random, sizeof buf))) > 0) {
+    while ((rc = read(reader, buf, 1 + random_below(random, sizeof buf))) > 0) {
         for (size_t i = 0; i < (size_t)rc; i++)
             if (at + i >= s->n || buf[i] != word(s->id, at + i))
                 failed("%s: a byte came back that was not sent there", play->name);
@@ -80,7 +115,7 @@ static coil_ret listen_to(const struct speech *s, coil_reader *reader, struct ra
         play->bytes += (size_t)rc;
         if (random_below(random, 50) == 0 && coil_iserr(rc = coil_sleep(0.5)))
             break;
-        if (!run.calm && random_below(random, 300) == 0)
+        if (!run.calm && random_below(random, 60) == 0)
             return HEARD_ENOUGH;
     }
     if (rc == 0 && at != s->n && play->kills != s->kills && !s->end_proves_all)
