@@ -6,7 +6,8 @@
  *                                            |  tools: a semaphore
  *                          saboteur --cancel-+
  *
- * Any wait may be cut short, by a timeout or by the saboteur, and is then made again: it had no effect, or its effect is kept.
+ * Any wait may be cut short, by a timeout or by the saboteur, and is then made again: it had no effect, or its effect is kept. In
+ * half of the batches there are no time limits, and the saboteur stops some time: a wake-up that is lost then stays lost.
  * Ledger: each item is put, taken and counted once, tools come back, no more than there are is in use. Batches come at the
  * run's pace; a host that is killed in the middle begins anew. */
 #include "swarm.h"
@@ -24,6 +25,8 @@ struct shop {
     struct item items[ITEMS_MAX];
     unsigned items_n, producers_n, workers_n, tools_n;
     unsigned tools_used, counted;
+    unsigned sabotages; /* so many are left */
+    bool patient;       /* nobody has a time limit: who is not woken is not helped by one */
     bool over;
     coil_queue raw, ready;
     coil_semaphore tools;
@@ -80,7 +83,8 @@ static coil_ret wait_for(struct shop *shop, enum wait what, void *item, void **o
 {
     coil_ret rc;
     do {
-        double limit = random_below(&shop->random, 2) ? up_to(shop, 3) : COIL_FOREVER;
+        bool limited = !shop->patient && random_below(&shop->random, 2);
+        double limit = limited ? up_to(shop, 3) : COIL_FOREVER;
         coil_timeout(patient, limit);
         rc = coil_timeout_exit(&patient, wait_once(shop, what, item, out_item));
     } while (was_cut_short(rc) && what != WORK);
@@ -161,7 +165,7 @@ static coil_ret sabotage(void *arg)
 {
     struct shop *shop = arg;
     coil_ret rc = 0;
-    while (!shop->over && rc >= 0) {
+    while (!shop->over && rc >= 0 && shop->sabotages-- > 0) {
         rc = coil_sleep(0.001 + up_to(shop, 3));
         coil_task *victim = shop->workers[random_below(&shop->random, shop->workers_n)];
         if (!shop->over)
@@ -240,6 +244,8 @@ static coil_ret batch(uint64_t seed)
     shop->producers_n = 1 + random_below(&shop->random, PRODUCERS_MAX);
     shop->workers_n = 1 + random_below(&shop->random, WORKERS_MAX);
     shop->tools_n = 1 + random_below(&shop->random, 3);
+    shop->patient = random_below(&shop->random, 2);
+    shop->sabotages = 1 + random_below(&shop->random, 40);
     shop->raw = (coil_queue)COIL_QUEUE(1 + random_below(&shop->random, 5));
     shop->ready = random_below(&shop->random, 2)
                       ? (coil_queue)COIL_LIFO_QUEUE(1 + random_below(&shop->random, 5))
