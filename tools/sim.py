@@ -65,8 +65,8 @@ class Failure:
 class Child:
     """A process that runs some seeds. Which one it is at, it says before it begins."""
 
-    def __init__(self, swarm, first, count, options, env, limit=SEED_LIMIT):
-        self.limit = limit
+    def __init__(self, swarm, first, count, options, env, limit=None):
+        self.limit = limit or SEED_LIMIT
         self.first, self.end, self.at, self.sum, self.failures = first, first + count, None, None, []
         self.stderr = tempfile.TemporaryFile()
         self.process = subprocess.Popen([swarm, str(first), str(count), *options], stdin=subprocess.DEVNULL, env=env,
@@ -133,7 +133,7 @@ def environment(tmp):
     return env
 
 
-def run_one(swarm, seed, options, limit=SEED_LIMIT):
+def run_one(swarm, seed, options, limit=None):
     """One seed by itself: what failed, or None; its sum, or None; what it said."""
     with tempfile.TemporaryDirectory(prefix="coil-sim-") as tmp:
         child = Child(swarm, seed, 1, options, environment(tmp), limit)
