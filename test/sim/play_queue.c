@@ -26,6 +26,7 @@ struct shop {
     unsigned items_n, producers_n, workers_n, tools_n;
     unsigned tools_used, counted;
     unsigned sabotages; /* so many are left */
+    unsigned working;   /* workers that did not go home */
     bool patient;       /* nobody has a time limit: who is not woken is not helped by one */
     bool over;
     coil_queue raw, ready;
@@ -78,6 +79,16 @@ static bool was_cut_short(coil_ret rc)
     return rc == -ETIMEDOUT;
 }
 
+/* Who is cancelled with empty hands may go home, as long as somebody stays: then what woke him is for another one. */
+static bool goes_home(struct shop *shop, enum wait what, coil_ret rc)
+{
+    bool may = what == GET_RAW && rc == -ECANCELED && shop->working > 1;
+    if (!may || random_below(&shop->random, 3) > 0)
+        return false;
+    shop->working--;
+    return was_cut_short(rc);
+}
+
 /* As often as it takes. Half of the tries have a time limit, which may be nothing at all. */
 static coil_ret wait_for(struct shop *shop, enum wait what, void *item, void **out_item)
 {
@@ -87,6 +98,8 @@ static coil_ret wait_for(struct shop *shop, enum wait what, void *item, void **o
         double limit = limited ? up_to(shop, 3) : COIL_FOREVER;
         coil_timeout(patient, limit);
         rc = coil_timeout_exit(&patient, wait_once(shop, what, item, out_item));
+        if (goes_home(shop, what, rc))
+            return COIL_ESHUTDOWN;
     } while (was_cut_short(rc) && what != WORK);
     return rc == -ETIMEDOUT ? 0 : rc;
 }
@@ -243,6 +256,7 @@ static coil_ret batch(uint64_t seed)
     shop->items_n = 1 + random_below(&shop->random, ITEMS_MAX);
     shop->producers_n = 1 + random_below(&shop->random, PRODUCERS_MAX);
     shop->workers_n = 1 + random_below(&shop->random, WORKERS_MAX);
+    shop->working = shop->workers_n;
     shop->tools_n = 1 + random_below(&shop->random, 3);
     shop->patient = random_below(&shop->random, 2);
     shop->sabotages = 1 + random_below(&shop->random, 40);
