@@ -471,6 +471,8 @@ static coil_ret serve_requests(struct client *c)
             return rc;
         keep = !c->refuse && !c->site->draining && llhttp_should_keep_alive(&c->parser);
         rc = answer(c, keep);
+        if (!keep) /* all of it must leave before we go, however slowly */
+            coil_writer_set_write_buffer_limits(c->writer, 0, 0);
         if (!coil_iserr(rc)) {
             coil_timeout(deadline, SEND_S);
             rc = coil_timeout_exit(&deadline, coil_writer_drain(c->writer));

@@ -100,16 +100,18 @@ static coil_ret start_stage(struct stage *stage, int in, bool last, int *out_nex
                                  .out = COIL_PIPE,
                                  .err = COIL_PIPE,
                                  .limit = LINE_MAX_BYTES};
+    coil_ret rc = 0;
     if (!last && pipe2(ends, O_CLOEXEC) < 0)
-        return coil_fail(-errno, "no pipe to the next program");
-    if (!last)
+        rc = coil_fail(-errno, "no pipe to the next program");
+    else if (!last)
         opts.out = ends[1];
-    coil_ret rc = coil_create_subprocess_exec(stage->argv, &opts, &stage->process);
+    if (rc == 0)
+        rc = coil_create_subprocess_exec(stage->argv, &opts, &stage->process);
     if (in >= 0)
         close(in);
-    if (!last)
+    if (ends[1] >= 0)
         close(ends[1]);
-    if (rc < 0 && !last)
+    if (rc < 0 && ends[0] >= 0)
         close(ends[0]);
     if (rc == 0)
         stage->pid = coil_process_pid(stage->process);

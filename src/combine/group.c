@@ -23,6 +23,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/opts.h"
+#include "base/probe.h"
 #include "combine/follow.h"
 
 #include <coil/group.h>
@@ -431,6 +432,7 @@ coil_ret coil_group_exit(coil_group *group, coil_ret rc)
             break;
         }
         if (waited == -ECANCELED) {
+            COIL_PROBE("a group is cancelled while it waits for its children");
             o.cancelled_again = true;
             if (!coil_iserr(rc) && !o.cancelled)
                 keep_cancel(&o);

@@ -22,6 +22,7 @@
 #include "combine/timeout.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "combine/follow.h"
 
 #include <coil/timeout.h>
@@ -238,6 +239,8 @@ coil_ret coil_timeout_exit(coil_timeout_scope *scope, coil_ret rc)
             return coil__timeout_convert(s->error);
         if (coil_iserr(rc))
             tell_of_timeout(rc);
+    } else {
+        COIL_PROBE("a time limit and a cancel from outside meet");
     }
     if (s->error == -EINVAL && !coil_iserr(rc)) /* a mistake that did no harm is still one */
         return coil__fail(-EINVAL, "a timeout must be a number of seconds, not NaN");

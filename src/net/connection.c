@@ -10,6 +10,7 @@
  * clients (server.c). */
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "net/stream.h"
 
 #include <stdio.h>
@@ -239,6 +240,8 @@ void coil__connection_lost(struct connection *conn, coil_ret error, bool sending
         conn->closing = true;
     if (conn->closing)
         coil__connection_kick(conn);
+    else
+        COIL_PROBE("a write fails, and what came before is still read");
 }
 
 void coil__connection_reader_gone(struct connection *conn)

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/probe.h"
 
 #include <math.h>
 #include <string.h>
@@ -328,9 +329,11 @@ static void cut_short(struct filter *f)
         over(f);
     else if (f->state == FILTER_SHAKING)
         fail(f, coil__fail(-ECONNRESET, "the peer closed the connection during the TLS handshake"));
-    else if (!f->peer_ended)
+    else if (!f->peer_ended) {
+        COIL_PROBE("a TLS stream is cut short");
         fail(f, coil__fail(COIL_ETLSEOF, "the peer's stream ended without close_notify: what came "
                                          "before may be only a part of what it sent"));
+    }
 }
 
 static void end_of_layer(struct filter *f, unsigned level)
@@ -495,14 +498,17 @@ static void time_is_up(struct filter *f)
     f->timed_out = false;
     if (f->error || f->state == FILTER_OPEN || (f->state == FILTER_OVER && outbox_idle(f->out)))
         return;
-    if (f->state == FILTER_SHAKING)
+    if (f->state == FILTER_SHAKING) {
+        COIL_PROBE("a TLS handshake takes too long");
         fail(f,
              coil__fail(-ECONNABORTED,
                         "TLS handshake is taking longer than %g seconds: aborting the connection",
                         f->handshake_timeout));
-    else
-        fail(f, coil__fail(-ETIMEDOUT, "the peer did not answer close_notify within %g seconds",
-                           f->shutdown_timeout));
+        return;
+    }
+    COIL_PROBE("a TLS peer does not answer the end");
+    fail(f, coil__fail(-ETIMEDOUT, "the peer did not answer close_notify within %g seconds",
+                       f->shutdown_timeout));
 }
 
 static void timer_fired(struct timer *timer)

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "net/filter.h"
 
 #include <string.h>
@@ -167,6 +168,8 @@ static void sent_bytes(struct outbox *box, size_t n)
         n -= part;
         if (c->n == 0)
             chunk_over(box, c);
+        else
+            COIL_PROBE("a send takes a part of what is written");
     }
 }
 
@@ -190,11 +193,27 @@ static void drop_all(struct outbox *box)
     box->cls->idle(box);
 }
 
+/* Bytes are missing, which must not look like the end of the stream: whoever closes the socket now resets it. */
+static void spoil_end(coil_sock *sock)
+{
+    static const struct linger at_once = {.l_onoff = 1};
+    if (!sock_is_pipe(sock))
+        (void)sock_calls(sock)->setsockopt(sock_backend(sock), sock->fd, SOL_SOCKET, SO_LINGER,
+                                           &at_once, sizeof at_once);
+}
+
 /* This machine is short of something; the connection is well. */
 static bool may_retry(struct outbox *box, int64_t error)
 {
-    return (error == -ENOMEM || error == -ENOBUFS || error == -ENOSPC) &&
-           box->retries++ < RETRIES_MAX;
+    if (error != -ENOMEM && error != -ENOBUFS && error != -ENOSPC)
+        return false;
+    if (box->retries++ >= RETRIES_MAX) {
+        COIL_PROBE("sending is given up for want of memory");
+        spoil_end(box->sock);
+        return false;
+    }
+    COIL_PROBE("a send without memory is tried again");
+    return true;
 }
 
 static void send_done(struct op *op)
@@ -205,6 +224,7 @@ static void send_done(struct op *op)
         sent_bytes(box, (size_t)op->result);
     }
     if (box->dropping) {
+        COIL_PROBE("a send ends after what it sends was dropped");
         drop_all(box);
     } else if (op->result < 0 && may_retry(box, op->result)) {
         submit(box);

@@ -19,6 +19,7 @@
  * connection (connection.c). */
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "net/stream.h"
 
 #include <string.h>
@@ -467,12 +468,15 @@ static coil_ret read_until(struct coil_reader *r, const struct iovec *separators
     }
     if (rc == AT_END) {
         size_t n = available(r);
+        if (n > 0)
+            COIL_PROBE("a stream ends in the middle of a record");
         take_view(r, n, out, out_n);
         return coil__fail(COIL_EINCOMPLETE, "%zu bytes read on a total of undefined expected bytes",
                           n);
     }
     if (out_n)
         *out_n = match.at;
+    COIL_PROBE("a record is longer than the limit");
     return over_limit(rc);
 }
 

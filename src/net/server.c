@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/opts.h"
+#include "base/probe.h"
 #include "net/listen.h"
 #include "net/stream.h"
 #include "net/transport.h"
@@ -313,6 +314,7 @@ static bool rest(struct listener *l, coil_ret error)
     coil_loop_call_exception_handler(l->server->loop, &context);
     if (l->server->closed || coil_sock_is_closed(l->sock))
         return false;
+    COIL_PROBE("accepting pauses for want of descriptors");
     l->state = LISTENER_RESTING;
     l->brought = -EAGAIN;
     struct coil_loop *loop = l->server->loop;
@@ -348,6 +350,7 @@ static void listener_run(void *arg)
             break;
     }
     if (server->closed) {
+        COIL_PROBE("a server is closed before its turn to accept");
         if (l->brought >= 0)
             backend_of(server)->cls->calls.close(backend_of(server), (int)l->brought);
         l->brought = -EAGAIN;
@@ -385,6 +388,7 @@ static void stop_listener(struct listener *l)
     struct backend *b = backend_of(server);
     bool gone = false;
     if (l->state == LISTENER_RESTING) {
+        COIL_PROBE("a server is closed while accepting pauses");
         coil__timer_stop(server->loop, &l->timer);
         gone = true;
     } else if (l->state == LISTENER_WAITING) {

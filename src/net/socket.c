@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "base/sys.h"
 #include "net/address.h"
 
@@ -345,6 +346,7 @@ void coil__sock_wait_abandon(struct wait *wait)
     struct sock_wait *w = sock_wait_of(wait);
     struct backend *b = sock_backend(w->sock);
     w->op.done = op_done_unheard;
+    COIL_PROBE("a task is unwound while the kernel has its request");
     if (b->cls->cancel(b, &w->op) == -EINPROGRESS)
         coil__loop_settle_op(w->sock->loop, &w->op);
 }

@@ -4,6 +4,7 @@
  *
  * Runs on the loop's thread. Elsewhere: how bytes go out (outbox.c), the end of the connection (connection.c). */
 #include "base/error.h"
+#include "base/probe.h"
 #include "net/stream.h"
 
 #include <stdio.h>
@@ -158,6 +159,8 @@ int coil_writer_write_eof(coil_writer *writer)
     writer->eof_asked = true;
     if (outbox_idle(&writer->out))
         coil__connection_kick(conn);
+    else
+        COIL_PROBE("an end is written behind bytes that wait");
     return 0;
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "base/sys.h"
 
 #include <poll.h>
@@ -297,8 +298,10 @@ static int send_signal(struct child *child, int signo)
 
 int coil__child_signal(struct child *child, int signo)
 {
-    if (child->exited)
+    if (child->exited) {
+        COIL_PROBE("a signal comes too late for its process");
         return (int)coil__fail(-ESRCH, "process %d has ended", (int)child->id.pid);
+    }
     if (!child->loop)
         return (int)coil__fail_plain(COIL_ECLOSED);
     if (!coil__loop_use(child->loop))

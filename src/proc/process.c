@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/opts.h"
+#include "base/probe.h"
 #include "net/stream.h"
 #include "proc/proc.h"
 #include "sync/waiters.h"
@@ -167,6 +168,7 @@ static coil_ret create(const char *const *argv, const char *command,
         return coil__fail_plain(-ENOMEM);
     rc = start(part, process, &plan, opts);
     if (rc < 0) {
+        COIL_PROBE("a program cannot be begun");
         coil__free(process);
         return rc;
     }

@@ -13,6 +13,7 @@
  *   - unfinished = items put - task_done - items dropped by an immediate shutdown.
  *
  * Runs on the loop's thread. Elsewhere: the line (waiters.c), the order of items (store.c). */
+#include "base/probe.h"
 #include "sync/store.h"
 #include "sync/waiters.h"
 
@@ -131,8 +132,10 @@ COIL_ASYNC coil_ret coil_queue_put(coil_queue *public, void *item)
         struct waiter w = {.state = WAITER_PENDING};
         coil_ret rc = coil__waiters_wait(&q->putters, &w, &put_wait);
         if (coil_iserr(rc)) {
-            if (!full(q) && w.state == WAITER_GRANTED)
+            if (!full(q) && w.state == WAITER_GRANTED) {
+                COIL_PROBE("room for a cancelled putter goes to the next");
                 coil__waiters_wake(&q->putters);
+            }
             return rc;
         }
     }
@@ -155,8 +158,10 @@ COIL_ASYNC coil_ret coil_queue_get(coil_queue *public, void **out_item)
         struct waiter w = {.state = WAITER_PENDING};
         coil_ret rc = coil__waiters_wait(&q->getters, &w, &get_wait);
         if (coil_iserr(rc)) {
-            if (q->store.n && w.state == WAITER_GRANTED)
+            if (q->store.n && w.state == WAITER_GRANTED) {
+                COIL_PROBE("an item for a cancelled getter goes to the next");
                 coil__waiters_wake(&q->getters);
+            }
             return rc;
         }
     }

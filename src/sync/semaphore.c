@@ -9,6 +9,7 @@
  * Always true: value + waiters granted + permits taken = first value + permits released.
  *
  * Runs on the loop's thread. Elsewhere: the line (waiters.c), the blocks (lock.c). */
+#include "base/probe.h"
 #include "sync/waiters.h"
 
 #include <coil/sync.h>
@@ -72,8 +73,10 @@ COIL_ASYNC coil_ret coil_semaphore_acquire(coil_semaphore *public)
     }
     struct waiter w = {.state = WAITER_PENDING};
     coil_ret rc = coil__waiters_wait(&s->waiters, &w, &semaphore_wait);
-    if (coil_iserr(rc) && w.state == WAITER_GRANTED)
+    if (coil_iserr(rc) && w.state == WAITER_GRANTED) {
+        COIL_PROBE("a permit of a cancelled task goes back");
         s->value++;
+    }
     while (s->value > 0 && wake_next(s)) {}
     return coil_iserr(rc) ? rc : 0;
 }

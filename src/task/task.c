@@ -26,6 +26,7 @@
 
 #include "base/mem.h"
 #include "base/opts.h"
+#include "base/probe.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -209,8 +210,10 @@ __attribute__((cold)) static void before_parking(struct coil__task *t, struct wa
 {
     if (t->arm_scopes)
         t->arm_scopes(t);
-    if (t->must_cancel && hand_cancel_to(w, t->cancel_message))
+    if (t->must_cancel && hand_cancel_to(w, t->cancel_message)) {
+        COIL_PROBE("a task that was cancelled begins to wait");
         t->must_cancel = false;
+    }
 }
 
 /* What park returns when something was cancelled or is being unwound. */
@@ -220,8 +223,10 @@ __attribute__((cold)) static coil_ret cut_short(struct coil__task *t, const stru
         return coil__fail_plain(COIL_EEXIT);
     if (w->cls->keeps && w->value != -ECANCELED) {
         /* What was done stands; a cancel that asked for it waits for the next wait. */
-        if (w->cancel_asked)
+        if (w->cancel_asked) {
+            COIL_PROBE("a cancel comes after what it should cancel");
             t->must_cancel = true;
+        }
         return w->value;
     }
     if (!t->must_cancel && w->value != -ECANCELED)
@@ -605,6 +610,8 @@ static bool task_cancel(coil_future *f, const char *message)
         count_cancel(t, message);
         t->in_cancel = true;
         if (!t->waiting || t->waiting->woken) {
+            if (t->waiting)
+                COIL_PROBE("a task is cancelled between its waking and its turn");
             t->must_cancel = true;
             break;
         }

@@ -299,6 +299,15 @@ done:
     finished(sim, op, rc);
 }
 
+/* As io_uring may say of an op that was ready when its cancel came. */
+static bool is_overtaken(struct sim *sim, struct op *op)
+{
+    if (op->state != OP_PENDING || op_continues(op) || !sim_fault(sim, SIM_OVERTAKEN))
+        return false;
+    serve(sim, coil__sim_file(sim, op->fd));
+    return op->state == OP_FINISHED;
+}
+
 static int sim_cancel(struct backend *b, struct op *op)
 {
     struct sim *sim = sim_of(b);
@@ -308,7 +317,7 @@ static int sim_cancel(struct backend *b, struct op *op)
     if (is_real(op->fd)) {
         rc = sim->inner->cls->cancel(sim->inner, op);
     } else {
-        if (op->state == OP_FINISHED && !op_continues(op))
+        if ((op->state == OP_FINISHED && !op_continues(op)) || is_overtaken(sim, op))
             return -EINPROGRESS;
         list_remove(&op->link);
         op->state = OP_IDLE;

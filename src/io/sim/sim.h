@@ -145,6 +145,7 @@ enum sim_fault {
     SIM_REFUSED,       /* nobody seems to listen */
     SIM_LATE,          /* a call that could succeed says EAGAIN; the op that follows succeeds */
     SIM_SLOW,          /* a latency is a thousand times as long */
+    SIM_OVERTAKEN,     /* what is to be cancelled, and could be done, was done already */
     SIM_FAULTS
 };
 

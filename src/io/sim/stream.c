@@ -152,7 +152,7 @@ static void arrive_one(struct sim *sim, struct channel *c, struct segment *s)
     switch (s->kind) {
     case SEGMENT_BYTES:
         c->arrived += s->n;
-        if (sim_fault(sim, SIM_RESET)) {
+        if (!c->instant && sim_fault(sim, SIM_RESET)) {
             be_reset(sim, c->reader);
             cut(c);
             if (c->writer)
@@ -325,8 +325,8 @@ void coil__sim_stream_sever(struct sim *sim, struct file *file, bool silently)
     } linger = {0, 0};
     socklen_t n = sizeof linger;
     (void)coil__sim_getsockopt(sim, file, SOL_SOCKET, SO_LINGER, &linger, &n);
-    bool rude = (in && out && in->arrived > 0) || (linger.on && linger.seconds == 0) ||
-                !file->had_fd;
+    bool rude = (in && out && in->arrived > 0) ||
+                (linger.on && linger.seconds == 0 && file->domain != AF_UNIX) || !file->had_fd;
 
     file->in = file->out = NULL;
     if (out) {
