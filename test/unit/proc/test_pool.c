@@ -3,6 +3,7 @@
  * test_pool.c: functions in processes of their own, by CPython's test_concurrent_futures and beyond. */
 #include "jobs.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/memcheck.h"
 #include "base/sys.h"
@@ -458,8 +459,9 @@ static _Atomic bool waits_to_close, has_begun;
 /* The end of an idle worker takes its time, if somebody begins a worker meanwhile. */
 static int slow_close(int fd)
 {
+    const int64_t end = coil__clock_real_ns() + 2 * NS_PER_MS;
     if (atomic_exchange(&waits_to_close, false))
-        for (int i = 0; i < 1000 && !atomic_load(&has_begun); i++)
+        while (!atomic_load(&has_begun) && coil__clock_real_ns() < end)
             sched_yield();
     return coil__sys_real.close(fd);
 }
@@ -472,11 +474,11 @@ static int begins_a_worker(int domain, int type, int proto, int out[2])
 }
 
 /* Its worker is ended by the shutdown at the moment in which a thread comes with the last job: that one gets another,
- * though the first is not reaped. The moment is short, so that it is looked for more than once. */
+ * though the first is not reaped. The moment is short, so that it is looked for more than once, but not for long. */
 COIL_TEST_PLAIN(process_pool_that_is_shut_down_has_a_worker_for_the_last_job)
 {
-    const int rounds = memcheck_watches() ? 5 : 100;
-    for (int i = 0; i < rounds; i++) {
+    const int64_t end = coil__clock_real_ns() + 2 * NS_PER_S;
+    for (int i = 0; i < 200 && coil__clock_real_ns() < end; i++) {
         coil_executor *pool = new_pool(1);
         assert_true(call(pool, pid_of_worker, NULL, 0) > 0);
         atomic_store(&has_begun, false);
