@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * supervisor.c: chaos run SECONDS CONNECTIONS SEED BACKEND: two servers, some clients, a time of torments, a quiet time, and
+ * the books are compared.
+ *
+ *     warm up -> baseline -> [ clients, torments -> all go on, clients end -> quiet -> audit ] -> SIGTERM
+ *                            chaos does this once, a soak again and again
+ *
+ * Ends with 0, or with 1 and the command that repeats it. What it made is gone afterwards: its children die with it, its
+ * folder is removed. */
+#include "supervisor.h"
+
+#include "ca.h"
+#include "client.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+enum { SKIPPED = 77, SLOTS_EACH = 25, BREACHES_SHOWN = 20 };
+static const double CLIENTS_END_S = 90, SERVERS_END_S = 60;
+
+unsigned breaches;
+static bool begun;
+
+void breach(const char *format, ...)
+{
+    if (++breaches > BREACHES_SHOWN)
+        return;
+    va_list args;
+    va_start(args, format);
+    fputs("BREACH: ", stdout);
+    vprintf(format, args);
+    putchar('\n');
+    va_end(args);
+    fflush(stdout);
+}
+
+/* ---- the folder ---- */
+
+static int make_folder(char *path, size_t n)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(path, n, "%s/coil-chaos-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    return mkdtemp(path) ? 0 : -errno;
+}
+
+static void remove_folder(void)
+{
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        if (entry->d_name[0] != '.')
+            unlinkat(dirfd(dir), entry->d_name, 0);
+    if (dir)
+        closedir(dir);
+    rmdir(folder);
+}
+
+/* ---- a round ---- */
+
+static coil_ret start_clients(struct cast *cast, const struct options *options, struct dice *dice)
+{
+    static const char *const others[] = {"epoll", "poll"};
+    unsigned each = options->connections / 8 > SLOTS_EACH ? options->connections / 8 : SLOTS_EACH;
+    unsigned left = options->connections;
+    coil_ret rc = 0;
+    for (cast->clients_n = 0; left > 0 && !coil_iserr(rc); cast->clients_n++) {
+        struct peer *p = &cast->clients[cast->clients_n];
+        *p = (struct peer){.number = cast->clients_n, .slots = left < each ? left : each};
+        uint32_t which = below(dice, 3);
+        p->backend = which < 2 ? others[which] : options->backend;
+        left -= p->slots;
+        rc = peer_start(p);
+    }
+    return rc;
+}
+
+static coil_ret end_clients(struct cast *cast)
+{
+    coil_ret rc = 0;
+    shared->stop = true;
+    for (unsigned i = 0; i < cast->clients_n && !coil_iserr(rc); i++)
+        rc = peer_ends(&cast->clients[i], CLIENTS_END_S);
+    return rc;
+}
+
+static coil_ret one_round(struct cast *cast, const struct options *options, uint64_t seed,
+                          const struct look *baseline, struct look *looks, struct tally *tally)
+{
+    struct dice dice = {seed};
+    shared->seed = seed;
+    shared->stop = false;
+    coil_ret rc = start_clients(cast, options, &dice);
+    if (!coil_iserr(rc))
+        rc = torment(cast, options->seconds, roll(&dice));
+    if (!coil_iserr(rc))
+        rc = end_clients(cast);
+    for (int i = 0; i < SERVERS && !coil_iserr(rc) && breaches == 0; i++)
+        rc = be_quiet(&cast->servers[i], &baseline[i], &looks[i]);
+    if (!coil_iserr(rc))
+        audit(tally);
+    return rc;
+}
+
+/* ---- the run ---- */
+
+static coil_ret start_servers(struct cast *cast, const struct options *options,
+                              struct look *baseline)
+{
+    coil_ret rc = connect_context();
+    for (unsigned i = 0; i < SERVERS && !coil_iserr(rc); i++) {
+        struct peer *server = &cast->servers[i];
+        *server = (struct peer){.is_server = true, .number = i, .backend = options->backend};
+        rc = peer_start(server);
+        if (!coil_iserr(rc))
+            rc = warm_up(server);
+        if (!coil_iserr(rc))
+            rc = look_at(server, &baseline[i]);
+    }
+    return rc;
+}
+
+static coil_ret end_servers(struct cast *cast)
+{
+    coil_ret rc = 0;
+    for (unsigned i = 0; i < SERVERS && !coil_iserr(rc); i++) {
+        struct peer *server = &cast->servers[i];
+        if (server->process)
+            coil_ignore(coil_process_terminate(server->process));
+        rc = peer_ends(server, SERVERS_END_S);
+    }
+    return rc;
+}
+
+static void sum_up(const struct options *options, const struct tally *t, const struct look *then,
+                   const struct look *now)
+{
+    printf("chaos: %s: %u s, %u connections at a time, seed %llu: %lu connections, %lu of them "
+           "whole, %lu frames checked; %lu stops, %lu clients and %lu servers killed, %lu times "
+           "without descriptors, %lu storms, %llu children, %lu signals, %lu steps of the clock; "
+           "%u breaches\n",
+           options->backend, options->seconds, options->connections,
+           (unsigned long long)options->seed, t->connections, t->whole, t->frames, torments.stops,
+           torments.client_kills, torments.server_kills, torments.hogs, torments.storms,
+           (unsigned long long)(shared->servers[0].children + shared->servers[1].children),
+           torments.signals, torments.clock_steps, breaches);
+    for (int i = 0; i < CONDUCTS; i++)
+        if (t->by_conduct[i] > 0)
+            printf("%s %lu%s", conduct_names[i], t->by_conduct[i],
+                   i < CONDUCT_GARBAGE ? ", " : "\n");
+    printf("the steady server: %d descriptors, %llu bytes of heap, %ld KiB; at the beginning %d, "
+           "%llu, %ld\n",
+           now->descriptors, (unsigned long long)now->heap_bytes, now->anonymous_kb,
+           then->descriptors, (unsigned long long)then->heap_bytes, then->anonymous_kb);
+}
+
+static coil_ret program(void *arg)
+{
+    const struct options *options = arg;
+    begun = true;
+    struct cast *cast = calloc(1, sizeof *cast);
+    struct look baseline[SERVERS], looks[SERVERS] = {{0}};
+    struct tally tally = {0}, warm = {0};
+    coil_ret rc = cast ? start_servers(cast, options, baseline) : -ENOMEM;
+    if (!coil_iserr(rc))
+        audit(&warm);
+    if (!coil_iserr(rc) && breaches == 0)
+        rc = one_round(cast, options, options->seed, baseline, looks, &tally);
+    if (!coil_iserr(rc) && breaches == 0)
+        rc = end_servers(cast);
+    if (!coil_iserr(rc))
+        sum_up(options, &tally, &baseline[STEADY], &looks[STEADY]);
+    for (unsigned i = 0; cast && i < CLIENT_PROCESSES_MAX; i++)
+        peer_free(&cast->clients[i]);
+    for (unsigned i = 0; cast && i < SERVERS; i++)
+        peer_free(&cast->servers[i]);
+    coil_tls_context_unref(client_tls());
+    free(cast);
+    return rc;
+}
+
+int supervisor_main(int argc, char **argv)
+{
+    if (argc != 5)
+        return 2;
+    struct options options = {.seconds = (unsigned)strtoul(argv[1], NULL, 10),
+                              .connections = (unsigned)strtoul(argv[2], NULL, 10),
+                              .seed = strtoull(argv[3], NULL, 10),
+                              .backend = argv[4]};
+    char path[sizeof folder];
+    int err = make_folder(path, sizeof path);
+    if (!err)
+        err = shared_open(path, true);
+    if (err) {
+        fprintf(stderr, "chaos: no folder: %s\n", coil_strerror(err));
+        return 2;
+    }
+    ca_make(folder);
+    shared->seed = options.seed;
+    shared->connections = options.connections;
+    coil_run_opts opts = {.size = sizeof opts, .backend = options.backend};
+    coil_ret rc = coil_run_with(program, &options, &opts);
+    remove_folder();
+    if (!begun) {
+        printf("chaos: %s cannot be had here: %s\n", options.backend, coil_strerror(rc));
+        return SKIPPED;
+    }
+    if (coil_iserr(rc) || breaches > 0)
+        printf("repeat: COIL_BACKEND=%s ./dev chaos %u %u %llu\n", options.backend, options.seconds,
+               options.connections, (unsigned long long)options.seed);
+    return coil_iserr(rc) ? coil_report(rc) : breaches > 0;
+}
