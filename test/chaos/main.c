@@ -11,7 +11,7 @@ int main(int argc, char **argv)
     if (argc >= 2 && strcmp(argv[1], "child") == 0)
         return child_main(argc - 1, argv + 1);
     if (argc < 3) {
-        fputs("usage: chaos run SECONDS CONNECTIONS SEED BACKEND\n", stderr);
+        fputs("usage: chaos run SECONDS CONNECTIONS SEED BACKEND [SOAK_SECONDS CSV]\n", stderr);
         return 2;
     }
     die_with_parent();

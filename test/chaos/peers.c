@@ -87,9 +87,11 @@ coil_ret peer_kill_and_restart(struct peer *p)
         rc = coil_lock_acquire(&p->talking);
     if (coil_iserr(rc))
         return rc;
+    /* Nobody commands it before it is ready. */
     peer_free(p);
+    rc = peer_start(p);
     coil_ignore(coil_lock_release(&p->talking));
-    return peer_start(p);
+    return rc;
 }
 
 coil_ret peer_ends(struct peer *p, double limit_s)

@@ -15,7 +15,7 @@ enum {
     CHILDREN = 8,
     WARM_CONVERSATIONS = 24
 };
-static const double REST_S = 2, BUSY_MAX = 0.02, BACK_S = 90;
+static const double REST_S = 2, BUSY_MAX = 0.02, BACK_S = 60;
 
 /* ---- looking ---- */
 
@@ -26,9 +26,15 @@ coil_ret look_at(struct peer *server, struct look *look)
         return rc;
     const struct server_report *r = &shared->servers[server->number];
     pid_t pid = coil_process_pid(server->process);
-    *look = (struct look){proc_descriptors(pid), r->stats.tasks,        r->stats.timers,
-                          r->stats.fds,          r->stats.ops,          r->stats.jobs,
-                          r->heap_bytes,         proc_anonymous_kb(pid)};
+    *look = (struct look){.descriptors = proc_descriptors(pid),
+                          .tasks = r->stats.tasks,
+                          .timers = r->stats.timers,
+                          .fds = r->stats.fds,
+                          .ops = r->stats.ops,
+                          .jobs = r->stats.jobs,
+                          .stacks_max = r->stats.stacks_max,
+                          .heap_bytes = r->heap_bytes,
+                          .anonymous_kb = proc_anonymous_kb(pid)};
     return 0;
 }
 

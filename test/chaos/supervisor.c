@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * supervisor.c: chaos run SECONDS CONNECTIONS SEED BACKEND: two servers, some clients, a time of torments, a quiet time, and
+ * supervisor.c: chaos run SECONDS CONNECTIONS SEED BACKEND [SOAK_SECONDS CSV]: two servers, some clients, a time of torments, a quiet time, and
  * the books are compared.
  *
  *     warm up -> baseline -> [ clients, torments -> all go on, clients end -> quiet -> audit ] -> SIGTERM
@@ -85,6 +85,28 @@ static coil_ret end_clients(struct cast *cast)
     return rc;
 }
 
+struct quiet {
+    struct peer *server;
+    const struct look *baseline;
+    struct look *look;
+};
+
+static coil_ret quiet(void *arg)
+{
+    struct quiet *q = arg;
+    return be_quiet(q->server, q->baseline, q->look);
+}
+
+static coil_ret all_quiet(struct cast *cast, const struct look *baseline, struct look *looks)
+{
+    coil_task_group(group);
+    for (int i = 0; i < SERVERS; i++) {
+        struct quiet one = {&cast->servers[i], &baseline[i], &looks[i]};
+        coil_group_create_task_with(&group, quiet, &one, sizeof one);
+    }
+    return coil_group_exit(&group, 0);
+}
+
 static coil_ret one_round(struct cast *cast, const struct options *options, uint64_t seed,
                           const struct look *baseline, struct look *looks, struct tally *tally)
 {
@@ -96,8 +118,8 @@ static coil_ret one_round(struct cast *cast, const struct options *options, uint
         rc = torment(cast, options->seconds, roll(&dice));
     if (!coil_iserr(rc))
         rc = end_clients(cast);
-    for (int i = 0; i < SERVERS && !coil_iserr(rc) && breaches == 0; i++)
-        rc = be_quiet(&cast->servers[i], &baseline[i], &looks[i]);
+    if (!coil_iserr(rc) && breaches == 0)
+        rc = all_quiet(cast, baseline, looks);
     if (!coil_iserr(rc))
         audit(tally);
     return rc;
@@ -155,6 +177,28 @@ static void sum_up(const struct options *options, const struct tally *t, const s
            then->descriptors, (unsigned long long)then->heap_bytes, then->anonymous_kb);
 }
 
+/* One round, or one after the other; a breach ends them. */
+static coil_ret all_rounds(struct cast *cast, const struct options *options,
+                           const struct look *baseline, struct look *looks, struct tally *tally)
+{
+    double end = coil_loop_time(NULL) + options->soak_s;
+    coil_ret rc = 0;
+    for (unsigned round = 0; !coil_iserr(rc) && breaches == 0; round++) {
+        uint64_t seed = round == 0 ? options->seed : mix(options->seed, round);
+        rc = one_round(cast, options, seed, baseline, looks, tally);
+        if (!coil_iserr(rc) && !sample_take(&looks[STEADY], tally->connections))
+            rc = -ENOMEM;
+        if (coil_loop_time(NULL) >= end)
+            break;
+        fprintf(stderr, "soak: %s: round %u (seed %llu) is over, %.0f s left; %lu connections\n",
+                options->backend, round, (unsigned long long)seed, end - coil_loop_time(NULL),
+                tally->connections);
+    }
+    if (options->soak_s > 0)
+        samples_judge(options->csv);
+    return rc;
+}
+
 static coil_ret program(void *arg)
 {
     const struct options *options = arg;
@@ -166,7 +210,7 @@ static coil_ret program(void *arg)
     if (!coil_iserr(rc))
         audit(&warm);
     if (!coil_iserr(rc) && breaches == 0)
-        rc = one_round(cast, options, options->seed, baseline, looks, &tally);
+        rc = all_rounds(cast, options, baseline, looks, &tally);
     if (!coil_iserr(rc) && breaches == 0)
         rc = end_servers(cast);
     if (!coil_iserr(rc))
@@ -182,12 +226,14 @@ static coil_ret program(void *arg)
 
 int supervisor_main(int argc, char **argv)
 {
-    if (argc != 5)
+    if (argc != 5 && argc != 7)
         return 2;
     struct options options = {.seconds = (unsigned)strtoul(argv[1], NULL, 10),
                               .connections = (unsigned)strtoul(argv[2], NULL, 10),
                               .seed = strtoull(argv[3], NULL, 10),
-                              .backend = argv[4]};
+                              .backend = argv[4],
+                              .soak_s = argc > 5 ? strtod(argv[5], NULL) : 0,
+                              .csv = argc > 5 ? argv[6] : NULL};
     char path[sizeof folder];
     int err = make_folder(path, sizeof path);
     if (!err)
@@ -201,6 +247,7 @@ int supervisor_main(int argc, char **argv)
     shared->connections = options.connections;
     coil_run_opts opts = {.size = sizeof opts, .backend = options.backend};
     coil_ret rc = coil_run_with(program, &options, &opts);
+    unsigned long long seed = shared->seed; /* of the last round */
     remove_folder();
     if (!begun) {
         printf("chaos: %s cannot be had here: %s\n", options.backend, coil_strerror(rc));
@@ -208,6 +255,6 @@ int supervisor_main(int argc, char **argv)
     }
     if (coil_iserr(rc) || breaches > 0)
         printf("repeat: COIL_BACKEND=%s ./dev chaos %u %u %llu\n", options.backend, options.seconds,
-               options.connections, (unsigned long long)options.seed);
+               options.connections, seed);
     return coil_iserr(rc) ? coil_report(rc) : breaches > 0;
 }

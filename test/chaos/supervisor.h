@@ -13,7 +13,7 @@ struct options {
     unsigned connections; /* at a time */
     uint64_t seed;
     const char *backend; /* the servers'; clients take one or another */
-    double soak_s;       /* 0: one round; else rounds for so long */
+    double soak_s;       /* 0: one round; else rounds for so long, each with a seed of its own */
     const char *csv;     /* of a soak: where its samples go */
 };
 
@@ -84,6 +84,7 @@ void audit(struct tally *tally);
 struct look {
     int descriptors;
     size_t tasks, timers, fds, ops, jobs;
+    size_t stacks_max;
     uint64_t heap_bytes;
     long anonymous_kb;
 };
@@ -98,11 +99,15 @@ COIL_ASYNC coil_ret be_quiet(struct peer *server, const struct look *baseline,
 
 /* ---- samples of a long run (soak.c) ---- */
 
-enum { SERIES_DESCRIPTORS, SERIES_HEAP, SERIES_ANONYMOUS, SERIES_TASKS, SERIES };
+enum { SERIES_DESCRIPTORS, SERIES_HEAP, SERIES_ANONYMOUS, SERIES_TASKS, SERIES_STACKS, SERIES };
 extern const char *const series_names[SERIES];
 
-/* Does a series rise? By Mann and Kendall's test, and by a slope (Theil and Sen's) that comes to more than `tolerance`
- * over the whole; the first tenth is not looked at. */
-bool rises(const double *sample, size_t n, double tolerance, double *out_slope);
+/* Does a series rise, by more than `tolerance` over its length? `out_growth`: by how much. */
+bool rises(const double *sample, size_t n, double tolerance, double *out_growth);
+
+/* Note how a server looks after a round; false when out of memory. */
+bool sample_take(const struct look *look, unsigned long connections);
+/* Judge them, tell of breaches, and write them to a file (NULL: nowhere). */
+void samples_judge(const char *csv);
 
 #endif
