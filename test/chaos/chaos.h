@@ -58,7 +58,7 @@ enum conduct {
     CONDUCTS
 };
 
-enum { HOLD_STILL, HOLD_READING, HOLD_WRITING, HOLDS };
+enum { HOLD_STILL, HOLD_READING, HOLD_WRITING, HOLD_WAITING, HOLDS };
 
 extern const char *const conduct_names[CONDUCTS];
 extern const char *const way_names[WAYS];
@@ -130,8 +130,7 @@ struct server_report {
     _Atomic uint64_t counted_signals, other_signals;
     _Atomic uint64_t children, children_over, children_wrong;
     _Atomic uint64_t ticks, ticks_early, reports;
-    _Atomic uint64_t holding; /* clients whose server part is parked until it is released */
-    coil_loop_stats_t stats;  /* when it was last asked */
+    coil_loop_stats_t stats; /* when it was last asked */
     _Atomic uint64_t heap_bytes;
 };
 

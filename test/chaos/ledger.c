@@ -50,8 +50,8 @@ struct plan plan_draw(struct dice *dice)
     p.conduct = often[below(dice, sizeof often)];
     if (p.way == WAY_TLS && one_in(dice, 4))
         p.conduct = one_in(dice, 3) ? CONDUCT_GARBAGE : CONDUCT_CUT;
-    p.frames = 2 + below(dice, one_in(dice, 4) ? 200 : 20);
-    p.payload_max = one_in(dice, 4) ? FRAME_PAYLOAD_MAX : 800;
+    p.frames = 2 + below(dice, one_in(dice, 8) ? 200 : 20);
+    p.payload_max = one_in(dice, 8) ? FRAME_PAYLOAD_MAX : 800;
     p.by_pieces = one_in(dice, 2);
     p.greeted = p.way == WAY_TLS || one_in(dice, 2);
     p.hold_ms = one_in(dice, 3) ? 0 : below(dice, 100);

@@ -9,9 +9,10 @@
 #include "supervisor.h"
 
 enum {
-    HANGING = 18,
+    HANGING = WAYS * HOLDS * 3,
     ASKING = 4,
-    HEAP_TOLERANCE = 256 * 1024,
+    HEAP_TOLERANCE = 128 * 1024,
+    HEAP_TOLERANCE_EACH = 1024, /* of the connections at a time: lists of free things */
     CHILDREN = 8,
     WARM_CONVERSATIONS = 24
 };
@@ -42,7 +43,9 @@ static bool is_back(const struct look *now, const struct look *then)
 {
     return now->descriptors == then->descriptors && now->tasks == then->tasks &&
            now->timers == then->timers && now->fds == then->fds && now->ops == then->ops &&
-           now->jobs == then->jobs && now->heap_bytes <= then->heap_bytes + HEAP_TOLERANCE;
+           now->jobs == then->jobs &&
+           now->heap_bytes <= then->heap_bytes + HEAP_TOLERANCE +
+                                  HEAP_TOLERANCE_EACH * (uint64_t)shared->connections;
 }
 
 static coil_ret wait_until_back(struct peer *server, const struct look *then, struct look *now)
@@ -140,7 +143,7 @@ struct hanging {
     coil_writer *writer;
 };
 
-/* One of every kind: the server reads, writes or does neither; the client has ended its direction, reset, or is silent. */
+/* One of every kind: the server reads, writes, has waited for the descriptor, or does nothing; the client has ended its direction, reset, or is silent. */
 static coil_ret hang_up(unsigned server, unsigned kind, struct hanging *out)
 {
     struct plan plan = {.way = (uint8_t)(kind % WAYS),

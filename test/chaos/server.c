@@ -80,10 +80,17 @@ static coil_ret converse(struct visit *v)
     return rc;
 }
 
+/* Wait for the client by a descriptor of our own. It stays open, and nobody waits for it any more. */
+static coil_ret wait_by_descriptor(coil_writer *writer, int *out_fd)
+{
+    *out_fd = dup(coil_sock_fileno(coil_writer_sock(writer)));
+    coil_ret rc = coil_wait_fd(*out_fd, COIL_READ);
+    return rc > 0 ? 0 : rc;
+}
+
 /* Keep the connection, in one state or another, and cost nothing. */
 static coil_ret hold(struct visit *v)
 {
-    me.report->holding++;
     answer(v);
     char buf[512] = {0};
     coil_ret rc = 1;
@@ -94,9 +101,13 @@ static coil_ret hold(struct visit *v)
         if (!coil_iserr(rc))
             rc = coil_writer_drain(v->writer);
     }
+    int fd = -1;
+    if (v->plan.after == HOLD_WAITING)
+        rc = wait_by_descriptor(v->writer, &fd);
     if (rc != COIL_EEXIT)
         rc = coil_event_wait(&me.release);
-    me.report->holding--;
+    coil_loop_forget_fd(NULL, fd);
+    close(fd);
     return rc;
 }
 

@@ -60,7 +60,7 @@ static coil_ret take_descriptors(void *arg)
 {
     struct deed *d = arg;
     torments.hogs++;
-    return only_cancel(peer_command(d->peer, "hog %u", 50 + below(&d->dice, 1500)));
+    return only_cancel(peer_command(d->peer, "hog %u", 50 + below(&d->dice, 1000)));
 }
 
 static coil_ret begin_storm(void *arg)
@@ -111,19 +111,19 @@ static void something_happens(struct cast *cast, coil_group *group, struct dice 
     struct peer *client = &cast->clients[below(dice, cast->clients_n)];
     coil_fn fn = NULL;
     uint32_t what = below(dice, 100);
-    if (what < 25)
+    if (what < 22)
         d.peer = one_in(dice, 2) ? server : client, fn = stop_for_a_while;
-    else if (what < 35)
+    else if (what < 29)
         d.peer = client, fn = kill_one;
-    else if (what < 43)
+    else if (what < 34)
         d.peer = &cast->servers[VICTIM], fn = kill_one;
-    else if (what < 55)
+    else if (what < 39)
         d.peer = server, fn = take_descriptors;
-    else if (what < 65)
+    else if (what < 46)
         d.peer = server, fn = begin_storm;
-    else if (what < 85)
+    else if (what < 66)
         d.peer = server, fn = flood;
-    else
+    else if (what < 76)
         step_clock(dice);
     if (fn)
         coil_group_create_task_with(group, fn, &d, sizeof d);
