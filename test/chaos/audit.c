@@ -17,6 +17,7 @@ static bool must_be_whole(const struct plan *plan)
     case CONDUCT_PLAIN:
     case CONDUCT_SLOW:
     case CONDUCT_IMPATIENT:
+    case CONDUCT_BARE:
     case CONDUCT_SEND_FIRST:
     case CONDUCT_SERVER_ENDS: return true;
     default: return false;

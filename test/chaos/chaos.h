@@ -46,6 +46,7 @@ enum conduct {
     CONDUCT_PLAIN,       /* all is sent and comes back; a clean end on both sides */
     CONDUCT_SLOW,        /* the same, and the client reads slowly */
     CONDUCT_IMPATIENT,   /* the same, and both sides wait under deadlines that are too short */
+    CONDUCT_BARE,        /* the same, and the client's socket is a plain descriptor */
     CONDUCT_SEND_FIRST,  /* the client ends its direction before it reads */
     CONDUCT_SERVER_ENDS, /* the server ends its direction first, and goes on reading */
     CONDUCT_RESET, /* the client resets when the server's kernel has all: none of it may be lost */
@@ -175,7 +176,8 @@ size_t frame_make(struct frame *frame, uint64_t id, uint32_t seq, const struct p
 
 /* How frames are read. */
 struct receiver {
-    coil_reader *reader;
+    coil_reader *reader; /* NULL: from `fd` */
+    int fd;
     struct dice dice;
     bool by_pieces, impatient;
     size_t have; /* bytes of `frame` that are there */

@@ -52,18 +52,34 @@ coil_tls_context *client_tls(void)
 
 /* ---- a conversation ---- */
 
+static coil_ret send_frame(struct talk *t)
+{
+    if (t->writer)
+        return frame_send(t->writer, &t->out);
+    return coil_loop_sock_sendall(NULL, t->fd, &t->out, sizeof t->out.head + t->out.head.payload_n,
+                                  NULL);
+}
+
+static void say_the_end(struct talk *t)
+{
+    t->half->finished = true;
+    if (t->writer)
+        coil_ignore(coil_writer_write_eof(t->writer));
+    else
+        shutdown(t->fd, SHUT_WR);
+}
+
 /* The frames after the first, until one cannot be sent. */
 static coil_ret speak(void *arg)
 {
     struct talk *t = arg;
     struct dice dice = {t->plan->seed ^ 1};
-    struct frame *frame = &t->out;
     coil_ret rc = 0;
     uint32_t last = t->plan->frames - (t->plan->conduct == CONDUCT_SILENT);
     for (uint32_t seq = 1; seq < last && !coil_iserr(rc); seq++) {
-        frame_make(frame, t->id, seq, t->plan);
+        frame_make(&t->out, t->id, seq, t->plan);
         t->half->sent = seq + 1;
-        rc = frame_send(t->writer, frame);
+        rc = send_frame(t);
         if (!coil_iserr(rc) && t->plan->conduct == CONDUCT_RESET_EARLY && one_in(&dice, 8))
             return 0;
         if (!coil_iserr(rc) && one_in(&dice, 60))
@@ -73,8 +89,7 @@ static coil_ret speak(void *arg)
     if (!t->spoke || t->plan->conduct == CONDUCT_RESET || t->plan->conduct == CONDUCT_RESET_EARLY ||
         t->plan->conduct == CONDUCT_SILENT)
         return 0;
-    t->half->finished = true;
-    coil_ignore(coil_writer_write_eof(t->writer));
+    say_the_end(t);
     return 0;
 }
 
@@ -138,12 +153,13 @@ static coil_ret stay_silent(struct talk *t)
 coil_ret converse(struct talk *t)
 {
     t->in = (struct receiver){.reader = t->reader,
+                              .fd = t->fd,
                               .by_pieces = t->plan->seed & 2,
                               .impatient = t->plan->conduct == CONDUCT_IMPATIENT,
                               .dice = {t->plan->seed ^ 2}};
     frame_make(&t->out, t->id, 0, t->plan);
     t->half->sent = 1;
-    coil_ret rc = frame_send(t->writer, &t->out);
+    coil_ret rc = send_frame(t);
     switch (t->plan->conduct) {
     case CONDUCT_RESET:
     case CONDUCT_RESET_EARLY:
@@ -191,6 +207,8 @@ static coil_ret converse_once(struct talk *t)
 {
     if (t->plan->conduct == CONDUCT_GARBAGE)
         return speak_garbage(t);
+    if (t->plan->conduct == CONDUCT_BARE)
+        return converse_bare(t);
     if (t->plan->conduct == CONDUCT_CUT)
         return converse_cut(t);
     coil_ret rc = connect_by(t->plan->way, t->half->server, &t->reader, &t->writer);

@@ -12,7 +12,8 @@ struct talk {
     const struct plan *plan; /* in `half` */
     uint64_t id;
     coil_reader *reader;
-    coil_writer *writer;
+    coil_writer *writer; /* NULL: `fd` */
+    int fd;
     bool spoke;      /* all was written */
     bool only_first; /* stop listening after one frame */
     struct receiver in;
@@ -28,7 +29,8 @@ coil_tls_context *client_tls(void);
 /* All of a conversation on a connection that stands; how its reading ended. It may have reset the connection. */
 COIL_ASYNC coil_ret converse(struct talk *talk);
 
-/* Those that need a line of their own (cut.c). */
+/* Those that need a plain descriptor (bare.c), or a line of their own (cut.c). */
+COIL_ASYNC coil_ret converse_bare(struct talk *talk);
 COIL_ASYNC coil_ret speak_garbage(struct talk *talk);
 COIL_ASYNC coil_ret converse_cut(struct talk *talk);
 

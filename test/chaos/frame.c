@@ -64,15 +64,19 @@ uint32_t frame_harm(const struct frame *frame, uint64_t id, uint32_t seq)
 
 /* ---- receiving ---- */
 
+static coil_ret read_once(struct receiver *r, void *to, size_t n)
+{
+    return r->reader ? coil_reader_read(r->reader, to, n) : coil_loop_sock_recv(NULL, r->fd, to, n);
+}
+
 /* Deadlines that often pass: whatever came meanwhile must be there afterwards. */
 static coil_ret read_some(struct receiver *r, void *to, size_t n)
 {
     if (!r->impatient)
-        return coil_reader_read(r->reader, to, n);
+        return read_once(r, to, n);
     for (;;) {
         coil_timeout(deadline, below(&r->dice, 3000) / 1e6);
-        coil_ret rc = coil_reader_read(r->reader, to, n);
-        rc = coil_timeout_exit(&deadline, rc);
+        coil_ret rc = coil_timeout_exit(&deadline, read_once(r, to, n));
         if (rc != -ETIMEDOUT)
             return rc;
         r->deadlines++;
@@ -86,7 +90,7 @@ static coil_ret fill(struct receiver *r, size_t need)
     while (r->have < need) {
         size_t n = need - r->have;
         coil_ret rc;
-        if (r->by_pieces || r->impatient) {
+        if (r->by_pieces || r->impatient || !r->reader) {
             rc = read_some(r, frame + r->have, 1 + below(&r->dice, (uint32_t)n));
         } else {
             size_t got = 0;

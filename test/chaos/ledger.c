@@ -15,9 +15,9 @@ struct shared *shared;
 char folder[256];
 
 const char *const way_names[WAYS] = {"tcp", "unix", "tls"};
-const char *const conduct_names[CONDUCTS] = {"plain",       "slow",  "impatient",   "send first",
-                                             "server ends", "reset", "reset early", "server resets",
-                                             "silent",      "cut",   "garbage",     "hold"};
+const char *const conduct_names[CONDUCTS] = {
+    "plain",       "slow",          "impatient", "bare", "send first", "server ends", "reset",
+    "reset early", "server resets", "silent",    "cut",  "garbage",    "hold"};
 
 uint64_t roll(struct dice *dice)
 {
@@ -42,14 +42,16 @@ uint64_t mix(uint64_t a, uint64_t b)
 struct plan plan_draw(struct dice *dice)
 {
     static const uint8_t often[] = {
-        CONDUCT_PLAIN,  CONDUCT_PLAIN,         CONDUCT_PLAIN,        CONDUCT_SLOW,
-        CONDUCT_SLOW,   CONDUCT_IMPATIENT,     CONDUCT_IMPATIENT,    CONDUCT_SEND_FIRST,
-        CONDUCT_RESET,  CONDUCT_SERVER_ENDS,   CONDUCT_RESET,        CONDUCT_RESET_EARLY,
-        CONDUCT_SILENT, CONDUCT_SERVER_RESETS, CONDUCT_SERVER_RESETS};
+        CONDUCT_PLAIN,       CONDUCT_PLAIN,         CONDUCT_SLOW,          CONDUCT_SLOW,
+        CONDUCT_IMPATIENT,   CONDUCT_IMPATIENT,     CONDUCT_BARE,          CONDUCT_BARE,
+        CONDUCT_SEND_FIRST,  CONDUCT_RESET,         CONDUCT_RESET,         CONDUCT_RESET_EARLY,
+        CONDUCT_SERVER_ENDS, CONDUCT_SERVER_RESETS, CONDUCT_SERVER_RESETS, CONDUCT_SILENT};
     struct plan p = {.way = (uint8_t)below(dice, WAYS), .seed = roll(dice)};
     p.conduct = often[below(dice, sizeof often)];
     if (p.way == WAY_TLS && one_in(dice, 4))
         p.conduct = one_in(dice, 3) ? CONDUCT_GARBAGE : CONDUCT_CUT;
+    if (p.way == WAY_TLS && p.conduct == CONDUCT_BARE)
+        p.conduct = CONDUCT_PLAIN;
     p.frames = 2 + below(dice, one_in(dice, 8) ? 200 : 20);
     p.payload_max = one_in(dice, 8) ? FRAME_PAYLOAD_MAX : 800;
     p.by_pieces = one_in(dice, 2);

@@ -55,13 +55,13 @@ coil_ret peer_command(struct peer *p, const char *format, ...)
     if (coil_iserr(rc))
         return rc;
     rc = -ECONNRESET;
-    if (p->process && p->killed == killed) {
+    if (!p->down && p->killed == killed) {
         rc = coil_writer_write(coil_process_stdin(p->process), line, (size_t)n);
         if (!coil_iserr(rc))
             rc = expect(p, "done", COMMAND_S);
     }
     coil_ignore(coil_lock_release(&p->talking));
-    if (coil_iserr(rc) && rc != -ECANCELED && rc != COIL_EEXIT && p->killed == killed)
+    if (coil_iserr(rc) && rc != -ECANCELED && rc != COIL_EEXIT && !p->down && p->killed == killed)
         breach("server %u does not do what it is told (%s): %s", p->number, format,
                coil_strerror(rc));
     return rc;
@@ -76,6 +76,7 @@ coil_ret peer_kill_and_restart(struct peer *p)
         shared->clients[p->number].kills++;
     }
     p->killed++;
+    p->down = true;
     int status = 0;
     coil_ret rc = coil_process_kill(p->process);
     if (!coil_iserr(rc))
@@ -90,6 +91,7 @@ coil_ret peer_kill_and_restart(struct peer *p)
     /* Nobody commands it before it is ready. */
     peer_free(p);
     rc = peer_start(p);
+    p->down = false;
     coil_ignore(coil_lock_release(&p->talking));
     return rc;
 }

@@ -83,7 +83,7 @@ static coil_ret converse(struct visit *v)
 /* Wait for the client by a descriptor of our own. It stays open, and nobody waits for it any more. */
 static coil_ret wait_by_descriptor(coil_writer *writer, int *out_fd)
 {
-    *out_fd = dup(coil_sock_fileno(coil_writer_sock(writer)));
+    *out_fd = fcntl(coil_sock_fileno(coil_writer_sock(writer)), F_DUPFD_CLOEXEC, 3);
     coil_ret rc = coil_wait_fd(*out_fd, COIL_READ);
     return rc > 0 ? 0 : rc;
 }

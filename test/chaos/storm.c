@@ -81,7 +81,8 @@ static coil_ret one_child(void *arg)
     char number[16];
     snprintf(number, sizeof number, "%u", n);
     const char *argv[] = {"/proc/self/exe", "child", what, number, NULL};
-    coil_subprocess_opts opts = {.size = sizeof opts, .in = COIL_PIPE, .out = COIL_PIPE};
+    coil_subprocess_opts opts = {
+        .size = sizeof opts, .in = COIL_PIPE, .out = COIL_PIPE, .inherit_fds = one_in(&dice, 2)};
     coil_process *process;
     rc = coil_create_subprocess_exec(argv, &opts, &process);
     if (!coil_iserr(rc)) {

@@ -199,10 +199,16 @@ static coil_ret all_rounds(struct cast *cast, const struct options *options,
     return rc;
 }
 
+static void end_it(void *task)
+{
+    coil_task_cancel(task, NULL);
+}
+
 static coil_ret program(void *arg)
 {
     const struct options *options = arg;
     begun = true;
+    coil_ignore(coil_loop_add_signal_handler(NULL, SIGTERM, end_it, coil_current_task()));
     struct cast *cast = calloc(1, sizeof *cast);
     struct look baseline[SERVERS], looks[SERVERS] = {{0}};
     struct tally tally = {0}, warm = {0};

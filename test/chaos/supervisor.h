@@ -30,6 +30,7 @@ struct peer {
     const char *backend;
     coil_process *process; /* NULL: does not run */
     coil_lock talking;     /* one command at a time */
+    bool down;             /* killed, and not ready again */
     bool busy;             /* somebody stops or kills it */
     uint32_t killed;
     uint64_t counted_signals; /* sent to this process */
