@@ -80,8 +80,11 @@ static coil_ret end_clients(struct cast *cast)
 {
     coil_ret rc = 0;
     shared->stop = true;
-    for (unsigned i = 0; i < cast->clients_n && !coil_iserr(rc); i++)
-        rc = peer_ends(&cast->clients[i], CLIENTS_END_S);
+    double end = coil_loop_time(NULL) + CLIENTS_END_S;
+    for (unsigned i = 0; i < cast->clients_n && !coil_iserr(rc); i++) {
+        double left = end - coil_loop_time(NULL);
+        rc = peer_ends(&cast->clients[i], left > 1 ? left : 1);
+    }
     return rc;
 }
 
