@@ -125,7 +125,7 @@ void audit(struct tally *tally)
     for (uint32_t id = 0; id < n; id++) {
         const struct connection *row = &shared->table[id];
         const struct client_half *c = &row->client;
-        if (c->plan.conduct == CONDUCT_HOLD)
+        if ((!c->begun && !row->server.met) || c->plan.conduct == CONDUCT_HOLD)
             continue;
         tally->connections++;
         tally->by_conduct[c->plan.conduct]++;

@@ -87,6 +87,8 @@ enum { END_NONE = 1 /* not yet; else 0 or an error */, SURE_NOTHING = 0 };
 /* Counts are frames. The client writes `sent` before it writes, the server `echoed`; `received` and `acked` when a
  * frame was checked. */
 struct client_half {
+    _Atomic bool
+        begun; /* all of the following is there: a client may be killed while it writes it */
     struct plan plan;
     uint32_t server;                    /* whose client it was */
     uint32_t process;                   /* slot of the client process ... */

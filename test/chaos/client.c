@@ -199,6 +199,7 @@ static struct client_half *begin(const struct plan *plan, unsigned server, uint3
     half->generation = me.generation;
     half->kills_before = kills;
     half->end = END_NONE;
+    half->begun = true;
     *out_id = id;
     return half;
 }

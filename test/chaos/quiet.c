@@ -92,6 +92,7 @@ static struct client_half *row(unsigned server, const struct plan *plan, uint64_
     half->server = server;
     half->kills_before = half->kills_after = shared->servers[server].kills;
     half->end = END_NONE;
+    half->begun = true;
     return half;
 }
 

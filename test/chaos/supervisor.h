@@ -73,7 +73,7 @@ COIL_ASYNC coil_ret torment(struct cast *cast, double seconds, uint64_t seed);
 /* ---- ledgers (audit.c) ---- */
 
 struct tally {
-    unsigned long connections, whole, broken, frames, unused;
+    unsigned long connections, whole, broken, frames;
     unsigned long by_conduct[CONDUCTS];
 };
 /* Compare the halves of every row, tell of what cannot be, add up, and begin a new table. */
