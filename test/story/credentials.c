@@ -62,11 +62,7 @@ static coil_ret open_file(const struct secrets *s)
 {
     coil_file *file;
     coil_ret rc = coil_file_open(s->file, O_RDONLY, 0, &file);
-    if (rc < 0)
-        return rc;
-    rc = coil_file_close(file);
-    coil_file_unref(file);
-    return rc;
+    return rc < 0 ? rc : coil_file_close(file);
 }
 
 static coil_ret create_file(const struct secrets *s)
