@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs the tests of a build folder and counts them.
 
-    tools/runtests.py build/test [--match WORD]... [--backends epoll,poll] [--wrapper COMMAND]
+    tools/runtests.py build/test [--match WORD]... [--without WORD]... [--backends epoll,poll] [--brief]
+                      [--wrapper COMMAND]
 
 Meson knows the tests; their suite says how often each runs: `backend` on every backend (named in
 COIL_BACKEND; io_uring's where the kernel lets us have it), `kernel` on every one but the simulated, `once` a single time. A test is a program
@@ -175,14 +176,20 @@ def fits(word, name):
     return name == word[1:] if word.startswith("=") else word in name
 
 
-def plan(tests, words, backends):
+# What never meets the kernel: with --brief on the first backend alone. (Stories of tasks stay: they are few, and whole.)
+SAME_EVERYWHERE = ("unit/task/", "unit/sync/", "unit/combine/", "unit/debug/", "unit/testing/")
+
+
+def plan(tests, words, backends, without=(), brief=False):
     jobs = []
     for test in sorted(tests, key=lambda t: t["name"]):
         if words and not any(fits(word, test["name"]) for word in words):
             continue
+        if any(fits(word, test["name"]) for word in without):
+            continue
         suites = {suite.split(":")[-1] for suite in test["suite"]}
         if "backend" in suites:
-            chosen = backends
+            chosen = backends[:1] if brief and test["name"].startswith(SAME_EVERYWHERE) else backends
         elif "kernel" in suites:
             chosen = [backend for backend in backends if backend != "sim"]
         else:
@@ -230,14 +237,19 @@ def main():
     parser.add_argument("build")
     parser.add_argument("--match", action="append", default=[], metavar="WORD",
                         help="only tests with this in their name, or with =NAME that one; may be repeated")
+    parser.add_argument("--without", action="append", default=[], metavar="WORD",
+                        help="no tests with this in their name; may be repeated")
+    parser.add_argument("--brief", action="store_true",
+                        help="tests that never meet the kernel run on the first backend alone")
     parser.add_argument("--backends", help="some of " + ",".join(BACKENDS))
     parser.add_argument("--wrapper", default="", help="a command to run each test under")
     parser.add_argument("--timeout", type=float, default=60, help="seconds for one program")
-    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="how many run at a time (two a core: half of what tests do is to wait)")
+    parser.add_argument("--jobs", type=int, default=int(os.environ.get("TEST_JOBS") or 2 * (os.cpu_count() or 1)),
+                        help="how many run at a time (TEST_JOBS, or two a core: half of what tests do is to wait)")
     args = parser.parse_args()
 
     backends = those_to_be_had(args.backends.split(",") if args.backends else BACKENDS)
-    jobs = plan(load_tests(args.build), args.match, backends)
+    jobs = plan(load_tests(args.build), args.match, backends, args.without, args.brief)
     wrapper = shlex.split(args.wrapper)
     # Programs that print how long they took by the real clock have the machine to themselves, at the end.
     timed = [job for job in jobs if job.test["name"].endswith("_realtime")]

@@ -49,6 +49,28 @@ ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t at, int flags)
 }
 #endif
 
+#if SYS_UNDER_MSAN
+ssize_t getdents64(int fd, void *b, size_t n)
+{
+    ssize_t got = syscall(SYS_getdents64, fd, b, n);
+    if (got > 0)
+        mem_is_defined(b, (size_t)got);
+    return got;
+}
+
+ssize_t preadv2(int fd, const struct iovec *v, int n, off_t at, int flags)
+{
+    ssize_t got = syscall(SYS_preadv2, fd, v, (long)n, (long)at, 0L, (long)flags);
+    size_t left = got > 0 ? (size_t)got : 0;
+    for (int i = 0; left > 0; i++) {
+        size_t here = left < v[i].iov_len ? left : v[i].iov_len;
+        mem_is_defined(v[i].iov_base, here);
+        left -= here;
+    }
+    return got;
+}
+#endif
+
 /* A pointer has no room for -errno, so the address goes through `out`. */
 int coil__sys_real_mmap(size_t n, int prot, int flags, void **out)
 {
@@ -134,6 +156,8 @@ int coil__sys_real_epoll_pwait2(int ep, struct epoll_event *ev, int n, int64_t t
 #else
     long r = syscall(SYS_epoll_pwait2, ep, ev, n, timeout_ns < 0 ? NULL : &ts, NULL, (size_t)0);
 #endif
+    if (r > 0)
+        mem_is_defined(ev, (size_t)r * sizeof *ev);
     return r < 0 ? -errno : (int)r;
 #else
     (void)ep, (void)ev, (void)n, (void)timeout_ns;

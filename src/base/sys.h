@@ -64,6 +64,17 @@ int ppoll(struct pollfd *p, nfds_t n, const struct timespec *t, const sigset_t *
 #define SYS_UNDER_TSAN 0
 #endif
 
+#if __has_feature(memory_sanitizer)
+#define SYS_UNDER_MSAN 1
+/* MSan does not watch libc's own of these, so that what they read would count as never written. */
+#define getdents64 coil__getdents64
+#define preadv2    coil__preadv2
+ssize_t getdents64(int fd, void *b, size_t n);
+ssize_t preadv2(int fd, const struct iovec *v, int n, off_t at, int flags);
+#else
+#define SYS_UNDER_MSAN 0
+#endif
+
 #ifndef __GLIBC__
 /* musl has these since 1.2.5 only: sys.c asks the kernel itself. */
 #define preadv2  coil__preadv2

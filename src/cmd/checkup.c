@@ -60,6 +60,7 @@ static bool kernel_is_at_least(int major, int minor)
 {
     struct utsname name;
     int a = 0, b = 0;
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
     if (uname(&name) < 0 || sscanf(name.release, "%d.%d", &a, &b) < 2)
         return false;
     return a > major || (a == major && b >= minor);
@@ -382,6 +383,7 @@ static void look_at_ports(struct finding *f)
 {
     char *line = line_in("/proc/sys/net/ipv4/ip_local_port_range");
     int first, last;
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
     if (line && sscanf(line, "%d %d", &first, &last) == 2) {
         f->value = text_of("%d", last - first + 1);
         f->text = text_of("%d to %d: %s connections at once to one address and port", first, last,

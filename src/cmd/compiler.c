@@ -18,8 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* Set and not empty, or what it is otherwise. */
 static const char *setting(const char *name, const char *otherwise)
 {

@@ -52,8 +52,7 @@ struct declarator {
 typedef bool (*is_type_fn)(const char *name, void *arg);
 
 /* The part that begins at the token `from`, which is not the end. */
-void part_at(struct part *out, const struct tokens *tokens, size_t from, is_type_fn is_type,
-             void *arg);
+void part_at(struct part *p, const struct tokens *t, size_t from, is_type_fn is_type, void *arg);
 
 /* The declarator that begins at `from`. */
 void declarator_at(struct declarator *out, const struct tokens *tokens, size_t from);

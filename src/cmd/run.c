@@ -22,8 +22,6 @@
 
 enum { TRIES = 3 }; /* others may empty the cache between our compiling and running */
 
-extern char **environ;
-
 struct program {
     char **argv; /* [0] is the source, as it was named */
     const char *source;

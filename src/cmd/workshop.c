@@ -17,8 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* ---- the folder ---- */
 
 static int folder_fd = -1; /* for the handler of a crash */

@@ -33,8 +33,8 @@ static uintptr_t plain(uintptr_t pc)
     return pc;
 }
 
-/* Outward; false where the walk ends. The words between are no variables of anyone's, so ASan has nothing to say of them. */
-__attribute__((no_sanitize_address)) static bool outward(struct frame *f)
+/* Outward; false where the walk ends. The words between are no variables of anyone's, so sanitizers have nothing to say of them. */
+READS_ANY_MEMORY static bool outward(struct frame *f)
 {
     const struct stack *stack = f->co->stack;
     if (!stack || f->fp % sizeof(uintptr_t) != 0 || f->fp < (uintptr_t)stack->low ||
@@ -50,7 +50,7 @@ __attribute__((no_sanitize_address)) static bool outward(struct frame *f)
     return true;
 }
 
-struct frame coil__frames_stopped(const struct coro *co)
+READS_ANY_MEMORY struct frame coil__frames_stopped(const struct coro *co)
 {
     struct frame f = {.co = co};
 #if defined(COIL_SWITCH_UCONTEXT)

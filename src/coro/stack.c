@@ -274,7 +274,7 @@ static char *keep_line(const struct stack *s)
 
 /* Frames grow downwards, so the last words of the page below the line are the first to be written.
  * Never written, they read as zero. */
-__attribute__((no_sanitize("address", "thread"))) static bool is_deep(const struct stack *s)
+READS_ANY_MEMORY static bool is_deep(const struct stack *s)
 {
     if (s->deep)
         return true;
@@ -534,7 +534,7 @@ size_t coil__stack_pool_fini(struct stack_pool *pool)
     return pool->in_use;
 }
 
-__attribute__((no_sanitize("address", "thread"))) size_t coil__stack_used(const struct stack *s)
+READS_ANY_MEMORY size_t coil__stack_used(const struct stack *s)
 {
     const char *at = s->low;
     while (at < (const char *)s && *(const volatile uintptr_t *)(const void *)at == 0)

@@ -5,6 +5,9 @@
  * A release build without them compiles all of this to nothing, except Valgrind's marks, which a
  * pool of stacks asks for once (tool_on_valgrind) and skips otherwise.
  *
+ * MSan need not know: what it keeps of the running call (the shadow of arguments) is clean at each switch, whose
+ * arguments are plain pointers.
+ *
  * Switches are told in coro.h (coro_leave, coro_arrive), stacks here.
  *
  * Always true:
@@ -15,6 +18,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "base/memcheck.h"
 
 #ifndef __has_feature
 #define __has_feature(x) 0
@@ -51,7 +56,11 @@
 #define COIL_CORO_TOOLED (COIL_ASAN || COIL_TSAN)
 
 /* Sanitizers make frames larger; stacks grow with them. */
+#ifdef COIL_MSAN
+#define COIL_STACK_FACTOR ((size_t)4)
+#else
 #define COIL_STACK_FACTOR ((size_t)(COIL_CORO_TOOLED ? 4 : 1))
+#endif
 
 /* What a struct coro keeps for the tools. */
 struct coro_tools {

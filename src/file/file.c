@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/memcheck.h"
 #include "base/sys.h"
 #include "io/direct.h"
 
@@ -84,6 +85,8 @@ bool coil__file_look(int fd)
 {
     struct statx sx;
     int rc = sys_statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &sx);
+    if (rc == 0)
+        mem_is_defined(&sx, sizeof sx);
     if (rc == 0 && !S_ISREG(sx.stx_mode) && !S_ISDIR(sx.stx_mode) && !S_ISBLK(sx.stx_mode))
         return false;
     int flags = sys_fcntl(fd, F_GETFL, 0);

@@ -31,7 +31,8 @@ int coil__loop_grow_ring(struct coil_loop *loop, unsigned n)
     COIL_DCHECK(capacity < need);
     while (capacity < need)
         capacity *= 2;
-    struct slot *ring = coil__alloc(capacity * sizeof *ring);
+    /* Cleared, because a turn looks ahead into slots that nobody has filled. */
+    struct slot *ring = coil__zalloc(capacity * sizeof *ring);
     if (!ring)
         return -ENOMEM;
     for (uint64_t at = loop->head; at != loop->tail; at++)
@@ -151,7 +152,7 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
     coil_loop *loop = coil__zalloc(sizeof *loop);
     if (!loop || coil__thread_at_fork(&asked, forked) < 0)
         goto undo_loop;
-    loop->ring = coil__alloc(RING_MIN * sizeof *loop->ring);
+    loop->ring = coil__zalloc(RING_MIN * sizeof *loop->ring);
     if (!loop->ring)
         goto undo_loop;
     err = coil__inbox_new(&loop->inbox);

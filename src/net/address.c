@@ -147,8 +147,11 @@ static int format_unix(const coil_address *a, char *out, size_t n)
     if (un->sun_path[0])
         return snprintf(out, n, "%.*s", path_n, un->sun_path);
     char name[sizeof un->sun_path + 1]; /* abstract: it may hold further NULs */
-    for (int i = 0; i < path_n; i++)
-        name[i] = un->sun_path[i] ? un->sun_path[i] : '@';
+    for (int i = 0; i < path_n; i++) {
+        name[i] = un->sun_path[i];
+        if (!name[i])
+            name[i] = '@';
+    }
     return snprintf(out, n, "%.*s", path_n, name);
 }
 

@@ -308,7 +308,11 @@ static coil_ret ask_for_name(struct net_part *part, const char *host, const char
     struct lookup *lookup = lookup_new(part->loop);
     if (!lookup)
         return coil__fail_plain(-ENOMEM);
-    lookup->hints = *hints;
+    /* Field by field: libc is handed the whole of it, and what lies between the fields would be anything. */
+    lookup->hints.ai_flags = hints->ai_flags;
+    lookup->hints.ai_family = hints->ai_family;
+    lookup->hints.ai_socktype = hints->ai_socktype;
+    lookup->hints.ai_protocol = hints->ai_protocol;
     lookup->has_host = host && *host;
     if (lookup->has_host)
         memcpy(lookup->host, host, strlen(host) + 1);

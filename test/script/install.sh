@@ -181,7 +181,10 @@ destdir() {
         [ -z "$(find "$room/root" ! -type d)" ]
 }
 
+exec 8>"$build.lock" # hardening.sh looks at what is built here
+flock 8
 holds "dev_install_fills_a_prefix" install_it
+flock -u 8
 [ $failed = 0 ] || { echo "1..$n"; exit 1; }
 lib=$(cd "$prefix" && dirname "$(find . -name libcoil.a)" | sed 's|^\./||')
 tls=
@@ -205,6 +208,7 @@ without cmake cmake_package || holds "cmake_package" cmake_package
 without cmake cmake_versions || holds "cmake_versions" cmake_versions
 without $cxx meson_dependency || holds "meson_dependency" meson_dependency
 without $cxx meson_subproject || holds "meson_subproject" meson_subproject
+flock 8
 holds "relative_prefix_destdir_and_uninstall" destdir
 echo "1..$n"
 exit $failed

@@ -80,6 +80,12 @@ class Planning(unittest.TestCase):
         names = [job.name for job in runtests.plan(tests, [], ["poll", "sim"])]
         self.assertEqual(names, ["seed/c [poll]", "unit/a [poll]", "unit/a [sim]", "unit/b"])
         self.assertEqual([job.name for job in runtests.plan(tests, ["b"], ["sim"])], ["unit/b"])
+        self.assertEqual([job.name for job in runtests.plan(tests, [], ["sim"], ["unit/", "d/c"])], [])
+
+    def test_brief_leaves_out_backends_where_none_is_asked_only(self):
+        tests = [{"name": "unit/task/a", "suite": ["coil:backend"]}, {"name": "unit/net/b", "suite": ["coil:backend"]}]
+        names = [job.name for job in runtests.plan(tests, [], ["poll", "sim"], brief=True)]
+        self.assertEqual(names, ["unit/net/b [poll]", "unit/net/b [sim]", "unit/task/a [poll]"])
 
 
 if __name__ == "__main__":

@@ -121,6 +121,19 @@ class Objects(Tree):
         (self.root / "libcoil.a").unlink()
         self.assertEqual(self.found(tidy.check_doors, self.library(code, "src_base_sys.c.o")), [])
 
+    def test_what_nobody_knows_is_a_door_and_what_computes_is_none(self):
+        code = "#include <string.h>\n#include <unistd.h>\nint coil_a(char *p) { return (int)strlen(p) + %s; }\n"
+        self.assertEqual(self.found(tidy.check_doors, self.library(code % "0", "src_io_a.c.o")), [])
+        (self.root / "libcoil.a").unlink()
+        found, = self.found(tidy.check_doors, self.library(code % "getpid()", "src_io_a.c.o"))
+        self.assertIn("getpid is not known to ask nobody", found)
+
+    def test_a_files_own_door_is_its_alone(self):
+        code = "#include <stdlib.h>\nint coil_a(void) { return getenv(\"A\") != 0; }\n"
+        self.assertEqual(self.found(tidy.check_doors, self.library(code, "src_base_env.c.o")), [])
+        (self.root / "libcoil.a").unlink()
+        self.assertEqual(len(self.found(tidy.check_doors, self.library(code, "src_net_env.c.o"))), 1)
+
     def test_openssl_that_does_its_own_io_is_found(self):
         library = self.library("int SSL_set_fd(void *, int);\nint coil_a(void) { return SSL_set_fd(0, 1); }\n", "a.c.o")
         self.assertEqual(len(self.found(tidy.check_openssl_io, library)), 1)

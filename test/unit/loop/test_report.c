@@ -37,7 +37,7 @@ static void keep(coil_loop *loop, const coil_exception_context *context, void *a
 {
     FACT(loop == stage.loop);
     FACT_TEXT(arg, "mine");
-    got = *context;
+    memcpy(&got, context, sizeof got);
     calls++;
 }
 
@@ -45,14 +45,17 @@ LOOP(handler_gets_the_context_as_it_was_given)
 {
     int handle, protocol, transport;
     coil_error error = {.code = COIL_EUSER, .message = "words", .task = ""};
-    coil_exception_context context = {.size = sizeof context,
-                                      .message = "trouble",
-                                      .code = COIL_EUSER,
-                                      .error = &error,
-                                      .handle = (void *)&handle,
-                                      .protocol = &protocol,
-                                      .transport = &transport,
-                                      .fd = 17};
+    coil_exception_context context;
+    memset(&context, 0, sizeof context); /* it is compared as bytes */
+    context.size = sizeof context;
+    context.message = "trouble";
+    context.code = COIL_EUSER;
+    context.error = &error;
+    context.handle = (void *)&handle;
+    context.protocol = &protocol;
+    context.transport = &transport;
+    context.fd = 17;
+    memset(&got, 0, sizeof got);
     calls = 0;
     coil_loop_set_exception_handler(stage.loop, keep, (void *)(uintptr_t) "mine");
     coil_loop_call_exception_handler(stage.loop, &context);
