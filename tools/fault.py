@@ -16,12 +16,12 @@ import sys
 import threading
 import time
 
-KINDS = ["alloc", "alloc_all", "errno", "short", "cancel"]
+KINDS = ["alloc", "alloc_all", "errno", "short", "cancel", "timeout"]
 # The imaginary kernel makes no calls that could be failed here; its own faults are `./dev sim`'s.
 ON_BACKENDS = {"errno": "epoll,uring,poll", "short": "epoll,uring,poll"}
 LINE = re.compile(r"^# fault (\w+): (\S+): (\d+) points, (\d+) cases, (\d+) met an assertion, (\d+) waited for ever, (\d+) found")
 UNCLEAN = re.compile(r"^# fault \w+: (\S+): it does not pass by itself")
-FOUND = re.compile(r"^ERROR: ((?:alloc|alloc_all|errno|short|cancel):\d.*)$", re.MULTILINE)
+FOUND = re.compile(r"^ERROR: ((?:alloc|alloc_all|errno|short|cancel|timeout):\d.*)$", re.MULTILINE)
 
 # Bodies that do with an error what the sweep takes for a mistake of coil's: the program, a part of the test's name, a part of
 # what is found, and why it is the body's.

@@ -7,8 +7,12 @@
  *   errno              the k-th kernel call, with each error that call may give (`errors` below)
  *   short              the k-th transfer moves one byte
  *   cancel             the task that parks as the k-th is cancelled, as if by another
+ *   timeout            it finds itself in a timeout scope whose time is up, which lasts until its function returns
  *
- * The first three need a library that counts (-Dsys_table=true); cancel works in every build.
+ * The first three need a library that counts (-Dsys_table=true); the last two work in every build.
+ *
+ * A body that takes every error is played a second time in its child, with nothing going wrong: what it met must not
+ * stand in the way of what comes.
  *
  * Always true: the parent only counts, forks and judges; the shared page is all it learns from a child.
  *
@@ -22,8 +26,10 @@
 #include "base/mem.h"
 #include "base/sys.h"
 #include "task/task.h"
+#include "testing/fault_calls.h"
 
 #include <coil/task.h>
+#include <coil/timeout.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,14 +43,17 @@ enum {
     ASSERTED = 100,
 };
 
-enum kind { NONE, ALLOC, ALLOC_ALL, ERRNO, SHORT, CANCEL, KINDS };
-static const char *const kind_names[KINDS] = {"", "alloc", "alloc_all", "errno", "short", "cancel"};
+#define KIND_WORDS "alloc, alloc_all, errno, short, cancel or timeout"
+enum kind { NONE, ALLOC, ALLOC_ALL, ERRNO, SHORT, CANCEL, TIMEOUT, KINDS };
+static const char *const kind_names[KINDS] = {"",      "alloc",  "alloc_all", "errno",
+                                              "short", "cancel", "timeout"};
 
 /* What a child tells. */
 struct told {
     _Atomic unsigned points;
     unsigned char calls[POINTS_MAX]; /* errno, short: which call each was */
     char not_home[1024];             /* what a body that returned left behind; or nothing */
+    bool again;                      /* the fault is over, and the body is played once more */
 };
 
 static struct {
@@ -62,7 +71,10 @@ static struct {
     unsigned long point; /* 0: count */
     int error;
     int call; /* that the point is known to be, -1: any; threads may come in another order this time */
-    int64_t tried; /* allocations before the body */
+    int64_t tried;            /* allocations before the body */
+    struct coil__task *timed; /* whose time is up, until its function returns; NULL: nobody's */
+    coil_timeout_scope scope;
+    uint32_t cancelling; /* that task's, before */
 } now;
 
 static void read_request(void)
@@ -76,12 +88,11 @@ static void read_request(void)
         if (strlen(kind_names[kind]) == n && memcmp(text, kind_names[kind], n) == 0)
             asked.kind = (enum kind)kind;
     if (asked.kind == NONE) {
-        fprintf(stderr, "COIL_FAULT=%s: it begins with alloc, alloc_all, errno, short or cancel\n",
-                text);
+        fprintf(stderr, "COIL_FAULT=%s: it begins with " KIND_WORDS "\n", text);
         exit(2);
     }
 #if !defined(COIL_SYS_TABLE) || !COIL_SYS_TABLE
-    if (asked.kind != CANCEL) {
+    if (asked.kind < CANCEL) {
         fprintf(stderr, "COIL_FAULT=%s needs a libcoil that was built with -Dsys_table=true\n",
                 text);
         exit(2);
@@ -122,280 +133,64 @@ bool coil__fault_excuses(void)
 /* ---- a point is reached ---- */
 
 /* Counts it; is it the one that is to fail? */
-static bool reached(unsigned char call)
+bool coil__fault_reached(unsigned call)
 {
     unsigned n = atomic_fetch_add(&told->points, 1) + 1;
     if (n <= POINTS_MAX)
-        told->calls[n - 1] = call;
-    return n == now.point && (now.call < 0 || now.call == call);
+        told->calls[n - 1] = (unsigned char)call;
+    return n == now.point && (now.call < 0 || now.call == (int)call);
+}
+
+int coil__fault_error(void)
+{
+    return now.error;
 }
 
 static void at_park(struct coil__task *task)
 {
-    if (reached(0))
+    if (!coil__fault_reached(0))
+        return;
+    if (asked.kind == CANCEL) {
         coil_task_cancel(&task->future, NULL);
+        return;
+    }
+    now.timed = task;
+    now.cancelling = task->cancelling;
+    (void)coil_timeout_enter(&now.scope, 0);
+}
+
+/* The scope ends with the task's function, as if its whole body stood in it. */
+static coil_ret at_return(struct coil__task *task, coil_ret rc)
+{
+    if (task != now.timed)
+        return rc;
+    now.timed = NULL;
+    if (asked.strict && coil_timeout_expired(&now.scope) && task->cancelling <= now.cancelling)
+        snprintf(told->not_home, sizeof told->not_home,
+                 "somebody took back the cancel of a deadline that was not theirs");
+    return coil_timeout_exit(&now.scope, rc);
 }
 
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
-
-#define OTHER_CALLS(X)                                                                            \
-    X(int, fcntl, (int fd, int cmd, intptr_t arg), (fd, cmd, arg))                                \
-    X(int, mmap, (size_t n, int prot, int flags, void **out), (n, prot, flags, out))              \
-    X(int, epoll_pwait2, (int ep, struct epoll_event *ev, int n, int64_t ns), (ep, ev, n, ns))    \
-    X(int, mmap_fd, (int fd, size_t n, int64_t at, void **out), (fd, n, at, out))                 \
-    X(int, io_uring_setup, (unsigned n, struct io_uring_params *p), (n, p))                       \
-    X(int, io_uring_enter,                                                                        \
-      (int fd, unsigned submit, unsigned want, unsigned flags, const void *arg, size_t n),        \
-      (fd, submit, want, flags, arg, n))                                                          \
-    X(int, io_uring_register, (int fd, unsigned what, void *arg, unsigned n), (fd, what, arg, n)) \
-    X(int, begin_child,                                                                           \
-      (int (*main)(void *), void *arg, bool copy, void *stack, size_t n, int *out_pidfd),         \
-      (main, arg, copy, stack, n, out_pidfd))
-
-enum call {
-#define X(type, name, params, args) CALL_##name,
-    SYS_CALLS(X) OTHER_CALLS(X)
-#undef X
-        CALL_ring, /* a write of eight bytes: an eventfd's, which knows no error but an interruption */
-    CALLS
-};
-_Static_assert(CALLS < 256, "a call is a byte");
-
-static const char *const call_names[] = {
-#define X(type, name, params, args) #name,
-    SYS_CALLS(X) OTHER_CALLS(X)
-#undef X
-        "ring",
-};
-
-/* What each call may answer, and must be met with grace. EAGAIN is not among them, nor ENOTCONN of getpeername: a kernel
- * that says so and means nothing by it would owe an edge. */
-static const int errors[CALLS][8] = {
-    [CALL_read] = {EINTR, EIO},
-    [CALL_write] = {EINTR, EIO, EPIPE, ENOSPC},
-    [CALL_ring] = {EINTR},
-    [CALL_readv] = {EINTR, EIO},
-    [CALL_writev] = {EINTR, EPIPE},
-    [CALL_pread] = {EINTR, EIO},
-    [CALL_preadv2] = {EINTR, EIO, EOPNOTSUPP},
-    [CALL_pwritev2] = {EINTR, EIO, ENOSPC},
-    [CALL_openat] = {EMFILE, ENFILE, EACCES, ENOMEM},
-    [CALL_fsync] = {EINTR, EIO},
-    [CALL_fdatasync] = {EINTR, EIO},
-    [CALL_recv] = {EINTR, ECONNRESET, ETIMEDOUT, ENOMEM},
-    [CALL_recvmsg] = {EINTR, ECONNRESET, ENOMEM},
-    [CALL_send] = {EINTR, EPIPE, ECONNRESET, ENOBUFS},
-    [CALL_sendmsg] = {EINTR, EPIPE, ECONNRESET, ENOBUFS},
-    [CALL_sendfile] = {EINTR, EPIPE, EINVAL},
-    [CALL_lseek] = {ESPIPE},
-    [CALL_socket] = {EMFILE, ENFILE, ENOBUFS, EAFNOSUPPORT},
-    [CALL_socketpair] = {EMFILE, ENFILE, ENOBUFS},
-    [CALL_pipe2] = {EMFILE, ENFILE},
-    [CALL_bind] = {EADDRINUSE, EACCES},
-    [CALL_listen] = {EADDRINUSE},
-    [CALL_accept4] = {EINTR, ECONNABORTED, EPROTO, EMFILE, ENFILE, ENOBUFS, EPERM},
-    [CALL_connect] = {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, EADDRNOTAVAIL},
-    [CALL_getsockopt] = {ENOPROTOOPT, ENOBUFS},
-    [CALL_setsockopt] = {ENOPROTOOPT, ENOMEM},
-    [CALL_getsockname] = {ENOBUFS},
-    [CALL_getpeername] = {ENOBUFS},
-    [CALL_shutdown] = {ENOTCONN},
-    [CALL_close] = {EINTR, EIO},
-    [CALL_fstat] = {EIO},
-    [CALL_lstat] = {EACCES},
-    [CALL_statx] = {EACCES, ENOSYS},
-    [CALL_unlink] = {EACCES},
-    [CALL_getdents64] = {EIO},
-    [CALL_eventfd] = {EMFILE, ENOMEM},
-    [CALL_epoll_create1] = {EMFILE, ENOMEM},
-    [CALL_epoll_ctl] = {ENOSPC, ENOMEM},
-    [CALL_epoll_wait] = {EINTR},
-    [CALL_epoll_pwait2] = {EINTR, ENOSYS},
-    [CALL_ppoll] = {EINTR},
-    [CALL_pselect] = {EINTR},
-    [CALL_mmap] = {ENOMEM},
-    [CALL_mmap_fd] = {ENOMEM},
-    [CALL_mprotect] = {ENOMEM},
-    [CALL_madvise] = {EINVAL},
-    [CALL_io_uring_setup] = {ENOSYS, EPERM, ENOMEM},
-    [CALL_io_uring_enter] = {EINTR, EBUSY, EAGAIN},
-    [CALL_io_uring_register] = {EINVAL, ENOMEM},
-    [CALL_begin_child] = {EAGAIN, ENOMEM},
-    [CALL_waitid] = {EINTR},
-    [CALL_pidfd_open] = {ENOSYS, EMFILE},
-    [CALL_pidfd_send_signal] = {EPERM},
-};
-
-static struct sys_table real; /* what the test would have called */
-
-#define X(type, name, params, args)                                      \
-    static type failing_##name params                                    \
-    {                                                                    \
-        return reached(CALL_##name) ? (type)-now.error : real.name args; \
-    }
-SYS_CALLS(X)
-OTHER_CALLS(X)
-#undef X
-
-/* A descriptor is closed whatever close says. */
-static int failing_closing(int fd)
-{
-    bool fails = reached(CALL_close);
-    int rc = real.close(fd);
-    return fails ? -now.error : rc;
-}
-
-static ssize_t failing_writing(int fd, const void *b, size_t n)
-{
-    return reached(n == sizeof(uint64_t) ? CALL_ring : CALL_write) ? -now.error
-                                                                   : real.write(fd, b, n);
-}
-
-static void fail_calls(void)
-{
-#define X(type, name, params, args) coil__sys.name = failing_##name;
-    SYS_CALLS(X)
-    OTHER_CALLS(X)
-#undef X
-    coil__sys.close = failing_closing;
-    coil__sys.write = failing_writing;
-}
-
-/* ---- short transfers ----
- *
- * A socket's receives are not cut: the kernel hands over what it has, and a short one that leaves something behind would owe
- * an edge. The imaginary kernel has real short ones (io/sim). */
-
-/* Of a descriptor whose bytes may come in any pieces, and more than one of them? An eventfd's eight may not. */
-static size_t cut(enum call call, int fd, size_t n)
-{
-    int type = SOCK_STREAM;
-    socklen_t len = sizeof type;
-    if (n < 2 || n == sizeof(uint64_t) || !reached((unsigned char)call))
-        return n;
-    (void)real.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len); /* no socket: a pipe or a file */
-    return type == SOCK_STREAM ? 1 : n;
-}
-
-static size_t total(const struct iovec *v, size_t n)
-{
-    size_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += v[i].iov_len;
-    return sum;
-}
-
-/* The first byte of the pieces. */
-static struct iovec first_byte(const struct iovec *v)
-{
-    while (v->iov_len == 0)
-        v++;
-    return (struct iovec){.iov_base = v->iov_base, .iov_len = 1};
-}
-
-#define SHORT_PLAIN(name, buffer)                           \
-    static ssize_t short_##name(int fd, buffer p, size_t n) \
-    {                                                       \
-        return real.name(fd, p, cut(CALL_##name, fd, n));   \
-    }
-SHORT_PLAIN(read, void *)
-SHORT_PLAIN(write, const void *)
-
-static ssize_t short_send(int fd, const void *p, size_t n, int flags)
-{
-    return real.send(fd, p, cut(CALL_send, fd, n), flags);
-}
-
-static ssize_t short_pread(int fd, void *p, size_t n, off_t at)
-{
-    return real.pread(fd, p, cut(CALL_pread, fd, n), at);
-}
-
-static ssize_t short_sendfile(int out, int in, off_t *at, size_t n)
-{
-    return real.sendfile(out, in, at, cut(CALL_sendfile, out, n));
-}
-
-#define SHORT_VECTOR(name)                                            \
-    static ssize_t short_##name(int fd, const struct iovec *v, int n) \
-    {                                                                 \
-        size_t all = total(v, (size_t)n);                             \
-        if (cut(CALL_##name, fd, all) == all)                         \
-            return real.name(fd, v, n);                               \
-        struct iovec one = first_byte(v);                             \
-        return real.name(fd, &one, 1);                                \
-    }
-SHORT_VECTOR(readv)
-SHORT_VECTOR(writev)
-
-#define SHORT_AT(name)                                                                     \
-    static ssize_t short_##name(int fd, const struct iovec *v, int n, off_t at, int flags) \
-    {                                                                                      \
-        size_t all = total(v, (size_t)n);                                                  \
-        if (cut(CALL_##name, fd, all) == all)                                              \
-            return real.name(fd, v, n, at, flags);                                         \
-        struct iovec one = first_byte(v);                                                  \
-        return real.name(fd, &one, 1, at, flags);                                          \
-    }
-SHORT_AT(preadv2)
-SHORT_AT(pwritev2)
-
-static ssize_t short_sendmsg(int fd, const struct msghdr *m, int flags)
-{
-    size_t all = total(m->msg_iov, m->msg_iovlen);
-    if (cut(CALL_sendmsg, fd, all) == all)
-        return real.sendmsg(fd, m, flags);
-    struct msghdr less = *m;
-    struct iovec one = first_byte(m->msg_iov);
-    less.msg_iov = &one;
-    less.msg_iovlen = 1;
-    return real.sendmsg(fd, &less, flags);
-}
-
-static void shorten_transfers(void)
-{
-    coil__sys.read = short_read;
-    coil__sys.write = short_write;
-    coil__sys.readv = short_readv;
-    coil__sys.writev = short_writev;
-    coil__sys.pread = short_pread;
-    coil__sys.preadv2 = short_preadv2;
-    coil__sys.pwritev2 = short_pwritev2;
-    coil__sys.send = short_send;
-    coil__sys.sendmsg = short_sendmsg;
-    coil__sys.sendfile = short_sendfile;
-}
-
 static void arm_table(void)
 {
-    real = coil__sys;
     now.tried = coil__mem_tried();
     if (asked.kind == ALLOC || asked.kind == ALLOC_ALL)
         coil__mem_fail_at((int64_t)now.point, asked.kind == ALLOC_ALL);
     else if (asked.kind == ERRNO)
-        fail_calls();
+        coil__calls_fail();
     else if (asked.kind == SHORT)
-        shorten_transfers();
+        coil__calls_shorten();
 }
 
 static void disarm_table(void)
 {
-    coil__sys = real;
     if (asked.kind == ALLOC || asked.kind == ALLOC_ALL) {
         coil__mem_fail_at(0, 0);
         atomic_store(&told->points, (unsigned)(coil__mem_tried() - now.tried));
+    } else {
+        coil__calls_mend();
     }
-}
-
-/* Which errors the call at this point may give: the i-th, 0 for no more. */
-static int error_of(unsigned long point, unsigned i)
-{
-    return i < 8 && point <= POINTS_MAX ? errors[told->calls[point - 1]][i] : 0;
-}
-
-static const char *name_of(unsigned char call)
-{
-    return call_names[call];
 }
 #else
 static void arm_table(void)
@@ -404,12 +199,14 @@ static void arm_table(void)
 static void disarm_table(void)
 {
 }
-static int error_of(unsigned long point, unsigned i)
+int coil__calls_error(unsigned call, unsigned i)
 {
+    (void)call, (void)i;
     return 0;
 }
-static const char *name_of(unsigned char call)
+const char *coil__calls_name(unsigned call)
 {
+    (void)call;
     return "";
 }
 #endif
@@ -420,10 +217,12 @@ void coil__fault_arm(void)
 {
     if (!now.child)
         return;
-    if (asked.kind == CANCEL)
-        coil__park_hook = at_park;
-    else
+    if (asked.kind < CANCEL) {
         arm_table();
+        return;
+    }
+    coil__park_hook = at_park;
+    coil__return_hook = at_return;
 }
 
 void coil__fault_disarm(void)
@@ -431,7 +230,8 @@ void coil__fault_disarm(void)
     if (!now.child)
         return;
     coil__park_hook = NULL;
-    if (asked.kind != CANCEL)
+    coil__return_hook = NULL;
+    if (asked.kind < CANCEL)
         disarm_table();
 }
 
@@ -459,6 +259,11 @@ static _Noreturn void be_the_child(coil_test *test, const char *(*run)(coil_test
     now.error = error;
     now.call = call;
     const char *not_home = run(test);
+    if (!not_home && asked.strict && point > 0) {
+        now.point = 0;
+        told->again = true;
+        not_home = run(test);
+    }
     if (not_home)
         snprintf(told->not_home, sizeof told->not_home, "%s", not_home);
     coil__sys_end_child(0);
@@ -541,6 +346,7 @@ static struct outcome try_point(coil_test *test, const char *(*run)(coil_test *t
 {
     atomic_store(&told->points, 0);
     told->not_home[0] = 0;
+    told->again = false;
     fflush(stdout);
     fflush(stderr);
     pid_t pid = sys_fork();
@@ -567,23 +373,26 @@ COIL_PRINTF(1, 2) static void note(const char *fmt, ...)
     va_end(args);
 }
 
-static void judge(const struct outcome *o, unsigned long point, int error, unsigned char call)
+static void judge(const struct outcome *o, unsigned long point, int error, unsigned call)
 {
-    char where[96];
+    char where[128];
+    int n;
     if (asked.kind == ERRNO)
-        snprintf(where, sizeof where, "errno:%lu:%d (%s of %s)", point, error, coil_errname(-error),
-                 name_of(call));
+        n = snprintf(where, sizeof where, "errno:%lu:%d (%s of %s)", point, error,
+                     coil_errname(-error), coil__calls_name(call));
     else if (asked.kind == SHORT)
-        snprintf(where, sizeof where, "short:%lu (%s)", point, name_of(call));
+        n = snprintf(where, sizeof where, "short:%lu (%s)", point, coil__calls_name(call));
     else
-        snprintf(where, sizeof where, "%s:%lu", kind_names[asked.kind], point);
+        n = snprintf(where, sizeof where, "%s:%lu", kind_names[asked.kind], point);
+    if (told->again)
+        snprintf(where + n, sizeof where - (size_t)n, ", and when all was well again");
     if (o->unborn)
         note("%s: no child could be started", where);
     else if (o->crashed)
         note("%s: %s", where, o->signo ? strsignal(o->signo) : "it exits by itself");
     else if (o->stuck && (asked.strict || is_invisible(error)))
         note("%s: it waits for ever", where);
-    else if (o->asserted && is_invisible(error))
+    else if (o->asserted && (told->again || is_invisible(error)))
         note("%s: it was noticed", where);
     else if (told->not_home[0] && !o->stuck && !o->asserted)
         note("%s: %s", where, told->not_home);
@@ -596,19 +405,16 @@ struct sums {
 static void sweep_point(coil_test *test, const char *(*run)(coil_test *test), unsigned long point,
                         const unsigned char *calls, struct sums *sums)
 {
-    unsigned char call = point <= POINTS_MAX ? calls[point - 1] : 0;
-    for (unsigned i = 0; i < 8; i++) {
-        told->calls[0] = call;
-        int error = asked.kind == ERRNO ? error_of(1, i) : 0;
+    unsigned call = point <= POINTS_MAX ? calls[point - 1] : 0;
+    for (unsigned i = 0; i < (asked.kind == ERRNO ? ERRORS_MAX : 1); i++) {
+        int error = asked.kind == ERRNO ? coil__calls_error(call, i) : 0;
         if ((asked.kind == ERRNO && !error) || (asked.only_error && error != asked.only_error))
             continue;
-        struct outcome o = try_point(test, run, point, error, asked.kind == ERRNO ? call : -1);
+        struct outcome o = try_point(test, run, point, error, asked.kind == ERRNO ? (int)call : -1);
         judge(&o, point, error, call);
         sums->cases++;
         sums->asserted += o.asserted;
         sums->stuck += o.stuck;
-        if (asked.kind != ERRNO)
-            break;
     }
 }
 
