@@ -279,7 +279,9 @@ static bool next_request(struct zygote_request *out, int *out_fd)
     struct msghdr m = {
         .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     *out_fd = -1;
-    ssize_t n = sys_recvmsg(CONTROL, &m, MSG_CMSG_CLOEXEC);
+    ssize_t n;
+    while ((n = sys_recvmsg(CONTROL, &m, MSG_CMSG_CLOEXEC)) == -EINTR)
+        ;
     struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
     if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
         memcpy(out_fd, CMSG_DATA(c), sizeof *out_fd);
