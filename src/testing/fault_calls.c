@@ -5,7 +5,7 @@
  *     sys_NAME --> coil__sys.NAME = failing_NAME --is it its turn? (fault.c)--> -error, or the real one
  *
  * Always true:
- *   - a call that fails has done nothing, but for close, which has closed;
+ *   - a call that fails has done nothing, but for close, which has closed, and an end of a connection, which is true;
  *   - the table is as it was found once coil__calls_mend returned.
  *
  * Any thread, as the calls themselves; the table is changed by the main thread while no other runs. Elsewhere: which
@@ -116,6 +116,43 @@ SYS_CALLS(X)
 OTHER_CALLS(X)
 #undef X
 
+/* A connection that is said to be over is over, in both directions, and at the other end: who was told so by a send may leave
+ * the rest to the next receive. */
+static ssize_t broken(int fd)
+{
+    int error = coil__fault_error(), type = 0;
+    socklen_t len = sizeof type;
+    if ((error == EPIPE || error == ECONNRESET || error == ETIMEDOUT) &&
+        real.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM)
+        (void)real.shutdown(fd, SHUT_RDWR);
+    return -error;
+}
+
+static ssize_t failing_receiving(int fd, void *b, size_t n, int flags)
+{
+    return coil__fault_reached(CALL_recv) ? broken(fd) : real.recv(fd, b, n, flags);
+}
+
+static ssize_t failing_receiving_message(int fd, struct msghdr *m, int flags)
+{
+    return coil__fault_reached(CALL_recvmsg) ? broken(fd) : real.recvmsg(fd, m, flags);
+}
+
+static ssize_t failing_sending(int fd, const void *b, size_t n, int flags)
+{
+    return coil__fault_reached(CALL_send) ? broken(fd) : real.send(fd, b, n, flags);
+}
+
+static ssize_t failing_sending_message(int fd, const struct msghdr *m, int flags)
+{
+    return coil__fault_reached(CALL_sendmsg) ? broken(fd) : real.sendmsg(fd, m, flags);
+}
+
+static ssize_t failing_sending_file(int out, int in, off_t *at, size_t n)
+{
+    return coil__fault_reached(CALL_sendfile) ? broken(out) : real.sendfile(out, in, at, n);
+}
+
 /* A descriptor is closed whatever close says. */
 static int failing_closing(int fd)
 {
@@ -138,6 +175,11 @@ void coil__calls_fail(void)
     SYS_CALLS(X)
     OTHER_CALLS(X)
 #undef X
+    coil__sys.recv = failing_receiving;
+    coil__sys.recvmsg = failing_receiving_message;
+    coil__sys.send = failing_sending;
+    coil__sys.sendmsg = failing_sending_message;
+    coil__sys.sendfile = failing_sending_file;
     coil__sys.close = failing_closing;
     coil__sys.write = failing_writing;
 }
