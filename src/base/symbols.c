@@ -221,7 +221,7 @@ static int find_afresh(const void *address, coil_frame *out)
         return -ENOENT;
     memcpy(out->file, o.path, sizeof out->file);
     out->file_address = (uintptr_t)address - o.base;
-    int fd = sys_openat(AT_FDCWD, o.path, O_RDONLY | O_CLOEXEC, 0);
+    int fd = sys_openat_again(AT_FDCWD, o.path, O_RDONLY | O_CLOEXEC, 0);
     if (fd >= 0) {
         name_it(fd, &o, out);
         sys_close(fd);
