@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The tests again and again, each time with one thing going wrong; coil/testing.h says what COIL_FAULT means.
 
-    tools/fault.py BUILD [WORD]... [--kinds alloc,cancel,...] [--backends sim,epoll,...] [--most N] [--jobs N]
+    tools/fault.py BUILD [WORD]... [--kinds alloc,cancel,...] [--backends sim,epoll,...] [--most N] [--jobs N] [--shard I/N]
 
-WORDs choose test programs by a part of their names. --most limits the points of each test to N, evenly spread. On a terminal a
-line that moves; then what was found, and how much was tried. Exit status 1 if anything was found.
+WORDs choose test programs by a part of their names. --most limits the points of each test to N, evenly spread. --shard 2/5 does
+the second fifth of the work. On a terminal a line that moves; then what was found, how much was tried, and what there is in the
+library that no test came by (tools/fault_seen.py). Exit status 1 if anything was found.
 """
 import argparse
 import concurrent.futures
@@ -13,8 +14,11 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+
+from fault_seen import Seen
 
 KINDS = ["alloc", "alloc_all", "errno", "short", "cancel", "timeout"]
 # The imaginary kernel makes no calls that could be failed here; its own faults are `./dev sim`'s.
@@ -41,8 +45,8 @@ class Sweep:
     def name(self):
         return f"{self.kind} {self.test['name']} [{self.backend}]"
 
-    def run(self, most, limit):
-        env = dict(os.environ, **self.test["env"], COIL_FAULT=self.kind, COIL_BACKEND=self.backend)
+    def run(self, most, limit, seen):
+        env = dict(os.environ, **self.test["env"], COIL_FAULT=self.kind, COIL_BACKEND=self.backend, COIL_FAULT_SEEN=seen)
         if most:
             env["COIL_FAULT_MAX"] = str(most)
         began = time.monotonic()
@@ -89,6 +93,13 @@ class Sweep:
                    for program, name, words, _ in EXCUSED)
 
 
+def shard_of(text):
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text}: as in 2/5, the second of five parts")
+    return int(part), int(parts)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build")
@@ -98,6 +109,7 @@ def main():
     parser.add_argument("--most", type=int, default=0)
     parser.add_argument("--limit", type=float, default=3600, help="seconds for one program")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1))
+    parser.add_argument("--shard", type=shard_of, default=(1, 1), metavar="I/N")
     args = parser.parse_intermixed_args()
     listing = subprocess.run(["meson", "introspect", "--tests", args.build], check=True, stdout=subprocess.PIPE).stdout
     tests = [t for t in json.loads(listing) if t["name"].split("/")[0] in ("unit", "story", "regress", "fault")]
@@ -112,12 +124,16 @@ def main():
                 if test["suite"][0].endswith("once") and backend != args.backends.split(",")[0]:
                     continue
                 sweeps.append(Sweep(test, kind, backend))
+    sweeps = sweeps[args.shard[0] - 1::args.shard[1]]
+    seen, folder = Seen(args.build, os.path.join(os.path.dirname(__file__), "../src")), tempfile.TemporaryDirectory()
     lock, done, moving = threading.Lock(), 0, sys.stdout.isatty()
 
     def one(sweep):
         nonlocal done
-        sweep.run(args.most, args.limit)
+        told = os.path.join(folder.name, str(sweeps.index(sweep)))
+        sweep.run(args.most, args.limit, told)
         with lock:
+            seen.add(sweep.kind, sweep.test["cmd"][0], told)
             done += 1
             if moving:
                 print(f"\r\033[K[{done}/{len(sweeps)}] {sweep.name()}: {sweep.cases} cases", end="", flush=True)
@@ -135,6 +151,7 @@ def main():
         print(f"{kind:10} {sum(s.points for s in mine):8} points, {sum(s.cases for s in mine):8} tried, "
               f"{sum(s.asserted for s in mine):7} met an assertion of the body, {sum(s.stuck for s in mine):5} left it waiting, "
               f"{sum(len(s.found) for s in mine)} found")
+    print("\n".join(seen.statement()))
     unclean = sorted({f"{s.test['name']}: {name}" for s in sweeps for name in s.unclean})
     if unclean:
         print(f"{len(unclean)} tests were not swept by some kind, since they do not pass by themselves in a child of fork:")

@@ -27,6 +27,7 @@
 #include "base/sys.h"
 #include "task/task.h"
 #include "testing/fault_calls.h"
+#include "testing/fault_seen.h"
 
 #include <coil/task.h>
 #include <coil/timeout.h>
@@ -38,7 +39,8 @@
 enum {
     POINTS_MAX = 16384, /* of one test; beyond them they are only counted */
     FOUND_MAX = 8,      /* cases told of one test */
-    IDLE_MS = 600,      /* a child that neither runs nor wakes for so long is stuck */
+    HITS_MAX = 8,
+    IDLE_MS = 600, /* a child that neither runs nor wakes for so long is stuck */
     LATE_MS = 60000,
     ASSERTED = 100,
 };
@@ -50,10 +52,15 @@ static const char *const kind_names[KINDS] = {"",      "alloc",  "alloc_all", "e
 
 /* What a child tells. */
 struct told {
-    _Atomic unsigned points;
+    _Atomic unsigned points, of_call[256];
     unsigned char calls[POINTS_MAX]; /* errno, short: which call each was */
     char not_home[1024];             /* what a body that returned left behind; or nothing */
-    bool again;                      /* the fault is over, and the body is played once more */
+    const void *sites[POINTS_MAX];   /* where an allocation returned to; the word of a wait */
+    const void
+        *hits[HITS_MAX];     /* the same of those that failed; a child's child counts for itself */
+    unsigned ordinal;        /* what the child is told: now.ordinal */
+    _Atomic unsigned hits_n; /* how often the point was reached and failed */
+    bool again;              /* the fault is over, and the body is played once more */
 };
 
 static struct {
@@ -70,8 +77,9 @@ static struct {
     bool child;
     unsigned long point; /* 0: count */
     int error;
-    int call; /* that the point is known to be, -1: any; threads may come in another order this time */
-    int64_t tried;            /* allocations before the body */
+    int call;         /* that the point is known to be, -1: any */
+    unsigned ordinal; /* which one of these calls: threads may come in another order this time */
+    int64_t tried;    /* allocations before the body */
     struct coil__task *timed; /* whose time is up, until its function returns; NULL: nobody's */
     coil_timeout_scope scope;
     uint32_t cancelling; /* that task's cancels outstanding before */
@@ -140,15 +148,28 @@ static bool may_give(unsigned call, int error)
     return false;
 }
 
+static void hit(const void *site)
+{
+    unsigned n = atomic_fetch_add(&told->hits_n, 1);
+    if (n < HITS_MAX)
+        told->hits[n] = site;
+}
+
 /* Counts it; is it the one that is to fail? */
 bool coil__fault_reached(unsigned call)
 {
-    unsigned n = atomic_fetch_add(&told->points, 1) + 1;
+    unsigned n = atomic_fetch_add(&told->points, 1) + 1,
+             nth = atomic_fetch_add(&told->of_call[call], 1) + 1;
     if (n <= POINTS_MAX)
         told->calls[n - 1] = (unsigned char)call;
-    if (n != now.point || (now.call >= 0 && now.call != (int)call))
+    if (now.point == 0 ||
+        (now.call < 0 ? n != now.point : now.call != (int)call || nth != now.ordinal))
         return false;
-    return asked.kind != ERRNO || may_give(call, now.error);
+    if (asked.kind == ERRNO && !may_give(call, now.error))
+        return false;
+    if (asked.kind != CANCEL && asked.kind != TIMEOUT)
+        hit(NULL);
+    return true;
 }
 
 int coil__fault_error(void)
@@ -158,8 +179,13 @@ int coil__fault_error(void)
 
 static void at_park(struct coil__task *task)
 {
+    const char *what = task->waiting->cls->what;
+    unsigned n = atomic_load(&told->points);
+    if (n < POINTS_MAX)
+        told->sites[n] = what;
     if (!coil__fault_reached(0))
         return;
+    hit(what);
     if (asked.kind == CANCEL) {
         coil_task_cancel(&task->future, NULL);
         return;
@@ -183,9 +209,20 @@ static coil_ret at_return(struct coil__task *task, coil_ret rc)
 }
 
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+static void at_allocation(const void *site, int64_t nth, bool fails)
+{
+    int64_t n = nth - now.tried;
+    if (n <= POINTS_MAX)
+        told->sites[n - 1] = site;
+    if (fails && n == (int64_t)now.point)
+        hit(site);
+}
+
 static void arm_table(void)
 {
     now.tried = coil__mem_tried();
+    if (asked.kind == ALLOC || asked.kind == ALLOC_ALL)
+        coil__mem_hook = at_allocation;
     if (asked.kind == ALLOC || asked.kind == ALLOC_ALL)
         coil__mem_fail_at((int64_t)now.point, asked.kind == ALLOC_ALL);
     else if (asked.kind == ERRNO)
@@ -198,6 +235,7 @@ static void disarm_table(void)
 {
     if (asked.kind == ALLOC || asked.kind == ALLOC_ALL) {
         coil__mem_fail_at(0, 0);
+        coil__mem_hook = NULL;
         atomic_store(&told->points, (unsigned)(coil__mem_tried() - now.tried));
     } else {
         coil__calls_mend();
@@ -269,6 +307,7 @@ static _Noreturn void be_the_child(coil_test *test, const char *(*run)(coil_test
     now.point = point;
     now.error = error;
     now.call = call;
+    now.ordinal = told->ordinal;
     const char *not_home = run(test);
     if (!not_home && !told->not_home[0] && asked.strict && point > 0) {
         now.point = 0;
@@ -356,8 +395,11 @@ static struct outcome try_point(coil_test *test, const char *(*run)(coil_test *t
                                 unsigned long point, int error, int call)
 {
     atomic_store(&told->points, 0);
+    for (unsigned i = 0; i < sizeof told->of_call / sizeof told->of_call[0]; i++)
+        atomic_store(&told->of_call[i], 0);
     told->not_home[0] = 0;
     told->again = false;
+    atomic_store(&told->hits_n, 0);
     fflush(stdout);
     fflush(stderr);
     pid_t pid = sys_fork();
@@ -413,16 +455,46 @@ struct sums {
     unsigned long points, cases, asserted, stuck;
 };
 
+/* For the statement of what was swept. */
+static void note_reached(unsigned long points)
+{
+    for (unsigned long i = 0; i < points && i < POINTS_MAX; i++) {
+        if (asked.kind == ERRNO || asked.kind == SHORT)
+            coil__seen_call(told->calls[i], 0);
+        else if (told->sites[i] && asked.kind >= CANCEL)
+            coil__seen_wait(told->sites[i], false);
+        else if (told->sites[i])
+            coil__seen_site(told->sites[i], false);
+    }
+}
+
+static void note_failed(unsigned call, int error)
+{
+    unsigned n = atomic_load(&told->hits_n);
+    if (n && asked.kind == ERRNO)
+        coil__seen_call(call, error);
+    for (unsigned i = 0; i < n && i < HITS_MAX; i++) {
+        if (told->hits[i] && asked.kind >= CANCEL)
+            coil__seen_wait(told->hits[i], true);
+        else if (told->hits[i])
+            coil__seen_site(told->hits[i], true);
+    }
+}
+
 static void sweep_point(coil_test *test, const char *(*run)(coil_test *test), unsigned long point,
                         const unsigned char *calls, struct sums *sums)
 {
     unsigned call = point <= POINTS_MAX ? calls[point - 1] : 0;
+    told->ordinal = 0;
+    for (unsigned long i = 0; i < point && i < POINTS_MAX; i++)
+        told->ordinal += calls[i] == call;
     for (unsigned i = 0; i < (asked.kind == ERRNO ? ERRORS_MAX : 1); i++) {
         int error = asked.kind == ERRNO ? coil__calls_error(call, i) : 0;
         if ((asked.kind == ERRNO && !error) || (asked.only_error && error != asked.only_error))
             continue;
         struct outcome o = try_point(test, run, point, error, asked.kind == ERRNO ? (int)call : -1);
         judge(&o, point, error, call);
+        note_failed(call, error);
         sums->cases++;
         sums->asserted += o.asserted;
         sums->stuck += o.stuck;
@@ -451,6 +523,7 @@ const char *coil__fault_sweep(coil_test *test, const char *(*run)(coil_test *tes
         return NULL;
     }
     sums.points = atomic_load(&told->points);
+    note_reached(sums.points);
     static unsigned char calls[POINTS_MAX];
     memcpy(calls, told->calls, POINTS_MAX);
     unsigned long step = asked.most && sums.points > asked.most
@@ -462,6 +535,7 @@ const char *coil__fault_sweep(coil_test *test, const char *(*run)(coil_test *tes
         if (asked.only)
             break;
     }
+    coil__seen_write();
     fprintf(stderr,
             "# fault %s: %s: %lu points, %lu cases, %lu met an assertion, %lu waited for ever, %u "
             "found\n",

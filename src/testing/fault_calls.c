@@ -14,6 +14,8 @@
 
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
 #include "base/sys.h"
+#include "base/sys_names.h"
+#include "base/thread.h"
 
 #include <errno.h>
 
@@ -29,13 +31,16 @@
     X(int, io_uring_register, (int fd, unsigned what, void *arg, unsigned n), (fd, what, arg, n)) \
     X(int, begin_child,                                                                           \
       (int (*main)(void *), void *arg, bool copy, void *stack, size_t n, int *out_pidfd),         \
-      (main, arg, copy, stack, n, out_pidfd))
+      (main, arg, copy, stack, n, out_pidfd))                                                     \
+    X(int, if_nametoindex, (const char *name), (name))
 
 enum call {
 #define X(type, name, params, args) CALL_##name,
     SYS_CALLS(X) OTHER_CALLS(X)
 #undef X
         CALL_ring, /* a write of eight bytes: an eventfd's, which knows no error but an interruption */
+    CALL_thread,      /* pthread_create */
+    CALL_getaddrinfo, /* its errors as numbers of the kernel's */
     CALLS
 };
 _Static_assert(CALLS < 256, "a call is a byte");
@@ -45,67 +50,99 @@ static const char *const call_names[] = {
     SYS_CALLS(X) OTHER_CALLS(X)
 #undef X
         "ring",
+    "thread",
+    "getaddrinfo",
 };
+_Static_assert(sizeof call_names / sizeof call_names[0] == CALLS, "a name for each");
 
-/* What each call may answer, and must be met with grace. EAGAIN is not among them, nor ENOTCONN of getpeername: a kernel
- * that says so and means nothing by it would owe an edge. */
+/* What each call may answer, and must be met with grace. EAGAIN of a transfer is not among them, nor of a ring, nor ENOTCONN
+ * of getpeername: a kernel that says so and means nothing by it would owe an edge. A receive is not told an end that is none,
+ * and a connect not that it was interrupted (it would go on by itself). Calls without a line cannot fail as we make them. */
 static const int errors[CALLS][ERRORS_MAX] = {
-    [CALL_read] = {EINTR, EIO},
-    [CALL_write] = {EINTR, EIO, EPIPE, ENOSPC},
+    [CALL_read] = {EINTR, EIO, ENOMEM},
+    [CALL_write] = {EINTR, EIO, EPIPE, ENOSPC, ENOMEM},
     [CALL_ring] = {EINTR},
-    [CALL_readv] = {EINTR, EIO},
-    [CALL_writev] = {EINTR, EPIPE},
+    [CALL_readv] = {EINTR, EIO, ENOMEM},
+    [CALL_writev] = {EINTR, EPIPE, ENOSPC, ENOMEM},
     [CALL_pread] = {EINTR, EIO},
-    [CALL_preadv2] = {EINTR, EIO, EOPNOTSUPP},
-    [CALL_pwritev2] = {EINTR, EIO, ENOSPC},
-    [CALL_openat] = {EMFILE, ENFILE, EACCES, ENOMEM},
-    [CALL_fsync] = {EINTR, EIO},
-    [CALL_fdatasync] = {EINTR, EIO},
+    [CALL_preadv2] = {EINTR, EIO, ENOMEM, EOPNOTSUPP},
+    [CALL_pwritev2] = {EINTR, EIO, ENOSPC, EFBIG, EDQUOT, EOPNOTSUPP},
+    [CALL_openat] = {EINTR, EMFILE, ENFILE, EACCES, ENOENT, ENOMEM},
+    [CALL_readlinkat] = {ENOENT, EACCES},
+    [CALL_fsync] = {EINTR, EIO, ENOSPC},
+    [CALL_fdatasync] = {EINTR, EIO, ENOSPC},
     [CALL_recv] = {EINTR, ECONNRESET, ETIMEDOUT, ENOMEM},
-    [CALL_recvmsg] = {EINTR, ECONNRESET, ENOMEM},
-    [CALL_send] = {EINTR, EPIPE, ECONNRESET, ENOBUFS},
-    [CALL_sendmsg] = {EINTR, EPIPE, ECONNRESET, ENOBUFS},
-    [CALL_sendfile] = {EINTR, EPIPE, EINVAL},
+    [CALL_recvmsg] = {EINTR, ECONNRESET, ETIMEDOUT, ENOMEM, ECONNREFUSED},
+    [CALL_send] = {EINTR, EPIPE, ECONNRESET, ENOBUFS, ENOMEM},
+    [CALL_sendmsg] = {EINTR, EPIPE, ECONNRESET, ENOBUFS, ENOMEM, EMSGSIZE},
+    [CALL_sendfile] = {EINTR, EPIPE, ECONNRESET, ENOMEM, EIO, EINVAL},
     [CALL_lseek] = {ESPIPE},
-    [CALL_socket] = {EMFILE, ENFILE, ENOBUFS, EAFNOSUPPORT},
-    [CALL_socketpair] = {EMFILE, ENFILE, ENOBUFS},
-    [CALL_pipe2] = {EMFILE, ENFILE},
-    [CALL_bind] = {EADDRINUSE, EACCES},
+    [CALL_socket] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EAFNOSUPPORT},
+    [CALL_socketpair] = {EMFILE, ENFILE, ENOBUFS, ENOMEM},
+    [CALL_pipe2] = {EMFILE, ENFILE, ENOMEM},
+    [CALL_bind] = {EADDRINUSE, EACCES, EADDRNOTAVAIL},
     [CALL_listen] = {EADDRINUSE},
-    [CALL_accept4] = {EINTR, ECONNABORTED, EPROTO, EMFILE, ENFILE, ENOBUFS, EPERM},
-    [CALL_connect] = {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, EADDRNOTAVAIL},
+    [CALL_accept4] = {EINTR, ECONNABORTED, EPROTO, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM},
+    [CALL_connect] = {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, EADDRNOTAVAIL, ENOMEM},
     [CALL_getsockopt] = {ENOPROTOOPT, ENOBUFS},
-    [CALL_setsockopt] = {ENOPROTOOPT, ENOMEM},
+    [CALL_setsockopt] = {ENOPROTOOPT, ENOMEM, EPERM},
     [CALL_getsockname] = {ENOBUFS},
     [CALL_getpeername] = {ENOBUFS},
     [CALL_shutdown] = {ENOTCONN},
-    [CALL_close] = {EINTR, EIO},
-    [CALL_fstat] = {EIO},
-    [CALL_lstat] = {EACCES},
-    [CALL_statx] = {EACCES, ENOSYS},
-    [CALL_unlink] = {EACCES},
-    [CALL_getdents64] = {EIO},
-    [CALL_eventfd] = {EMFILE, ENOMEM},
-    [CALL_epoll_create1] = {EMFILE, ENOMEM},
-    [CALL_epoll_ctl] = {ENOSPC, ENOMEM},
+    [CALL_close] = {EINTR, EIO, ENOSPC},
+    [CALL_fstat] = {EIO, EOVERFLOW},
+    [CALL_lstat] = {EACCES, ENOENT},
+    [CALL_unlink] = {EACCES, ENOENT},
+    [CALL_chmod] = {EPERM, EROFS},
+    [CALL_fchmod] = {EPERM, EROFS},
+    [CALL_fstatat] = {EACCES, ENOENT},
+    [CALL_statx] = {EACCES, ENOSYS, ENOMEM},
+    [CALL_ftruncate] = {EINTR, EIO, EFBIG},
+    [CALL_getdents64] = {EIO, ENOENT},
+    [CALL_mkdirat] = {EACCES, ENOSPC, EMLINK},
+    [CALL_unlinkat] = {EACCES, EBUSY, ENOENT},
+    [CALL_renameat] = {EACCES, ENOSPC, EXDEV},
+    [CALL_eventfd] = {EMFILE, ENFILE, ENOMEM},
+    [CALL_epoll_create1] = {EMFILE, ENFILE, ENOMEM},
+    [CALL_epoll_ctl] = {ENOSPC, ENOMEM, EEXIST, ENOENT},
     [CALL_epoll_wait] = {EINTR},
     [CALL_epoll_pwait2] = {EINTR, ENOSYS},
-    [CALL_ppoll] = {EINTR},
-    [CALL_pselect] = {EINTR},
-    [CALL_mmap] = {ENOMEM},
-    [CALL_mmap_fd] = {ENOMEM},
+    [CALL_ppoll] = {EINTR, ENOMEM},
+    [CALL_pselect] = {EINTR, ENOMEM},
     [CALL_mprotect] = {ENOMEM},
-    [CALL_madvise] = {EINVAL},
-    [CALL_io_uring_setup] = {ENOSYS, EPERM, ENOMEM},
-    [CALL_io_uring_enter] = {EINTR, EBUSY, EAGAIN},
-    [CALL_io_uring_register] = {EINVAL, ENOMEM},
+    [CALL_madvise] = {EINVAL, ENOMEM, EAGAIN},
+    [CALL_sigaction] = {EINVAL},
+    [CALL_sigaltstack] = {ENOMEM},
+    [CALL_fork] = {EAGAIN, ENOMEM},
+    [CALL_prctl] = {EINVAL},
+    [CALL_waitid] = {EINTR, ECHILD},
+    [CALL_kill] = {EPERM, ESRCH},
+    [CALL_pidfd_open] = {ENOSYS, EMFILE, ENFILE, ENOMEM},
+    [CALL_pidfd_send_signal] = {EPERM, ESRCH},
+    [CALL_close_range] = {ENOSYS, EINVAL},
+    [CALL_dup2] = {EINTR, EMFILE},
+    [CALL_chdir] = {EACCES, ENOENT},
+    [CALL_setsid] = {EPERM},
+    [CALL_setpgid] = {EPERM},
+    [CALL_set_own_uid] = {EPERM, EAGAIN},
+    [CALL_set_own_gid] = {EPERM},
+    [CALL_set_own_groups] = {EPERM, ENOMEM},
+    [CALL_execve] = {EACCES, ENOENT, ENOMEM, ENOEXEC, E2BIG, ETXTBSY},
+    [CALL_sigtimedwait] = {EINTR},
+    [CALL_fcntl] = {EMFILE, EPERM},
+    [CALL_mmap] = {ENOMEM, EAGAIN},
+    [CALL_mmap_fd] = {ENOMEM, EAGAIN},
+    [CALL_io_uring_setup] = {ENOSYS, EPERM, ENOMEM, EMFILE},
+    [CALL_io_uring_enter] = {EINTR, EBUSY, EAGAIN, ETIME, ENXIO},
+    [CALL_io_uring_register] = {EINVAL, ENOMEM, EBUSY},
+    [CALL_if_nametoindex] = {ENODEV},
     [CALL_begin_child] = {EAGAIN, ENOMEM},
-    [CALL_waitid] = {EINTR},
-    [CALL_pidfd_open] = {ENOSYS, EMFILE},
-    [CALL_pidfd_send_signal] = {EPERM},
+    [CALL_thread] = {EAGAIN},
+    [CALL_getaddrinfo] = {EAGAIN, ENOMEM, EIO},
 };
 
 static struct sys_table real; /* what the test would have called */
+static const struct sys_names *const real_names = &coil__sys_names_real;
 
 #define X(type, name, params, args)                                                            \
     static type failing_##name params                                                          \
@@ -168,9 +205,29 @@ static ssize_t failing_writing(int fd, const void *b, size_t n)
                : real.write(fd, b, n);
 }
 
+static int failing_thread(void)
+{
+    return coil__fault_reached(CALL_thread) ? -coil__fault_error() : 0;
+}
+
+static int failing_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+                               struct addrinfo **out, int *out_errno)
+{
+    if (!coil__fault_reached(CALL_getaddrinfo))
+        return real_names->getaddrinfo(host, port, hints, out, out_errno);
+    *out_errno = coil__fault_error();
+    return *out_errno == EAGAIN ? EAI_AGAIN : *out_errno == ENOMEM ? EAI_MEMORY : EAI_SYSTEM;
+}
+
+static struct sys_names failing_names;
+
 void coil__calls_fail(void)
 {
     real = coil__sys;
+    failing_names = *real_names;
+    failing_names.getaddrinfo = failing_getaddrinfo;
+    coil__sys_names = &failing_names;
+    coil__thread_hook = failing_thread;
 #define X(type, name, params, args) coil__sys.name = failing_##name;
     SYS_CALLS(X)
     OTHER_CALLS(X)
@@ -293,6 +350,8 @@ void coil__calls_shorten(void)
 void coil__calls_mend(void)
 {
     coil__sys = real;
+    coil__sys_names = real_names;
+    coil__thread_hook = NULL;
 }
 
 int coil__calls_error(unsigned call, unsigned i)
