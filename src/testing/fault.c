@@ -31,6 +31,7 @@
 
 #include <coil/task.h>
 #include <coil/timeout.h>
+#include <dirent.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,7 +41,9 @@ enum {
     POINTS_MAX = 16384, /* of one test; beyond them they are only counted */
     FOUND_MAX = 8,      /* cases told of one test */
     HITS_MAX = 8,
-    IDLE_MS = 600, /* a child that neither runs nor wakes for so long is stuck */
+    IDLE_MS = 600, /* a child that sleeps and never wakes for so long is stuck ... */
+    IDLE_PARENT_MS =
+        10000, /* ... if it has no children, that a busy machine may keep from running */
     LATE_MS = 60000,
     ASSERTED = 100,
 };
@@ -359,6 +362,30 @@ static unsigned long long activity_of(pid_t pid)
     return user + system + slept;
 }
 
+/* Would one of its threads run if there were a processor? */
+static bool is_ready(pid_t pid)
+{
+    char path[96], text[512];
+    bool ready = false;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir && !ready && (e = readdir(dir));) {
+        snprintf(path, sizeof path, "/proc/%d/task/%.20s/stat", (int)pid, e->d_name);
+        const char *after_name = read_text(path, text, sizeof text) ? strrchr(text, ')') : NULL;
+        ready = after_name && strchr("RD", after_name[2]);
+    }
+    if (dir)
+        closedir(dir);
+    return ready;
+}
+
+static bool has_children(pid_t pid)
+{
+    char path[64], text[16];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    return read_text(path, text, sizeof text);
+}
+
 /* Waits for its end; one that only waits itself, or lasts too long, is killed. */
 static struct outcome wait_for(pid_t pid)
 {
@@ -376,11 +403,13 @@ static struct outcome wait_for(pid_t pid)
             continue;
         int64_t at = coil__clock_real_ns();
         unsigned long long active = activity_of(pid);
-        if (active != seen) {
+        if (active != seen || is_ready(pid)) {
             seen = active;
             last_change = at;
         }
-        if (at - last_change > IDLE_MS * NS_PER_MS || at - began > LATE_MS * NS_PER_MS) {
+        int64_t idle_ms = (at - last_change) / NS_PER_MS;
+        if (idle_ms > (has_children(pid) ? IDLE_PARENT_MS : IDLE_MS) ||
+            at - began > LATE_MS * NS_PER_MS) {
             o.stuck = true;
             (void)sys_kill(pid, SIGKILL);
         }
