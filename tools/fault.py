@@ -4,8 +4,9 @@
     tools/fault.py BUILD [WORD]... [--kinds alloc,cancel,...] [--backends sim,epoll,...] [--most N] [--jobs N] [--shard I/N]
 
 WORDs choose test programs by a part of their names. --most limits the points of each test to N, evenly spread. --shard 2/5 does
-the second fifth of the work. On a terminal a line that moves; then what was found, how much was tried, and what there is in the
-library that no test came by (tools/fault_seen.py). Exit status 1 if anything was found.
+the second fifth of the work. --fresh tries each place and each pair of a call and an error once in a program. On a terminal a
+line that moves; then what was found, how much was tried, and what there is in the library that no test came by
+(tools/fault_seen.py). Exit status 1 if anything was found.
 """
 import argparse
 import concurrent.futures
@@ -37,10 +38,12 @@ class Sweep:
     def name(self):
         return f"{self.kind} {self.test['name']} [{self.backend}]"
 
-    def run(self, most, limit, seen):
+    def run(self, most, fresh, limit, seen):
         env = dict(os.environ, **self.test["env"], COIL_FAULT=self.kind, COIL_BACKEND=self.backend, COIL_FAULT_SEEN=seen)
         if most:
             env["COIL_FAULT_MAX"] = str(most)
+        if fresh:
+            env["COIL_FAULT_FRESH"] = "1"
         began = time.monotonic()
         process = subprocess.Popen(self.test["cmd"], env=env, cwd=self.test["workdir"] or None, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
@@ -94,6 +97,7 @@ def main():
     parser.add_argument("--most", type=int, default=0)
     parser.add_argument("--limit", type=float, default=3600, help="seconds for one program")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1))
+    parser.add_argument("--fresh", action="store_true", help="only what was not failed yet by the program")
     parser.add_argument("--shard", type=shard_of, default=(1, 1), metavar="I/N")
     args = parser.parse_intermixed_args()
     listing = subprocess.run(["meson", "introspect", "--tests", args.build], check=True, stdout=subprocess.PIPE).stdout
@@ -118,7 +122,7 @@ def main():
     def one(sweep):
         nonlocal done
         told = os.path.join(folder.name, str(sweeps.index(sweep)))
-        sweep.run(args.most, args.limit, told)
+        sweep.run(args.most, args.fresh, args.limit, told)
         with lock:
             seen.add(sweep.kind, sweep.test["cmd"][0], told)
             done += 1

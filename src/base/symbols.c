@@ -104,7 +104,10 @@ bool coil__symbols_is_code(const void *address)
 
 static bool read_at(int fd, void *out, size_t n, uint64_t at)
 {
-    return at <= INT64_MAX && sys_pread(fd, out, n, (off_t)at) == (ssize_t)n;
+    ssize_t got = -EINTR;
+    while (at <= INT64_MAX && got == -EINTR)
+        got = sys_pread(fd, out, n, (off_t)at);
+    return got == (ssize_t)n;
 }
 
 /* Is what the file says of this segment what stands in memory? */

@@ -51,7 +51,8 @@ struct failure {
 static void fail(const struct spawn *s, enum child_step step, int error)
 {
     struct failure failure = {.step = (int)step, .error = error};
-    (void)sys_write(s->tell, &failure, sizeof failure);
+    while (sys_write(s->tell, &failure, sizeof failure) == -EINTR)
+        ;
     coil__sys_end_child(127);
 }
 

@@ -72,6 +72,7 @@ static struct {
     int only_error;
     unsigned long most; /* so many points of a test, evenly spread; 0: all */
     bool strict;
+    bool fresh; /* only what was not failed yet by this program */
     bool read;
 } asked;
 
@@ -116,6 +117,7 @@ static void read_request(void)
         asked.only_error = (int)strtol(end + 1, NULL, 10);
     asked.most = coil__env_number("COIL_FAULT_MAX", 0);
     asked.strict = coil__env_flag("COIL_FAULT_STRICT");
+    asked.fresh = coil__env_flag("COIL_FAULT_FRESH");
 }
 
 bool coil__fault_asked(void)
@@ -511,15 +513,19 @@ static void note_failed(unsigned call, int error)
 }
 
 static void sweep_point(coil_test *test, const char *(*run)(coil_test *test), unsigned long point,
-                        const unsigned char *calls, struct sums *sums)
+                        const unsigned char *calls, const void *const *sites, struct sums *sums)
 {
     unsigned call = point <= POINTS_MAX ? calls[point - 1] : 0;
+    if (asked.fresh && asked.kind != ERRNO && asked.kind != SHORT &&
+        (!sites[point - 1] || coil__seen_failed(sites[point - 1])))
+        return;
     told->ordinal = 0;
     for (unsigned long i = 0; i < point && i < POINTS_MAX; i++)
         told->ordinal += calls[i] == call;
     for (unsigned i = 0; i < (asked.kind == ERRNO ? ERRORS_MAX : 1); i++) {
         int error = asked.kind == ERRNO ? coil__calls_error(call, i) : 0;
-        if ((asked.kind == ERRNO && !error) || (asked.only_error && error != asked.only_error))
+        if ((asked.kind == ERRNO && !error) || (asked.only_error && error != asked.only_error) ||
+            (asked.fresh && coil__seen_failed_with(call, error)))
             continue;
         struct outcome o = try_point(test, run, point, error, asked.kind == ERRNO ? (int)call : -1);
         judge(&o, point, error, call);
@@ -554,13 +560,15 @@ const char *coil__fault_sweep(coil_test *test, const char *(*run)(coil_test *tes
     sums.points = atomic_load(&told->points);
     note_reached(sums.points);
     static unsigned char calls[POINTS_MAX];
-    memcpy(calls, told->calls, POINTS_MAX);
+    static const void *sites[POINTS_MAX];
+    memcpy(calls, told->calls, sizeof calls);
+    memcpy(sites, told->sites, sizeof sites);
     unsigned long step = asked.most && sums.points > asked.most
                              ? (sums.points + asked.most - 1) / asked.most
                              : 1;
     for (unsigned long point = asked.only ? asked.only : 1 + sums.points % step;
-         point <= sums.points; point += step) {
-        sweep_point(test, run, point, calls, &sums);
+         point <= sums.points && (point <= POINTS_MAX || !asked.fresh); point += step) {
+        sweep_point(test, run, point, calls, sites, &sums);
         if (asked.only)
             break;
     }

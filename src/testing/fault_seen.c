@@ -62,6 +62,25 @@ void coil__seen_call(unsigned call, int error)
             pairs_failed[call % CALLS_MAX][i] = true;
 }
 
+bool coil__seen_failed(const void *at)
+{
+    size_t place = (uintptr_t)at / 4 % THINGS_MAX;
+    for (size_t i = 0; i < THINGS_MAX; i++) {
+        const struct thing *thing = &things[(place + i) % THINGS_MAX];
+        if (!thing->at || thing->at == at)
+            return thing->failed;
+    }
+    return false;
+}
+
+bool coil__seen_failed_with(unsigned call, int error)
+{
+    for (unsigned i = 0; i < ERRORS_MAX; i++)
+        if (coil__calls_error(call, i) == error)
+            return pairs_failed[call % CALLS_MAX][i];
+    return false;
+}
+
 static void write_calls(FILE *file)
 {
     for (unsigned call = 0; coil__calls_name(call)[0]; call++) {

@@ -22,6 +22,10 @@ void coil__seen_wait(const char *word, bool failed);
 /* A kernel call was, with error 0; or it failed with `error`. */
 void coil__seen_call(unsigned call, int error);
 
+/* Was it failed before, in any test of this program? Of a place, or of a call with an error. */
+bool coil__seen_failed(const void *at);
+bool coil__seen_failed_with(unsigned call, int error);
+
 /* All that was seen so far, into the file; nothing without COIL_FAULT_SEEN. */
 void coil__seen_write(void);
 

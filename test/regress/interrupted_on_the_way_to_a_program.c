@@ -29,4 +29,34 @@ COIL_TEST(interrupted_children_start_all_the_same)
     assert_string_equal(said, "fine\n");
 }
 
+static int interrupt_words;
+
+static ssize_t interrupted_write(int fd, const void *p, size_t n)
+{
+    return interrupt_words-- > 0 ? -EINTR : coil__sys_real.write(fd, p, n);
+}
+
+/* In the child the first write says why there is no program; it is not the parent's memory everywhere. */
+static int begin_interrupted_child(int (*main)(void *), void *arg, bool copy, void *stack, size_t n,
+                                   int *out_pidfd)
+{
+    interrupt_words = 1;
+    coil__sys.write = interrupted_write;
+    int pid = coil__sys_real.begin_child(main, arg, copy, stack, n, out_pidfd);
+    coil__sys.write = coil__sys_real.write;
+    return pid;
+}
+
+COIL_TEST(interrupted_children_say_why_they_cannot_start)
+{
+    coil_process *p;
+    coil__sys.begin_child = begin_interrupted_child;
+    coil_ret rc = coil_create_subprocess_exec(SH("exit 0"), OPTS(.cwd = "/no/such/place"), &p);
+    coil__sys.begin_child = coil__sys_real.begin_child;
+    if (strcmp(coil_loop_backend(NULL), "sim") != 0) /* its programs are imaginary */
+        assert_int_equal(rc, -ENOENT);
+    else if (rc == 0)
+        (void)kid_ends(p);
+}
+
 COIL_TEST_MAIN()
