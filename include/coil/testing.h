@@ -29,6 +29,7 @@
  * its own:
  *
  *     COIL_FAULT=cancel     the task that waits as the k-th is cancelled there, for each k
+ *     COIL_FAULT=timeout    its time is up there, as if all that it does from there stood in a timeout scope
  *     COIL_FAULT=alloc      the k-th allocation of the library fails; alloc_all: and all that follow it
  *     COIL_FAULT=errno      the k-th kernel call of the library fails, with each error that it may give
  *     COIL_FAULT=short      the k-th transfer moves one byte
@@ -37,9 +38,11 @@
  * if the body returns and something is left open or allocated; after an interrupted call (EINTR) it must pass as if nothing
  * had been. The failure says which case it was: COIL_FAULT=cancel:7 plays that one alone, and COIL_FAULT_HERE=1 with it
  * in the process itself, for a debugger. COIL_FAULT_MAX=20 tries at most twenty points of each test, evenly spread. With
- * COIL_FAULT_STRICT=1 a body must not wait for ever either, and must not notice a short transfer.
+ * COIL_FAULT_STRICT=1 a body must not wait for ever either, must not notice a short transfer, and must pass when it is played
+ * again after the error. COIL_FAULT_SEEN=FILE is told what was reached and what was failed, and with
+ * COIL_FAULT_FRESH=1 only that is tried which was not failed before by this program.
  *
- * cancel works in every build; the others need a library that was built with -Dsys_table=true. */
+ * cancel and timeout work in every build; the others need a library that was built with -Dsys_table=true. */
 #ifndef COIL_TESTING_H
 #define COIL_TESTING_H
 

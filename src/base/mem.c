@@ -13,10 +13,10 @@
 static _Atomic int64_t live, tried, fail_at, bytes, peak;
 static _Atomic int fail_all;
 
-/* Counts one attempt; true if it is to fail. */
-static bool must_fail(void)
+void (*coil__mem_hook)(const void *site, int64_t nth, bool fails);
+
+static bool is_its_turn(void)
 {
-    atomic_fetch_add_explicit(&tried, 1, memory_order_relaxed);
     int64_t left = atomic_load_explicit(&fail_at, memory_order_relaxed);
     if (left == 0)
         return false;
@@ -27,6 +27,16 @@ static bool must_fail(void)
     if (!atomic_load_explicit(&fail_all, memory_order_relaxed))
         atomic_store_explicit(&fail_at, 0, memory_order_relaxed);
     return true;
+}
+
+/* Counts one attempt; true if it is to fail. */
+static bool must_fail(const void *site)
+{
+    int64_t nth = atomic_fetch_add_explicit(&tried, 1, memory_order_relaxed) + 1;
+    bool fails = is_its_turn();
+    if (coil__mem_hook)
+        coil__mem_hook(site, nth, fails);
+    return fails;
 }
 
 static void add_bytes(size_t n)
@@ -48,17 +58,17 @@ static void *counted(void *p)
 
 void *coil__alloc(size_t n)
 {
-    return must_fail() ? NULL : counted(malloc(n));
+    return must_fail(__builtin_return_address(0)) ? NULL : counted(malloc(n));
 }
 
 void *coil__zalloc(size_t n)
 {
-    return must_fail() ? NULL : counted(calloc(1, n));
+    return must_fail(__builtin_return_address(0)) ? NULL : counted(calloc(1, n));
 }
 
 void *coil__realloc(void *p, size_t n)
 {
-    if (must_fail())
+    if (must_fail(__builtin_return_address(0)))
         return NULL;
     if (!p)
         return counted(malloc(n));

@@ -8,6 +8,7 @@
 #ifndef COIL_BASE_MEM_H
 #define COIL_BASE_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -27,6 +28,8 @@ int64_t coil__mem_peak(void);
 void coil__mem_restart_peak(void);
 /* Fail the n-th allocation from now on (1 = the next); with `all`, every one from there. 0 stops. */
 void coil__mem_fail_at(int64_t n, int all);
+/* Who wants to hear of each: from where it is asked for, how many were tried with it, and whether it fails. Any thread. */
+extern void (*coil__mem_hook)(const void *site, int64_t nth, bool fails);
 #else
 static inline void *coil__alloc(size_t n)
 {

@@ -104,7 +104,10 @@ bool coil__symbols_is_code(const void *address)
 
 static bool read_at(int fd, void *out, size_t n, uint64_t at)
 {
-    return at <= INT64_MAX && sys_pread(fd, out, n, (off_t)at) == (ssize_t)n;
+    ssize_t got = -EINTR;
+    while (at <= INT64_MAX && got == -EINTR)
+        got = sys_pread(fd, out, n, (off_t)at);
+    return got == (ssize_t)n;
 }
 
 /* Is what the file says of this segment what stands in memory? */
@@ -221,7 +224,7 @@ static int find_afresh(const void *address, coil_frame *out)
         return -ENOENT;
     memcpy(out->file, o.path, sizeof out->file);
     out->file_address = (uintptr_t)address - o.base;
-    int fd = sys_openat(AT_FDCWD, o.path, O_RDONLY | O_CLOEXEC, 0);
+    int fd = sys_openat_again(AT_FDCWD, o.path, O_RDONLY | O_CLOEXEC, 0);
     if (fd >= 0) {
         name_it(fd, &o, out);
         sys_close(fd);

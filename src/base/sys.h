@@ -324,6 +324,22 @@ static inline int sys_begin_child(int (*main)(void *arg), void *arg, bool copy, 
 
 #endif
 
+/* The two that a signal may interrupt, made again then. */
+static inline int sys_openat_again(int dir, const char *path, int flags, mode_t mode)
+{
+    int fd;
+    while ((fd = sys_openat(dir, path, flags, mode)) == -EINTR)
+        ;
+    return fd;
+}
+static inline int sys_dup2_again(int from, int to)
+{
+    int fd;
+    while ((fd = sys_dup2(from, to)) == -EINTR)
+        ;
+    return fd;
+}
+
 /* Ends such a child: nothing of the parent's is flushed or called. */
 __attribute__((noreturn)) void coil__sys_end_child(int status);
 

@@ -105,8 +105,17 @@ static void *thread_main(void *p)
     return NULL;
 }
 
+#if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+int (*coil__thread_hook)(void);
+#endif
+
 int coil__thread_start(struct thread *out, const char *name, void (*fn)(void *arg), void *arg)
 {
+#if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+    int refused = coil__thread_hook ? coil__thread_hook() : 0;
+    if (refused)
+        return refused;
+#endif
     struct start *start = coil__zalloc(sizeof *start);
     if (!start)
         return -ENOMEM;

@@ -42,6 +42,9 @@ void coil__cond_broadcast(struct cond *c);
 /* Starts a thread with all signals blocked (they belong to the program's own threads) and this name.
  * Returns 0 or -errno (-EAGAIN: no thread to be had). */
 int coil__thread_start(struct thread *out, const char *name, void (*fn)(void *arg), void *arg);
+#if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+extern int (*coil__thread_hook)(void); /* tests: 0, or why no thread is to be had */
+#endif
 void coil__thread_join(struct thread *t);
 void coil__thread_detach(struct thread *t);
 

@@ -167,10 +167,8 @@ static int create_on_thread(struct write_job *w)
     for (int i = 0; i < NAMES_MAX && fd == -EEXIST; i++) {
         snprintf(w->other + w->prefix_n, NUMBER_N + 1, "%016llx",
                  (unsigned long long)random_u64(&w->random));
-        do
-            fd = sys_openat(AT_FDCWD, w->other,
-                            O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, w->mode);
-        while (fd == -EINTR);
+        fd = sys_openat_again(AT_FDCWD, w->other,
+                              O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, w->mode);
     }
     return fd;
 }

@@ -41,7 +41,7 @@ static bool is_auto(const char *name)
 /* The beginning of a file as text; what does not fit is cut off. The length or -errno. */
 static ssize_t read_some(const char *path, char *text, size_t size)
 {
-    int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    int fd = sys_openat_again(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0)
         return fd;
     size_t n = 0;

@@ -407,6 +407,8 @@ unsigned coil__readiness_look(struct readiness *r, struct watch *w)
         rc = sys_ppoll(&p, 1, &now, NULL);
     while (rc == -EINTR);
     unsigned ready = r->poller->holds ? r->poller->holds(w) : 0;
+    if (rc < 0) /* not to be known: who tries in vain is told so, who never tries is not */
+        ready |= BOTH;
     if (p.revents & POLLIN)
         ready |= OP_IN;
     if (p.revents & POLLOUT)

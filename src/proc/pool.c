@@ -100,7 +100,12 @@ static int ask_locked(struct process_pool *p, const struct zygote_request *reque
     ssize_t n;
     while ((n = sys_sendmsg(p->control, &m, MSG_NOSIGNAL)) == -EINTR)
         ;
-    return n < 0 ? (int)n : coil__pool_receive(p->control, out, sizeof *out);
+    if (n < 0)
+        return (int)n;
+    int err = coil__pool_receive(p->control, out, sizeof *out);
+    if (err < 0) /* what it says later would be taken for the answer to something else */
+        (void)sys_shutdown(p->control, SHUT_RDWR);
+    return err;
 }
 
 static int ask(struct process_pool *p, const struct zygote_request *request, int fd,
@@ -412,8 +417,13 @@ static coil_ret pool_call(coil_executor *executor, const struct work *work)
                             .bytes_fn = work->bytes_fn,
                             .n = work->copied,
                             .room = work->bytes_fn ? work->room : 0};
-    /* One that could not take all of it may yet say why. */
-    (void)coil__pool_send(w->fd, &head, sizeof head, work->arg, work->copied);
+    err = coil__pool_send(w->fd, &head, sizeof head, work->arg, work->copied);
+    /* One that could not take all of it may yet say why; one that was not given it will say nothing. */
+    if (err < 0 && err != -EPIPE && err != -ECONNRESET) {
+        end_worker(p, w, NULL);
+        return coil__fail(err, "a job could not be given to a worker process: %s",
+                          coil_strerror(err));
+    }
     return await_answer(p, w, work);
 }
 

@@ -74,7 +74,7 @@ static void set_stdio(struct spawn *s)
         enum child_step step = CHILD_STEP_STDIN + (unsigned)i;
         from[i] = s->plan->fds[i];
         if (from[i] == CHILD_NULL) {
-            from[i] = sys_openat(AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
+            from[i] = sys_openat_again(AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
             if (from[i] < 0)
                 fail(s, step, from[i]);
         }
@@ -84,7 +84,7 @@ static void set_stdio(struct spawn *s)
     for (int i = 0; i < 3; i++) {
         if (from[i] == CHILD_INHERITS)
             continue;
-        int rc = sys_dup2(from[i], i); /* the copy is not close-on-exec */
+        int rc = sys_dup2_again(from[i], i); /* the copy is not close-on-exec */
         if (rc < 0)
             fail(s, CHILD_STEP_STDIN + (unsigned)i, rc);
     }
@@ -94,7 +94,7 @@ static void set_stdio(struct spawn *s)
 static void mark_listed(void)
 {
     char bytes[2048] __attribute__((aligned(8)));
-    int dir = sys_openat(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    int dir = sys_openat_again(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     ssize_t n;
     while (dir >= 0 && (n = sys_getdents64(dir, bytes, sizeof bytes)) > 0) {
         for (ssize_t at = 0; at < n;) {

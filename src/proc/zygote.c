@@ -79,7 +79,7 @@ int coil__pool_receive(int fd, void *out, size_t n)
 static void close_one_by_one(unsigned first)
 {
     _Alignas(8) char entries[2048];
-    int dir = sys_openat(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    int dir = sys_openat_again(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     ssize_t n;
     while (dir >= 0 && (n = sys_getdents64(dir, entries, sizeof entries)) > 0)
         for (ssize_t at = 0; at < n;) {
@@ -178,7 +178,7 @@ _Noreturn static void worker_main(const struct zygote_plan *plan, int fd, pid_t 
     if (sys_getppid() != zygote)
         coil__sys_end_child(1); /* it died before it could take us along */
     (void)sys_prctl(PR_SET_NAME, (unsigned long)"coil-worker");
-    if (fd != CONTROL && sys_dup2(fd, CONTROL) < 0)
+    if (fd != CONTROL && sys_dup2_again(fd, CONTROL) < 0)
         coil__sys_end_child(1);
     close_from(CONTROL + 1);
     (void)sys_fcntl(CONTROL, F_SETFD, FD_CLOEXEC); /* not for a program that a job starts */
@@ -327,13 +327,13 @@ static int settle(struct zygote_plan *plan)
     (void)sys_sigaction(SIGCHLD, &child, NULL);
     (void)sys_prctl(PR_SET_NAME, (unsigned long)"coil-zygote");
 
-    if (plan->control != CONTROL && (rc = sys_dup2(plan->control, CONTROL)) < 0)
+    if (plan->control != CONTROL && (rc = sys_dup2_again(plan->control, CONTROL)) < 0)
         return rc;
     plan->control = CONTROL;
     close_from(CONTROL + 1);
     int parent = sys_pidfd_open(plan->parent, 0); /* before 5.3 the end of the socket must do */
     if (parent >= 0 && parent != PARENT) {
-        rc = sys_dup2(parent, PARENT);
+        rc = sys_dup2_again(parent, PARENT);
         sys_close(parent);
         if (rc < 0)
             return rc;
@@ -341,12 +341,12 @@ static int settle(struct zygote_plan *plan)
     plan->watched = parent >= 0;
     if (sys_getppid() != plan->parent)
         return -ESRCH;
-    int null = sys_openat(AT_FDCWD, "/dev/null", O_RDWR, 0); /* it may stay where it is */
+    int null = sys_openat_again(AT_FDCWD, "/dev/null", O_RDWR, 0); /* it may stay where it is */
     if (null < 0)
         return null;
     for (int fd = 0; fd <= 2; fd++)
         if (null != fd && (fd == 0 || sys_fcntl(fd, F_GETFD, 0) < 0))
-            (void)sys_dup2(null, fd);
+            (void)sys_dup2_again(null, fd);
     if (null > 2)
         sys_close(null);
     return 0;

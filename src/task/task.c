@@ -236,6 +236,7 @@ __attribute__((cold)) static coil_ret cut_short(struct coil__task *t, const stru
 }
 
 void (*coil__park_hook)(struct coil__task *t);
+coil_ret (*coil__return_hook)(struct coil__task *t, coil_ret rc);
 
 __attribute__((cold)) static void watch_parking(struct coil__task *t)
 {
@@ -394,6 +395,8 @@ CORO_ENTRY static void task_entry(struct coro *co)
     } else {
         t->started = true;
         rc = t->fn(t->arg);
+        if (coil_unlikely(t->future.loop->watched) && coil__return_hook)
+            rc = coil__return_hook(t, rc);
     }
     finish(t, rc);
     leave_for_good(t);

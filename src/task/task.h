@@ -76,6 +76,8 @@ COIL_MUST static inline coil_ret coil__park(struct wait *w);
 COIL_MUST coil_ret coil__park_task(struct coil__task *t, struct wait *w);
 /* Who wants to hear of every park in loops that are `watched` (tests of what a cancel there does); before it waits. */
 extern void (*coil__park_hook)(struct coil__task *t);
+/* And of every return of a task's function there; what it says instead. */
+extern coil_ret (*coil__return_hook)(struct coil__task *t, coil_ret rc);
 
 /* Queue the parked task for the next turn; `value` is what its park returns. */
 void coil__wake(struct wait *w, coil_ret value);

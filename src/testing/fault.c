@@ -7,8 +7,12 @@
  *   errno              the k-th kernel call, with each error that call may give (`errors` below)
  *   short              the k-th transfer moves one byte
  *   cancel             the task that parks as the k-th is cancelled, as if by another
+ *   timeout            it finds itself in a timeout scope whose time is up, which lasts until its function returns
  *
- * The first three need a library that counts (-Dsys_table=true); cancel works in every build.
+ * The first three need a library that counts (-Dsys_table=true); the last two work in every build.
+ *
+ * A body that takes every error is played a second time in its child, with nothing going wrong: what it met must not
+ * stand in the way of what comes.
  *
  * Always true: the parent only counts, forks and judges; the shared page is all it learns from a child.
  *
@@ -22,8 +26,12 @@
 #include "base/mem.h"
 #include "base/sys.h"
 #include "task/task.h"
+#include "testing/fault_calls.h"
+#include "testing/fault_seen.h"
 
 #include <coil/task.h>
+#include <coil/timeout.h>
+#include <dirent.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,19 +40,30 @@
 enum {
     POINTS_MAX = 16384, /* of one test; beyond them they are only counted */
     FOUND_MAX = 8,      /* cases told of one test */
-    IDLE_MS = 600,      /* a child that neither runs nor wakes for so long is stuck */
+    HITS_MAX = 8,
+    IDLE_MS = 600, /* a child that sleeps and never wakes for so long is stuck ... */
+    IDLE_PARENT_MS =
+        10000, /* ... if it has no children, that a busy machine may keep from running */
     LATE_MS = 60000,
     ASSERTED = 100,
 };
 
-enum kind { NONE, ALLOC, ALLOC_ALL, ERRNO, SHORT, CANCEL, KINDS };
-static const char *const kind_names[KINDS] = {"", "alloc", "alloc_all", "errno", "short", "cancel"};
+#define KIND_WORDS "alloc, alloc_all, errno, short, cancel or timeout"
+enum kind { NONE, ALLOC, ALLOC_ALL, ERRNO, SHORT, CANCEL, TIMEOUT, KINDS };
+static const char *const kind_names[KINDS] = {"",      "alloc",  "alloc_all", "errno",
+                                              "short", "cancel", "timeout"};
 
 /* What a child tells. */
 struct told {
-    _Atomic unsigned points;
+    _Atomic unsigned points, of_call[256];
     unsigned char calls[POINTS_MAX]; /* errno, short: which call each was */
     char not_home[1024];             /* what a body that returned left behind; or nothing */
+    const void *sites[POINTS_MAX];   /* where an allocation returned to; the word of a wait */
+    const void
+        *hits[HITS_MAX];     /* the same of those that failed; a child's child counts for itself */
+    unsigned ordinal;        /* what the child is told: now.ordinal */
+    _Atomic unsigned hits_n; /* how often the point was reached and failed */
+    bool again;              /* the fault is over, and the body is played once more */
 };
 
 static struct {
@@ -53,6 +72,7 @@ static struct {
     int only_error;
     unsigned long most; /* so many points of a test, evenly spread; 0: all */
     bool strict;
+    bool fresh; /* only what was not failed yet by this program */
     bool read;
 } asked;
 
@@ -61,8 +81,12 @@ static struct {
     bool child;
     unsigned long point; /* 0: count */
     int error;
-    int call; /* that the point is known to be, -1: any; threads may come in another order this time */
-    int64_t tried; /* allocations before the body */
+    int call;         /* that the point is known to be, -1: any */
+    unsigned ordinal; /* which one of these calls: threads may come in another order this time */
+    int64_t tried;    /* allocations before the body */
+    struct coil__task *timed; /* whose time is up, until its function returns; NULL: nobody's */
+    coil_timeout_scope scope;
+    uint32_t cancelling; /* that task's cancels outstanding before */
 } now;
 
 static void read_request(void)
@@ -76,12 +100,11 @@ static void read_request(void)
         if (strlen(kind_names[kind]) == n && memcmp(text, kind_names[kind], n) == 0)
             asked.kind = (enum kind)kind;
     if (asked.kind == NONE) {
-        fprintf(stderr, "COIL_FAULT=%s: it begins with alloc, alloc_all, errno, short or cancel\n",
-                text);
+        fprintf(stderr, "COIL_FAULT=%s: it begins with " KIND_WORDS "\n", text);
         exit(2);
     }
 #if !defined(COIL_SYS_TABLE) || !COIL_SYS_TABLE
-    if (asked.kind != CANCEL) {
+    if (asked.kind < CANCEL) {
         fprintf(stderr, "COIL_FAULT=%s needs a libcoil that was built with -Dsys_table=true\n",
                 text);
         exit(2);
@@ -94,6 +117,7 @@ static void read_request(void)
         asked.only_error = (int)strtol(end + 1, NULL, 10);
     asked.most = coil__env_number("COIL_FAULT_MAX", 0);
     asked.strict = coil__env_flag("COIL_FAULT_STRICT");
+    asked.fresh = coil__env_flag("COIL_FAULT_FRESH");
 }
 
 bool coil__fault_asked(void)
@@ -121,281 +145,106 @@ bool coil__fault_excuses(void)
 
 /* ---- a point is reached ---- */
 
-/* Counts it; is it the one that is to fail? */
-static bool reached(unsigned char call)
+static bool may_give(unsigned call, int error)
 {
-    unsigned n = atomic_fetch_add(&told->points, 1) + 1;
+    for (unsigned i = 0; i < ERRORS_MAX; i++)
+        if (coil__calls_error(call, i) == error)
+            return true;
+    return false;
+}
+
+static void hit(const void *site)
+{
+    unsigned n = atomic_fetch_add(&told->hits_n, 1);
+    if (n < HITS_MAX)
+        told->hits[n] = site;
+}
+
+/* Counts it; is it the one that is to fail? */
+bool coil__fault_reached(unsigned call)
+{
+    unsigned n = atomic_fetch_add(&told->points, 1) + 1,
+             nth = atomic_fetch_add(&told->of_call[call], 1) + 1;
     if (n <= POINTS_MAX)
-        told->calls[n - 1] = call;
-    return n == now.point && (now.call < 0 || now.call == call);
+        told->calls[n - 1] = (unsigned char)call;
+    if (now.point == 0 ||
+        (now.call < 0 ? n != now.point : now.call != (int)call || nth != now.ordinal))
+        return false;
+    if (asked.kind == ERRNO && !may_give(call, now.error))
+        return false;
+    if (asked.kind != CANCEL && asked.kind != TIMEOUT)
+        hit(NULL);
+    return true;
+}
+
+int coil__fault_error(void)
+{
+    return now.error;
 }
 
 static void at_park(struct coil__task *task)
 {
-    if (reached(0))
+    const char *what = task->waiting->cls->what;
+    unsigned n = atomic_load(&told->points);
+    if (n < POINTS_MAX)
+        told->sites[n] = what;
+    if (!coil__fault_reached(0))
+        return;
+    hit(what);
+    if (asked.kind == CANCEL) {
         coil_task_cancel(&task->future, NULL);
+        return;
+    }
+    now.timed = task;
+    now.cancelling = task->cancelling;
+    (void)coil_timeout_enter(&now.scope, 0);
+}
+
+/* The scope ends with the task's function, as if its whole body stood in it. */
+static coil_ret at_return(struct coil__task *task, coil_ret rc)
+{
+    if (task != now.timed)
+        return rc;
+    now.timed = NULL;
+    /* One that was outstanding before may have been its own group's, which takes it back. */
+    if (asked.strict && coil_timeout_expired(&now.scope) && !now.cancelling && !task->cancelling)
+        snprintf(told->not_home, sizeof told->not_home,
+                 "somebody took back the cancel of a deadline that was not theirs");
+    return coil_timeout_exit(&now.scope, rc);
 }
 
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
-
-#define OTHER_CALLS(X)                                                                            \
-    X(int, fcntl, (int fd, int cmd, intptr_t arg), (fd, cmd, arg))                                \
-    X(int, mmap, (size_t n, int prot, int flags, void **out), (n, prot, flags, out))              \
-    X(int, epoll_pwait2, (int ep, struct epoll_event *ev, int n, int64_t ns), (ep, ev, n, ns))    \
-    X(int, mmap_fd, (int fd, size_t n, int64_t at, void **out), (fd, n, at, out))                 \
-    X(int, io_uring_setup, (unsigned n, struct io_uring_params *p), (n, p))                       \
-    X(int, io_uring_enter,                                                                        \
-      (int fd, unsigned submit, unsigned want, unsigned flags, const void *arg, size_t n),        \
-      (fd, submit, want, flags, arg, n))                                                          \
-    X(int, io_uring_register, (int fd, unsigned what, void *arg, unsigned n), (fd, what, arg, n)) \
-    X(int, begin_child,                                                                           \
-      (int (*main)(void *), void *arg, bool copy, void *stack, size_t n, int *out_pidfd),         \
-      (main, arg, copy, stack, n, out_pidfd))
-
-enum call {
-#define X(type, name, params, args) CALL_##name,
-    SYS_CALLS(X) OTHER_CALLS(X)
-#undef X
-        CALL_ring, /* a write of eight bytes: an eventfd's, which knows no error but an interruption */
-    CALLS
-};
-_Static_assert(CALLS < 256, "a call is a byte");
-
-static const char *const call_names[] = {
-#define X(type, name, params, args) #name,
-    SYS_CALLS(X) OTHER_CALLS(X)
-#undef X
-        "ring",
-};
-
-/* What each call may answer, and must be met with grace. EAGAIN is not among them, nor ENOTCONN of getpeername: a kernel
- * that says so and means nothing by it would owe an edge. */
-static const int errors[CALLS][8] = {
-    [CALL_read] = {EINTR, EIO},
-    [CALL_write] = {EINTR, EIO, EPIPE, ENOSPC},
-    [CALL_ring] = {EINTR},
-    [CALL_readv] = {EINTR, EIO},
-    [CALL_writev] = {EINTR, EPIPE},
-    [CALL_pread] = {EINTR, EIO},
-    [CALL_preadv2] = {EINTR, EIO, EOPNOTSUPP},
-    [CALL_pwritev2] = {EINTR, EIO, ENOSPC},
-    [CALL_openat] = {EMFILE, ENFILE, EACCES, ENOMEM},
-    [CALL_fsync] = {EINTR, EIO},
-    [CALL_fdatasync] = {EINTR, EIO},
-    [CALL_recv] = {EINTR, ECONNRESET, ETIMEDOUT, ENOMEM},
-    [CALL_recvmsg] = {EINTR, ECONNRESET, ENOMEM},
-    [CALL_send] = {EINTR, EPIPE, ECONNRESET, ENOBUFS},
-    [CALL_sendmsg] = {EINTR, EPIPE, ECONNRESET, ENOBUFS},
-    [CALL_sendfile] = {EINTR, EPIPE, EINVAL},
-    [CALL_lseek] = {ESPIPE},
-    [CALL_socket] = {EMFILE, ENFILE, ENOBUFS, EAFNOSUPPORT},
-    [CALL_socketpair] = {EMFILE, ENFILE, ENOBUFS},
-    [CALL_pipe2] = {EMFILE, ENFILE},
-    [CALL_bind] = {EADDRINUSE, EACCES},
-    [CALL_listen] = {EADDRINUSE},
-    [CALL_accept4] = {EINTR, ECONNABORTED, EPROTO, EMFILE, ENFILE, ENOBUFS, EPERM},
-    [CALL_connect] = {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, EADDRNOTAVAIL},
-    [CALL_getsockopt] = {ENOPROTOOPT, ENOBUFS},
-    [CALL_setsockopt] = {ENOPROTOOPT, ENOMEM},
-    [CALL_getsockname] = {ENOBUFS},
-    [CALL_getpeername] = {ENOBUFS},
-    [CALL_shutdown] = {ENOTCONN},
-    [CALL_close] = {EINTR, EIO},
-    [CALL_fstat] = {EIO},
-    [CALL_lstat] = {EACCES},
-    [CALL_statx] = {EACCES, ENOSYS},
-    [CALL_unlink] = {EACCES},
-    [CALL_getdents64] = {EIO},
-    [CALL_eventfd] = {EMFILE, ENOMEM},
-    [CALL_epoll_create1] = {EMFILE, ENOMEM},
-    [CALL_epoll_ctl] = {ENOSPC, ENOMEM},
-    [CALL_epoll_wait] = {EINTR},
-    [CALL_epoll_pwait2] = {EINTR, ENOSYS},
-    [CALL_ppoll] = {EINTR},
-    [CALL_pselect] = {EINTR},
-    [CALL_mmap] = {ENOMEM},
-    [CALL_mmap_fd] = {ENOMEM},
-    [CALL_mprotect] = {ENOMEM},
-    [CALL_madvise] = {EINVAL},
-    [CALL_io_uring_setup] = {ENOSYS, EPERM, ENOMEM},
-    [CALL_io_uring_enter] = {EINTR, EBUSY, EAGAIN},
-    [CALL_io_uring_register] = {EINVAL, ENOMEM},
-    [CALL_begin_child] = {EAGAIN, ENOMEM},
-    [CALL_waitid] = {EINTR},
-    [CALL_pidfd_open] = {ENOSYS, EMFILE},
-    [CALL_pidfd_send_signal] = {EPERM},
-};
-
-static struct sys_table real; /* what the test would have called */
-
-#define X(type, name, params, args)                                      \
-    static type failing_##name params                                    \
-    {                                                                    \
-        return reached(CALL_##name) ? (type)-now.error : real.name args; \
-    }
-SYS_CALLS(X)
-OTHER_CALLS(X)
-#undef X
-
-/* A descriptor is closed whatever close says. */
-static int failing_closing(int fd)
+static void at_allocation(const void *site, int64_t nth, bool fails)
 {
-    bool fails = reached(CALL_close);
-    int rc = real.close(fd);
-    return fails ? -now.error : rc;
-}
-
-static ssize_t failing_writing(int fd, const void *b, size_t n)
-{
-    return reached(n == sizeof(uint64_t) ? CALL_ring : CALL_write) ? -now.error
-                                                                   : real.write(fd, b, n);
-}
-
-static void fail_calls(void)
-{
-#define X(type, name, params, args) coil__sys.name = failing_##name;
-    SYS_CALLS(X)
-    OTHER_CALLS(X)
-#undef X
-    coil__sys.close = failing_closing;
-    coil__sys.write = failing_writing;
-}
-
-/* ---- short transfers ----
- *
- * A socket's receives are not cut: the kernel hands over what it has, and a short one that leaves something behind would owe
- * an edge. The imaginary kernel has real short ones (io/sim). */
-
-/* Of a descriptor whose bytes may come in any pieces, and more than one of them? An eventfd's eight may not. */
-static size_t cut(enum call call, int fd, size_t n)
-{
-    int type = SOCK_STREAM;
-    socklen_t len = sizeof type;
-    if (n < 2 || n == sizeof(uint64_t) || !reached((unsigned char)call))
-        return n;
-    (void)real.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len); /* no socket: a pipe or a file */
-    return type == SOCK_STREAM ? 1 : n;
-}
-
-static size_t total(const struct iovec *v, size_t n)
-{
-    size_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += v[i].iov_len;
-    return sum;
-}
-
-/* The first byte of the pieces. */
-static struct iovec first_byte(const struct iovec *v)
-{
-    while (v->iov_len == 0)
-        v++;
-    return (struct iovec){.iov_base = v->iov_base, .iov_len = 1};
-}
-
-#define SHORT_PLAIN(name, buffer)                           \
-    static ssize_t short_##name(int fd, buffer p, size_t n) \
-    {                                                       \
-        return real.name(fd, p, cut(CALL_##name, fd, n));   \
-    }
-SHORT_PLAIN(read, void *)
-SHORT_PLAIN(write, const void *)
-
-static ssize_t short_send(int fd, const void *p, size_t n, int flags)
-{
-    return real.send(fd, p, cut(CALL_send, fd, n), flags);
-}
-
-static ssize_t short_pread(int fd, void *p, size_t n, off_t at)
-{
-    return real.pread(fd, p, cut(CALL_pread, fd, n), at);
-}
-
-static ssize_t short_sendfile(int out, int in, off_t *at, size_t n)
-{
-    return real.sendfile(out, in, at, cut(CALL_sendfile, out, n));
-}
-
-#define SHORT_VECTOR(name)                                            \
-    static ssize_t short_##name(int fd, const struct iovec *v, int n) \
-    {                                                                 \
-        size_t all = total(v, (size_t)n);                             \
-        if (cut(CALL_##name, fd, all) == all)                         \
-            return real.name(fd, v, n);                               \
-        struct iovec one = first_byte(v);                             \
-        return real.name(fd, &one, 1);                                \
-    }
-SHORT_VECTOR(readv)
-SHORT_VECTOR(writev)
-
-#define SHORT_AT(name)                                                                     \
-    static ssize_t short_##name(int fd, const struct iovec *v, int n, off_t at, int flags) \
-    {                                                                                      \
-        size_t all = total(v, (size_t)n);                                                  \
-        if (cut(CALL_##name, fd, all) == all)                                              \
-            return real.name(fd, v, n, at, flags);                                         \
-        struct iovec one = first_byte(v);                                                  \
-        return real.name(fd, &one, 1, at, flags);                                          \
-    }
-SHORT_AT(preadv2)
-SHORT_AT(pwritev2)
-
-static ssize_t short_sendmsg(int fd, const struct msghdr *m, int flags)
-{
-    size_t all = total(m->msg_iov, m->msg_iovlen);
-    if (cut(CALL_sendmsg, fd, all) == all)
-        return real.sendmsg(fd, m, flags);
-    struct msghdr less = *m;
-    struct iovec one = first_byte(m->msg_iov);
-    less.msg_iov = &one;
-    less.msg_iovlen = 1;
-    return real.sendmsg(fd, &less, flags);
-}
-
-static void shorten_transfers(void)
-{
-    coil__sys.read = short_read;
-    coil__sys.write = short_write;
-    coil__sys.readv = short_readv;
-    coil__sys.writev = short_writev;
-    coil__sys.pread = short_pread;
-    coil__sys.preadv2 = short_preadv2;
-    coil__sys.pwritev2 = short_pwritev2;
-    coil__sys.send = short_send;
-    coil__sys.sendmsg = short_sendmsg;
-    coil__sys.sendfile = short_sendfile;
+    int64_t n = nth - now.tried;
+    if (n <= POINTS_MAX)
+        told->sites[n - 1] = site;
+    if (fails && n == (int64_t)now.point)
+        hit(site);
 }
 
 static void arm_table(void)
 {
-    real = coil__sys;
     now.tried = coil__mem_tried();
+    if (asked.kind == ALLOC || asked.kind == ALLOC_ALL)
+        coil__mem_hook = at_allocation;
     if (asked.kind == ALLOC || asked.kind == ALLOC_ALL)
         coil__mem_fail_at((int64_t)now.point, asked.kind == ALLOC_ALL);
     else if (asked.kind == ERRNO)
-        fail_calls();
+        coil__calls_fail();
     else if (asked.kind == SHORT)
-        shorten_transfers();
+        coil__calls_shorten();
 }
 
 static void disarm_table(void)
 {
-    coil__sys = real;
     if (asked.kind == ALLOC || asked.kind == ALLOC_ALL) {
         coil__mem_fail_at(0, 0);
+        coil__mem_hook = NULL;
         atomic_store(&told->points, (unsigned)(coil__mem_tried() - now.tried));
+    } else {
+        coil__calls_mend();
     }
-}
-
-/* Which errors the call at this point may give: the i-th, 0 for no more. */
-static int error_of(unsigned long point, unsigned i)
-{
-    return i < 8 && point <= POINTS_MAX ? errors[told->calls[point - 1]][i] : 0;
-}
-
-static const char *name_of(unsigned char call)
-{
-    return call_names[call];
 }
 #else
 static void arm_table(void)
@@ -404,12 +253,14 @@ static void arm_table(void)
 static void disarm_table(void)
 {
 }
-static int error_of(unsigned long point, unsigned i)
+int coil__calls_error(unsigned call, unsigned i)
 {
+    (void)call, (void)i;
     return 0;
 }
-static const char *name_of(unsigned char call)
+const char *coil__calls_name(unsigned call)
 {
+    (void)call;
     return "";
 }
 #endif
@@ -420,10 +271,12 @@ void coil__fault_arm(void)
 {
     if (!now.child)
         return;
-    if (asked.kind == CANCEL)
-        coil__park_hook = at_park;
-    else
+    if (asked.kind < CANCEL) {
         arm_table();
+        return;
+    }
+    coil__park_hook = at_park;
+    coil__return_hook = at_return;
 }
 
 void coil__fault_disarm(void)
@@ -431,7 +284,8 @@ void coil__fault_disarm(void)
     if (!now.child)
         return;
     coil__park_hook = NULL;
-    if (asked.kind != CANCEL)
+    coil__return_hook = NULL;
+    if (asked.kind < CANCEL)
         disarm_table();
 }
 
@@ -458,7 +312,13 @@ static _Noreturn void be_the_child(coil_test *test, const char *(*run)(coil_test
     now.point = point;
     now.error = error;
     now.call = call;
+    now.ordinal = told->ordinal;
     const char *not_home = run(test);
+    if (!not_home && !told->not_home[0] && asked.strict && point > 0) {
+        now.point = 0;
+        told->again = true;
+        not_home = run(test);
+    }
     if (not_home)
         snprintf(told->not_home, sizeof told->not_home, "%s", not_home);
     coil__sys_end_child(0);
@@ -504,6 +364,30 @@ static unsigned long long activity_of(pid_t pid)
     return user + system + slept;
 }
 
+/* Would one of its threads run if there were a processor? */
+static bool is_ready(pid_t pid)
+{
+    char path[96], text[512];
+    bool ready = false;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir && !ready && (e = readdir(dir));) {
+        snprintf(path, sizeof path, "/proc/%d/task/%.20s/stat", (int)pid, e->d_name);
+        const char *after_name = read_text(path, text, sizeof text) ? strrchr(text, ')') : NULL;
+        ready = after_name && strchr("RD", after_name[2]);
+    }
+    if (dir)
+        closedir(dir);
+    return ready;
+}
+
+static bool has_children(pid_t pid)
+{
+    char path[64], text[16];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    return read_text(path, text, sizeof text);
+}
+
 /* Waits for its end; one that only waits itself, or lasts too long, is killed. */
 static struct outcome wait_for(pid_t pid)
 {
@@ -521,11 +405,13 @@ static struct outcome wait_for(pid_t pid)
             continue;
         int64_t at = coil__clock_real_ns();
         unsigned long long active = activity_of(pid);
-        if (active != seen) {
+        if (active != seen || is_ready(pid)) {
             seen = active;
             last_change = at;
         }
-        if (at - last_change > IDLE_MS * NS_PER_MS || at - began > LATE_MS * NS_PER_MS) {
+        int64_t idle_ms = (at - last_change) / NS_PER_MS;
+        if (idle_ms > (has_children(pid) ? IDLE_PARENT_MS : IDLE_MS) ||
+            at - began > LATE_MS * NS_PER_MS) {
             o.stuck = true;
             (void)sys_kill(pid, SIGKILL);
         }
@@ -540,7 +426,11 @@ static struct outcome try_point(coil_test *test, const char *(*run)(coil_test *t
                                 unsigned long point, int error, int call)
 {
     atomic_store(&told->points, 0);
+    for (unsigned i = 0; i < sizeof told->of_call / sizeof told->of_call[0]; i++)
+        atomic_store(&told->of_call[i], 0);
     told->not_home[0] = 0;
+    told->again = false;
+    atomic_store(&told->hits_n, 0);
     fflush(stdout);
     fflush(stderr);
     pid_t pid = sys_fork();
@@ -567,23 +457,26 @@ COIL_PRINTF(1, 2) static void note(const char *fmt, ...)
     va_end(args);
 }
 
-static void judge(const struct outcome *o, unsigned long point, int error, unsigned char call)
+static void judge(const struct outcome *o, unsigned long point, int error, unsigned call)
 {
-    char where[96];
+    char where[128];
+    int n;
     if (asked.kind == ERRNO)
-        snprintf(where, sizeof where, "errno:%lu:%d (%s of %s)", point, error, coil_errname(-error),
-                 name_of(call));
+        n = snprintf(where, sizeof where, "errno:%lu:%d (%s of %s)", point, error,
+                     coil_errname(-error), coil__calls_name(call));
     else if (asked.kind == SHORT)
-        snprintf(where, sizeof where, "short:%lu (%s)", point, name_of(call));
+        n = snprintf(where, sizeof where, "short:%lu (%s)", point, coil__calls_name(call));
     else
-        snprintf(where, sizeof where, "%s:%lu", kind_names[asked.kind], point);
+        n = snprintf(where, sizeof where, "%s:%lu", kind_names[asked.kind], point);
+    if (told->again)
+        snprintf(where + n, sizeof where - (size_t)n, ", and when all was well again");
     if (o->unborn)
         note("%s: no child could be started", where);
     else if (o->crashed)
         note("%s: %s", where, o->signo ? strsignal(o->signo) : "it exits by itself");
     else if (o->stuck && (asked.strict || is_invisible(error)))
         note("%s: it waits for ever", where);
-    else if (o->asserted && is_invisible(error))
+    else if (o->asserted && (told->again || is_invisible(error)))
         note("%s: it was noticed", where);
     else if (told->not_home[0] && !o->stuck && !o->asserted)
         note("%s: %s", where, told->not_home);
@@ -593,22 +486,53 @@ struct sums {
     unsigned long points, cases, asserted, stuck;
 };
 
-static void sweep_point(coil_test *test, const char *(*run)(coil_test *test), unsigned long point,
-                        const unsigned char *calls, struct sums *sums)
+/* For the statement of what was swept. */
+static void note_reached(unsigned long points)
 {
-    unsigned char call = point <= POINTS_MAX ? calls[point - 1] : 0;
-    for (unsigned i = 0; i < 8; i++) {
-        told->calls[0] = call;
-        int error = asked.kind == ERRNO ? error_of(1, i) : 0;
-        if ((asked.kind == ERRNO && !error) || (asked.only_error && error != asked.only_error))
+    for (unsigned long i = 0; i < points && i < POINTS_MAX; i++) {
+        if (asked.kind == ERRNO || asked.kind == SHORT)
+            coil__seen_call(told->calls[i], 0);
+        else if (told->sites[i] && asked.kind >= CANCEL)
+            coil__seen_wait(told->sites[i], false);
+        else if (told->sites[i])
+            coil__seen_site(told->sites[i], false);
+    }
+}
+
+static void note_failed(unsigned call, int error)
+{
+    unsigned n = atomic_load(&told->hits_n);
+    if (n && asked.kind == ERRNO)
+        coil__seen_call(call, error);
+    for (unsigned i = 0; i < n && i < HITS_MAX; i++) {
+        if (told->hits[i] && asked.kind >= CANCEL)
+            coil__seen_wait(told->hits[i], true);
+        else if (told->hits[i])
+            coil__seen_site(told->hits[i], true);
+    }
+}
+
+static void sweep_point(coil_test *test, const char *(*run)(coil_test *test), unsigned long point,
+                        const unsigned char *calls, const void *const *sites, struct sums *sums)
+{
+    unsigned call = point <= POINTS_MAX ? calls[point - 1] : 0;
+    if (asked.fresh && asked.kind != ERRNO && asked.kind != SHORT &&
+        (!sites[point - 1] || coil__seen_failed(sites[point - 1])))
+        return;
+    told->ordinal = 0;
+    for (unsigned long i = 0; i < point && i < POINTS_MAX; i++)
+        told->ordinal += calls[i] == call;
+    for (unsigned i = 0; i < (asked.kind == ERRNO ? ERRORS_MAX : 1); i++) {
+        int error = asked.kind == ERRNO ? coil__calls_error(call, i) : 0;
+        if ((asked.kind == ERRNO && !error) || (asked.only_error && error != asked.only_error) ||
+            (asked.fresh && coil__seen_failed_with(call, error)))
             continue;
-        struct outcome o = try_point(test, run, point, error, asked.kind == ERRNO ? call : -1);
+        struct outcome o = try_point(test, run, point, error, asked.kind == ERRNO ? (int)call : -1);
         judge(&o, point, error, call);
+        note_failed(call, error);
         sums->cases++;
         sums->asserted += o.asserted;
         sums->stuck += o.stuck;
-        if (asked.kind != ERRNO)
-            break;
     }
 }
 
@@ -634,17 +558,21 @@ const char *coil__fault_sweep(coil_test *test, const char *(*run)(coil_test *tes
         return NULL;
     }
     sums.points = atomic_load(&told->points);
+    note_reached(sums.points);
     static unsigned char calls[POINTS_MAX];
-    memcpy(calls, told->calls, POINTS_MAX);
+    static const void *sites[POINTS_MAX];
+    memcpy(calls, told->calls, sizeof calls);
+    memcpy(sites, told->sites, sizeof sites);
     unsigned long step = asked.most && sums.points > asked.most
                              ? (sums.points + asked.most - 1) / asked.most
                              : 1;
     for (unsigned long point = asked.only ? asked.only : 1 + sums.points % step;
-         point <= sums.points; point += step) {
-        sweep_point(test, run, point, calls, &sums);
+         point <= sums.points && (point <= POINTS_MAX || !asked.fresh); point += step) {
+        sweep_point(test, run, point, calls, sites, &sums);
         if (asked.only)
             break;
     }
+    coil__seen_write();
     fprintf(stderr,
             "# fault %s: %s: %lu points, %lu cases, %lu met an assertion, %lu waited for ever, %u "
             "found\n",

@@ -1,32 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * conversations.c: bodies that take every error as it comes, give back what they have, and wait for nobody who will not come:
- * in each of them `./dev fault` fails every allocation, every kernel call, every transfer and every wait (COIL_FAULT_STRICT).
- *
- * Without a fault each says that it reached its end. */
+ * conversations.c: streams, tasks and sockets under faults: what most programs do. */
 #include "../unit/net/wire.h"
-
-#include <coil.h>
-
-#include <string.h>
-
-/* Leaves the body with the error of a call. */
-#define leave_on_error(call)   \
-    do {                       \
-        coil_ret rc_ = (call); \
-        if (coil_iserr(rc_))   \
-            return rc_;        \
-    } while (0)
-
-bool coil__fault_asked(void); /* testing/fault.h */
-
-/* The body ran in a task; whatever it came to is fine once something was put in. */
-static void play(coil_ret (*body)(void))
-{
-    coil_ret rc = body();
-    if (!coil__fault_asked())
-        assert_int_equal(rc, 0);
-}
+#include "body.h"
 
 /* ---- streams: a server that shouts, a client that asks twice ---- */
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/sys.h"
 
+#include <coil/future.h>
 #include <coil/task.h>
 
 #include <fcntl.h>
@@ -52,6 +53,35 @@ COIL_TEST_PLAIN(it_is_taken_aback_by_an_interruption)
     sys_close(ends[0]);
     sys_close(ends[1]);
     assert_int_equal(got, 1);
+}
+
+/* What a future holds is given to who waits, and to nobody if a deadline comes in between. */
+static coil_ret hand_over(void *arg)
+{
+    void *p = coil__alloc(8);
+    if (!p || coil_future_set_result(arg, (coil_ret)(intptr_t)p) < 0)
+        coil__free(p);
+    return 0;
+}
+
+COIL_TEST(it_loses_what_came_with_the_deadline)
+{
+    coil_future *future = coil_loop_create_future(NULL);
+    coil_task *giver = coil_create_task(hand_over, future);
+    coil_ret rc = coil_await(future);
+    if (rc > 0)
+        coil__free((void *)(intptr_t)rc);
+    coil_unref(future);
+    coil_task_cancel(giver, NULL);
+    coil_unref(giver);
+}
+
+static bool met_before;
+
+COIL_TEST(it_remembers_an_error_for_ever)
+{
+    assert_false(met_before);
+    met_before = coil_iserr(coil_sleep(1));
 }
 
 COIL_TEST_MAIN()

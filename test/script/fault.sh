@@ -20,16 +20,31 @@ found() { # KIND TEST: what a sweep of that kind finds in it
     "$wrong" "$2" 2>&1 | sed -n 's/^ERROR: //p'
 }
 
-fact healthy_bodies_stay_healthy "" "$(for kind in alloc alloc_all errno short cancel; do found $kind it_is_healthy; done)"
+fact healthy_bodies_stay_healthy "" "$(for kind in alloc alloc_all errno short cancel timeout; do found $kind it_is_healthy; done)"
 fact a_leak_of_memory_is_found "alloc:2: 1 blocks of memory were not given back" "$(found alloc it_forgets)"
 fact a_leak_of_a_descriptor_is_found \
-    "errno:2:24 (EMFILE of eventfd): 1 descriptors more than before are open; errno:2:12 (ENOMEM of eventfd): 1 descriptors more than before are open" \
+    "errno:2:24 (EMFILE of eventfd): 1 descriptors more than before are open; errno:2:23 (ENFILE of eventfd): 1 descriptors more than before are open; errno:2:12 (ENOMEM of eventfd): 1 descriptors more than before are open" \
     "$(found errno it_keeps)"
 fact a_crash_is_found alloc:1 "$(found alloc it_believes | sed "s/: .*//")" # sanitizers say it in their own words
 fact an_interruption_must_not_be_noticed \
     "errno:2:4 (EINTR of write): it was noticed; errno:3:4 (EINTR of read): it was noticed" "$(found errno it_is_taken)"
+fact a_race_with_a_deadline_is_found "timeout:1: 1 blocks of memory were not given back" "$(found timeout it_loses)"
+fact which_a_cancel_does_not_meet "" "$(found cancel it_loses)"
+fact what_stays_wrong_afterwards_is_found "cancel:1, and when all was well again: it was noticed" \
+    "$(COIL_FAULT_STRICT=1; export COIL_FAULT_STRICT; found cancel it_remembers)"
+seen=$(mktemp)
+export COIL_FAULT_SEEN="$seen"
+found alloc it_forgets >"$seen.found"
+fact which_allocations_were_failed_is_told 2 "$(grep -c "^site [0-9a-f]* failed" "$seen")"
+found errno it_keeps >"$seen.found"
+fact which_calls_were_failed_is_told "call eventfd reached;call socket unseen;pair eventfd EMFILE failed;pair socket EMFILE unseen" \
+    "$(grep -E "^(call|pair) (eventfd|socket)( EMFILE)? [a-z]*$" "$seen" | sort | tr '\n' ';' | sed 's/;$//')"
+found timeout it_loses >"$seen.found"
+fact which_waits_were_ended_is_told "wait failed future" "$(grep ^wait "$seen")"
+unset COIL_FAULT_SEEN
+rm -f "$seen" "$seen.found"
 fact one_case_can_be_played_alone "errno:3:4 (EINTR of read): it was noticed" "$(found errno:3:4 it_is_taken)"
-fact nonsense_is_refused_by_name "COIL_FAULT=luck: it begins with alloc, alloc_all, errno, short or cancel" \
+fact nonsense_is_refused_by_name "COIL_FAULT=luck: it begins with alloc, alloc_all, errno, short, cancel or timeout" \
     "$(COIL_FAULT=luck; "$wrong" it_is_healthy 2>&1 | grep luck)"
 echo "1..$n"
 exit $failed

@@ -79,10 +79,12 @@ static coil_ret cancel_self_and_await_nested(void *unused)
 
 PLAY(test_cancel_awaited_task)
 {
+    nested = NULL;
     fut = coil_loop_create_future(NULL);
     t = spawn(cancel_self_and_await_nested, NULL);
     assert_int_equal(coil_await(t), -ECANCELED);
     assert_true(coil_future_cancelled(t));
+    assert_non_null(nested);
     assert_true(coil_future_cancelled(nested));
     assert_true(coil_future_cancelled(fut));
     coil_unref(t);

@@ -273,7 +273,10 @@ static coil_ret drop_executor(void *arg)
 COIL_TEST_PLAIN(executor_may_be_given_up_by_its_own_thread)
 {
     coil_executor *executor = coil_thread_pool_executor_new(1, NULL);
-    coil_thread_future_unref(coil_executor_submit(executor, drop_executor, executor, 0));
+    coil_thread_future *dropped = coil_executor_submit(executor, drop_executor, executor, 0);
+    if (coil_thread_future_done(dropped) && coil_iserr(coil_thread_future_result(dropped, 0)))
+        coil_executor_unref(executor); /* it was not run */
+    coil_thread_future_unref(dropped);
 }
 
 /* ---- many at once ---- */

@@ -1,0 +1,130 @@
+"""How complete a sweep of faults was: which allocations, kernel calls with which errors and waits there are, and which were
+reached and failed. tools/fault.py prints it; src/testing/fault_seen.h says what the programs tell.
+
+    seen = Seen(build)
+    seen.add(kind, program, path)      the file of COIL_FAULT_SEEN that a program has written
+    print("\\n".join(seen.statement()))
+"""
+import collections
+import pathlib
+import re
+import subprocess
+
+ALLOCATES = re.compile(r"\scoil__(?:z|re)?alloc(?:-0x[0-9a-f]+)?$")
+PLACE = re.compile(r"^(\S+?\.[ch]):(\d+)(?: \(discriminator \d+\))?$")
+WAIT = re.compile(r'(?:\.what\s*=\s*|OP_WAIT_CLASS\(\s*)"([^"]+)"')
+
+
+def short(path):
+    """`net/reader.c` for whatever path the compiler was given."""
+    return path.rpartition("/src/")[2]
+
+
+def sites_of(library):
+    """Every call of the allocator in a library: {"net/reader.c:12"}."""
+    text = subprocess.run(["objdump", "-drl", "--no-show-raw-insn", str(library)], check=True, stdout=subprocess.PIPE).stdout
+    sites, place = set(), None
+    for line in text.decode(errors="replace").splitlines():
+        match = PLACE.match(line)
+        if match:
+            place = f"{short(match[1])}:{match[2]}"
+        elif ": R_" in line and ALLOCATES.search(line) and place:
+            sites.add(place)
+    return sites
+
+
+def waits_of(sources):
+    """The words of every wait: {"sleep"}."""
+    words = set()
+    for path in pathlib.Path(sources).rglob("*.c"):
+        if path.parts[-2] not in ("testing", "cmd"):
+            words |= set(WAIT.findall(path.read_text()))
+    return words
+
+
+class Seen:
+    def __init__(self, build, sources):
+        build = pathlib.Path(build)
+        libraries = [build / name for name in ("libcoil.a", "libcoil-tls.a") if (build / name).exists()]
+        self.sites = set().union(*(sites_of(library) for library in libraries))
+        self.waits = waits_of(sources)
+        self.addresses = collections.defaultdict(set)  # (kind, program) -> {(distance to the anchor, state)}
+        self.words = collections.defaultdict(set)      # (kind, state) -> words
+        self.calls, self.calls_reached = set(), set()
+        self.pairs, self.pairs_failed = set(), set()
+
+    def add(self, kind, program, path):
+        try:
+            lines = pathlib.Path(path).read_text().splitlines()
+        except FileNotFoundError:
+            return
+        anchor = 0
+        for line in lines:
+            what, *rest = line.split(" ", 3 if line.startswith("pair") else 2)
+            if what == "anchor":
+                anchor = int(rest[0], 16)
+            elif what == "site":
+                self.addresses[kind, program].add((int(rest[0], 16) - anchor, rest[1]))
+            elif what == "wait":
+                for state in {"reached", rest[0]}:
+                    self.words[kind, state].add(rest[1])
+            elif what == "call":
+                self.calls.add(rest[0])
+                if rest[1] == "reached":
+                    self.calls_reached.add(rest[0])
+            elif what == "pair":
+                self.pairs.add((rest[0], rest[1]))
+                if rest[2] == "failed":
+                    self.pairs_failed.add((rest[0], rest[1]))
+
+    def places(self):
+        """{(kind, state): {"net/reader.c:12"}}; what was failed was reached."""
+        found = collections.defaultdict(set)
+        programs = collections.defaultdict(set)
+        for (kind, program), sites in self.addresses.items():
+            programs[program] |= {(distance, kind, state) for distance, state in sites}
+        for program, sites in programs.items():
+            names = subprocess.run(["nm", program], check=True, stdout=subprocess.PIPE, text=True).stdout
+            anchor = int(re.search(r"^([0-9a-f]+) \w coil__fault_sweep$", names, re.MULTILINE)[1], 16)
+            distances = sorted({distance for distance, _, _ in sites})
+            # A return address stands behind its call.
+            asked = "\n".join(f"{anchor + distance - 1:x}" for distance in distances)
+            told = subprocess.run(["addr2line", "-e", program], input=asked, check=True, stdout=subprocess.PIPE, text=True).stdout
+            where = {}
+            for distance, line in zip(distances, told.splitlines()):
+                match = PLACE.match(line)
+                where[distance] = f"{short(match[1])}:{match[2]}" if match else line
+            for distance, kind, state in sites:
+                for each in {"reached", state}:
+                    found[kind, each].add(where[distance])
+        return found
+
+    def statement(self):
+        """Lines for people."""
+        lines, places = [], self.places()
+        kinds = {kind for kind, _ in self.addresses}
+        if kinds:
+            reached = set().union(*(places[kind, "reached"] for kind in kinds)) & self.sites
+            told = ", ".join(f"{len(places[kind, 'failed'] & self.sites)} failed by {kind}" for kind in sorted(kinds))
+            lines.append(f"allocations: {len(self.sites)} places in the library, {len(reached)} reached, {told}")
+            lines += listing("never reached", self.sites - reached)
+            for kind in sorted(kinds):
+                lines += listing(f"reached and not failed by {kind}", (places[kind, "reached"] & self.sites) - places[kind, "failed"])
+        if self.calls_reached:
+            fallible = {call for call, _ in self.pairs}
+            lines.append(f"kernel calls: {len(self.calls)}, {len(fallible)} of them may fail; {len(self.pairs)} pairs of a call and an "
+                         f"error, {len(self.pairs_failed)} failed")
+            lines += listing("never made", fallible - self.calls_reached)
+            missed = {pair for pair in self.pairs - self.pairs_failed if pair[0] in self.calls_reached}
+            lines += listing("made, and not failed with", {" ".join(pair) for pair in missed})
+        waiting = {kind for kind, _ in self.words}
+        if waiting:
+            reached = set().union(*(self.words[kind, "reached"] for kind in waiting))
+            told = ", ".join(f"{len(self.words[kind, 'failed'])} ended by {kind}" for kind in sorted(waiting))
+            lines.append(f"waits: {len(self.waits | reached)} kinds, {len(reached)} reached, {told}")
+            lines += listing("never reached", self.waits - reached)
+        return lines
+
+
+def listing(title, things):
+    return [f"    {title}: {', '.join(sorted(things))}"] if things else []
