@@ -22,7 +22,8 @@ struct verb {
     int (*run)(int argc, char **argv); /* argv[0] is the verb; returns an exit status */
 };
 
-extern const struct verb verb_run, verb_new, verb_shell, verb_doctor, verb_help, verb_version;
+extern const struct verb verb_run, verb_new, verb_shell, verb_ps, verb_pstree, verb_dump,
+    verb_doctor, verb_help, verb_version;
 
 /* Every verb, in the order in which help lists them; ends in NULL. */
 extern const struct verb *const all_verbs[];

@@ -25,7 +25,7 @@ static int help(int argc, char **argv)
         return help_verb(argv[1]);
     printf("usage: coil [VERB [ARGUMENT]...]\n\n");
     for (const struct verb *const *verb = all_verbs; *verb; verb++)
-        printf("  %-8s %-20s %s\n", (*verb)->name, (*verb)->arguments, (*verb)->summary);
+        printf("  %-8s %-27s %s\n", (*verb)->name, (*verb)->arguments, (*verb)->summary);
     printf("\n`coil help VERB` tells more, and so does the manual page coil(1).\n");
     return 0;
 }

@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-const struct verb *const all_verbs[] = {&verb_run,  &verb_new,     &verb_shell, &verb_doctor,
-                                        &verb_help, &verb_version, NULL};
+const struct verb *const all_verbs[] = {&verb_run,     &verb_new,  &verb_shell,  &verb_ps,
+                                        &verb_pstree,  &verb_dump, &verb_doctor, &verb_help,
+                                        &verb_version, NULL};
 
 static const char *current_verb = "";
 

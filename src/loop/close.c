@@ -98,6 +98,7 @@ int coil_loop_close(coil_loop *loop)
     loop->raised_error = NULL;
     loop->closing = false;
     loop->closed = true;
+    coil__sight_remove(loop);
     return 0;
 }
 

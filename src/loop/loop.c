@@ -96,6 +96,7 @@ static void forked(void)
         coil__running_loop->raised = COIL_EWRONGTHREAD;
     coil__running_loop = NULL;
     current_loop = NULL;
+    coil__sight_forked();
 }
 
 int coil__loop_say_inherited(void)
@@ -177,6 +178,7 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
     loop->thread = coil__thread_self();
     loop->pid = sys_getpid();
     loop->forks = coil__loop_forks;
+    coil__sight_add(loop);
     return loop;
 
 undo_ring:

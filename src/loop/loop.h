@@ -23,6 +23,7 @@
 #include "base/inbox.h"
 #include "base/list.h"
 #include "io/backend.h"
+#include "loop/sight.h"
 
 #include <coil/loop.h>
 
@@ -48,6 +49,7 @@ enum {
     LOOP_PARTS
 };
 struct loop_part {
+    const struct sight_tasks *layout; /* the task floor's; NULL elsewhere */
     /* Before any task is unwound: wait for whoever works in a task's frame and cannot be stopped. May be NULL. */
     void (*settle)(struct loop_part *part, struct coil_loop *loop);
     /* The loop is closing, tasks first; the loop is current but does not turn. */
@@ -118,6 +120,8 @@ struct coil_loop {
     unsigned forks; /* coil__loop_forks when it was made */
     size_t stack_size;
     void *data;
+    struct list everywhere;  /* all loops of the process (sight.c) */
+    pid_t thread_id;         /* of `thread`, as the kernel counts; 0: it never ran */
     struct coil_loop *outer; /* what coil_get_running_loop said before this one ran */
 
     uint64_t turns, callbacks, switches;

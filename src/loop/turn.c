@@ -247,6 +247,8 @@ int coil__loop_enter(struct coil_loop *loop)
     if (err)
         return err;
     loop->running = true;
+    if (coil_unlikely(!loop->thread_id || loop->thread != coil__thread_self()))
+        loop->thread_id = sys_gettid();
     loop->thread = coil__thread_self();
     coil__running_loop = loop;
     return 0;

@@ -51,7 +51,8 @@ int coil__sock_wait_describe(const struct wait *wait, char *out, size_t n);
 #define SOCK_WAIT_CLASS(word)                                                                 \
     {                                                                                         \
         .what = (word), .cancel = coil__sock_wait_cancel, .abandon = coil__sock_wait_abandon, \
-        .keeps = true, .describe = coil__sock_wait_describe                                   \
+        .keeps = true, .describe = coil__sock_wait_describe, .shows = SHOWS_FD,               \
+        .at = offsetof(struct sock_wait, op.fd)                                               \
     }
 
 static inline struct backend *sock_backend(const struct coil_sock *sock)

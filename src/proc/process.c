@@ -260,8 +260,13 @@ static int describe(const struct wait *w, char *out, size_t n)
     return snprintf(out, n, "process %d", (int)process->child.id.pid);
 }
 
-static const struct wait_class exit_class = {
-    .what = "process", .cancel = coil__waiter_cancel, .describe = describe};
+static const struct wait_class exit_class = {.what = "process",
+                                             .cancel = coil__waiter_cancel,
+                                             .describe = describe,
+                                             .shows = SHOWS_PID,
+                                             .at = offsetof(struct waiter, line),
+                                             .then = (int)offsetof(coil_process, child.id.pid) -
+                                                     (int)offsetof(coil_process, waiting)};
 
 /* The caller keeps the process. */
 static coil_ret wait_exited(coil_process *process)

@@ -43,7 +43,11 @@ static const struct wait_class lock_wait = {
     .what = "lock",
     .cancel = coil__waiter_cancel,
     .describe = describe,
+    .shows = SHOWS_OWNER,
+    .at = offsetof(struct waiter, line),
+    .then = offsetof(struct lock, owner), /* the line is the first thing in the lock */
 };
+_Static_assert(offsetof(struct lock, waiters) == 0, "the line of a lock is the lock");
 
 static void take(struct lock *lock)
 {

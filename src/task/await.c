@@ -55,7 +55,9 @@ static const struct wait_class future_wait_class = {.what = "future",
                                                     .cancel = cancel_future,
                                                     .passes = awaited,
                                                     .abandon = abandon_future,
-                                                    .describe = describe_future};
+                                                    .describe = describe_future,
+                                                    .shows = SHOWS_FUTURE,
+                                                    .at = offsetof(struct future_wait, future)};
 
 coil_ret coil_await_future(coil_future *future)
 {

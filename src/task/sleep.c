@@ -38,8 +38,11 @@ static int describe_sleep(const struct wait *w, char *out, size_t n)
     return snprintf(out, n, "until %.6f", clock_to_seconds(sw->when_ns));
 }
 
-static const struct wait_class sleep_class = {
-    .what = "sleep", .cancel = coil__wait_cancel_plain, .describe = describe_sleep};
+static const struct wait_class sleep_class = {.what = "sleep",
+                                              .cancel = coil__wait_cancel_plain,
+                                              .describe = describe_sleep,
+                                              .shows = SHOWS_WHEN,
+                                              .at = offsetof(struct sleep_wait, when_ns)};
 
 /* Apart, so that sleep(0), which is only a yield, does not set up this frame. */
 __attribute__((noinline)) static coil_ret sleep_for(double delay)

@@ -27,6 +27,7 @@
 #include "base/mem.h"
 #include "base/opts.h"
 #include "base/probe.h"
+#include "task/sight.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -86,7 +87,8 @@ struct task_part *coil__task_part(coil_loop *loop)
         return NULL;
     }
     part->stacks.describe = describe_stack;
-    part->part = (struct loop_part){.closing = part_closing,
+    part->part = (struct loop_part){.layout = &coil__sight_tasks,
+                                    .closing = part_closing,
                                     .stats = part_stats,
                                     .context_of = part_context_of,
                                     .release = part_release};

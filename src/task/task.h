@@ -50,6 +50,10 @@ struct wait_class {
     bool keeps; /* a result beats a later cancel */
     /* One line about what it waits for: an fd and peer, a lock's owner, a deadline. May be NULL. */
     int (*describe)(const struct wait *w, char *out, size_t n);
+    /* The same for who reads our memory: enum wait_shows, so many bytes from the wait (sight.h). */
+    uint8_t shows;
+    uint16_t at;
+    int16_t then;
 };
 
 struct wait {
@@ -99,7 +103,7 @@ void coil__op_wait_abandon(struct wait *w);
 #define OP_WAIT_CLASS(word)                                                               \
     {                                                                                     \
         .what = (word), .cancel = coil__op_wait_cancel, .abandon = coil__op_wait_abandon, \
-        .keeps = true                                                                     \
+        .keeps = true, .shows = SHOWS_FD, .at = offsetof(struct op_wait, op.fd)           \
     }
 
 /* Give up one turn: a bare yield, as sleep(0) does. */

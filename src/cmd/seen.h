@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * seen.h: the loops and tasks of another process, as its memory has them. */
+#ifndef COIL_CMD_SEEN_H
+#define COIL_CMD_SEEN_H
+
+#include "cmd/functions.h"
+#include "cmd/peer.h"
+
+enum seen_state { SEEN_NEW, SEEN_RUNNING, SEEN_READY, SEEN_WAITING };
+
+struct seen_task {
+    uint64_t at; /* its address: its id */
+    uint64_t number;
+    char name[33];
+    char file[128]; /* where it was made; "": not known */
+    int line;
+    enum seen_state state;
+    bool cancelling;  /* a cancel will be delivered when it goes on */
+    char what[64];    /* what it waits for, or will: "sleep", "recv" */
+    char detail[160]; /* which one; "" */
+    uint64_t *calls;  /* addresses within its calls, innermost first */
+    size_t calls_n;
+    size_t *awaited_by; /* places in the loop's tasks */
+    size_t awaited_by_n;
+    bool mark; /* whoever walks along uses it */
+};
+
+struct seen_loop {
+    uint64_t at;
+    pid_t tid; /* of its thread; 0: it never ran */
+    char backend[32];
+    bool running, debug, is_virtual, signals;
+    uint64_t ready, ops, fds, jobs, wakers, turns;
+    uint32_t timers;
+    struct seen_task *tasks; /* in the order of their making */
+    size_t tasks_n;
+    bool torn; /* it changed faster than it could be read: some may be missing */
+};
+
+struct seen {
+    struct seen_loop *loops;
+    size_t loops_n;
+    struct functions functions;
+};
+
+/* 0, or an exit status after saying why. `stacks`: with the calls of each task. */
+int seen_read(struct seen *s, struct peer *p, bool stacks);
+void seen_free(struct seen *s);
+
+/* Is nothing left that could wake this loop? */
+bool seen_is_stuck(const struct seen_loop *l);
+
+#endif

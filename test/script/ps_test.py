@@ -1,0 +1,213 @@
+"""What `coil ps`, `coil pstree` and `coil dump` promise, from the outside: ps_test.py BUILD [WORD]. Prints TAP."""
+import contextlib
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+
+from programs import Skip, main, until
+
+
+@contextlib.contextmanager
+def target(build, backend, mode, **more):
+    """test/script/seen_main.c in one of its modes, once it stands where it should."""
+    process = subprocess.Popen([f"{build}/seen", mode], stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "COIL_BACKEND": backend}, **more)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def coil(build, *words, status=0):
+    done = subprocess.run([f"{build}/coil", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=120)
+    if "ask as root" in done.stderr:
+        raise Skip("reading another process is not allowed here")
+    assert done.returncode == status, f"coil {words} ended with {done.returncode}: {done.stdout} {done.stderr}"
+    return done.stdout if status == 0 else done.stderr
+
+
+def tasks_of(build, *words):
+    """{name: what is told of it}, of the only loop."""
+    loops = json.loads(coil(build, "ps", "--json", *words))["loops"]
+    assert len(loops) == 1, loops
+    return loops[0], {task["name"]: task for task in loops[0]["tasks"]}
+
+
+def waits_as_it_should(build, *words, live=True):
+    loop, tasks = tasks_of(build, *words)
+    assert len(tasks) == 10 and not loop["torn"] and not loop["stuck"], tasks
+    assert loop["operations"] >= 1 and loop["timers"] == 6, loop
+    for name, what, detail, function in [
+            ("Task-1", "sleep", r"[\d.]+ s left", "waits"),
+            ("holder", "sleep", r"[\d.]+ s left", "holder"),
+            ("locker", "lock", "held by holder", "locker"),
+            ("receiver", "recv", r"fd \d+(, peer unix)?", "receiver"),
+            ("parent", "future", "child", "awaits_a_task"),
+            ("gatherer", "future", r"made at .*gather\.c:\d+", "gathers"),
+            ("child", "sleep", r"[\d.]+ s left", "sleeper"),
+            ("first", "sleep", r"[\d.]+ s left", "sleeper"),
+            ("one?[31m'\"", "sleep", r"[\d.]+ s left", "sleeper")]:
+        task = tasks[name]
+        assert task["state"] == "waiting" and task["waits_for"] == what, task
+        assert re.fullmatch(detail, task["detail"]) or (not live and what == "sleep"), task
+        assert function in task["stack"], task
+        assert task["created_at"].endswith("seen_main.c") or name == "Task-1", task
+    ids = {task["id"]: name for name, task in tasks.items()}
+    for child, parent in [("child", "parent"), ("first", "gatherer"), ("second", "gatherer")]:
+        assert [ids[by] for by in tasks[child]["awaited_by"]] == [parent], tasks[child]
+    assert tasks["parent"]["awaited_by"] == []
+
+
+def test_ps_tells_what_each_task_waits_for(build, backend):
+    with target(build, backend, "waits") as process:
+        waits_as_it_should(build, process.pid)
+        table = coil(build, "ps", process.pid)
+        assert re.search(rf"^loop 0x[0-9a-f]+, thread {process.pid}, {backend}: 10 tasks, 6 timers, ", table), table
+        assert re.search(r"^tid +task id +task name +waits for +coroutine stack +awaiter chain +awaiter name +awaiter id$",
+                         table, re.M), table
+        row = re.search(r"^\d+ +0x[0-9a-f]+ +child .*$", table, re.M).group(0)
+        assert re.search(r"sleep: [\d.]+ s left .*-> sleeper .*-> awaits_a_task +parent +0x[0-9a-f]+$", row), row
+        assert "\033" not in table
+
+
+def test_a_stopped_program_is_shown_as_well(build, backend):
+    with target(build, backend, "waits") as process:
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        waits_as_it_should(build, process.pid)
+        with open(f"/proc/{process.pid}/stat") as f:
+            assert f.read().rpartition(")")[2].split()[0] == "T"
+
+
+def test_it_goes_on_as_if_nothing_had_been(build, backend):
+    with target(build, backend, "waits") as process:
+        for verb in "ps", "pstree", "dump":
+            coil(build, verb, process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) in (130, -signal.SIGINT)
+
+
+def test_pstree_draws_who_awaits_whom(build, backend):
+    with target(build, backend, "waits") as process:
+        tree = coil(build, "pstree", process.pid)
+    names = re.findall(r"^(.*)\(T\) (.*)$", tree, re.M)
+    assert len(names) == 10, tree
+    deep = {name: len(before) for before, name in names}
+    assert deep["holder"] == deep["parent"] == deep["gatherer"] == 4, tree
+    assert deep["child"] > deep["parent"] and deep["first"] == deep["second"] > deep["gatherer"], tree
+    assert re.search(r"^└── \(T\) parent\n    └──  awaits_a_task\n        └──  coil_join\n", tree, re.M), tree
+    assert re.search(r"├── \(T\) first$", tree, re.M) and re.search(r"└── \(T\) second$", tree, re.M), tree
+
+
+def test_dump_shows_calls_and_lines(build, backend):
+    with target(build, backend, "waits") as process:
+        text = coil(build, "dump", process.pid)
+    task = re.search(r"^Task locker, .*?(?=^Task |\Z)", text, re.M | re.S).group(0)
+    assert re.search(r"created at .*seen_main\.c:\d+$", task, re.M), task
+    assert "\n  waits for lock: held by holder\n" in task, task
+    assert re.search(r"^  #\d+ +locker (at .*seen_main\.c:\d+|in seen\+0x[0-9a-f]+)$", task, re.M), task
+    if shutil.which("addr2line"):
+        assert re.search(r"locker at .*seen_main\.c:\d+$", task, re.M), task
+
+
+def test_a_loop_that_spins_is_shown_where_it_spins(build, backend):
+    with target(build, backend, "spins") as process:
+        loop, tasks = tasks_of(build, process.pid)
+        assert tasks["spinner"]["state"] == "running", tasks
+        if not tasks["spinner"]["stack"]:
+            raise Skip("no thread may be stopped here")
+        assert {"spin_here", "spins"} <= set(tasks["spinner"]["stack"]), tasks
+        assert tasks["Task-1"]["waits_for"] == "future" and tasks["Task-1"]["detail"] == "spinner"
+        with open(f"/proc/{process.pid}/stat") as f:
+            assert f.read().rpartition(")")[2].split()[0] == "R", "it goes on spinning"
+
+
+def test_a_loop_that_nothing_can_wake_is_called_so(build, backend):
+    with target(build, backend, "stuck") as process:
+        until("it sleeps", lambda: tasks_of(build, process.pid)[1]["waiter"]["state"] == "waiting")
+        loop, tasks = tasks_of(build, process.pid)
+        assert loop["stuck"] and tasks["waiter"]["waits_for"] == "event", loop
+        assert "Nothing known can wake it" in coil(build, "ps", process.pid)
+    with target(build, backend, "waits") as process:
+        assert "Nothing known can wake it" not in coil(build, "ps", process.pid)
+
+
+@contextlib.contextmanager
+def core_file(build, backend):
+    with open("/proc/sys/kernel/core_pattern") as f:
+        pattern = f.read().strip()
+    if pattern.startswith(("|", "/")) or "%" in pattern:
+        raise Skip(f"core files go elsewhere here ({pattern})")
+    with tempfile.TemporaryDirectory() as folder:
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        try:
+            with target(os.path.abspath(build), backend, "waits", cwd=folder,
+                        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, unlimited)) as process:
+                process.send_signal(signal.SIGABRT)
+                process.wait()
+        except (OSError, ValueError, subprocess.SubprocessError):
+            raise Skip("core files are limited here") from None
+        cores = [name for name in os.listdir(folder) if name.startswith(pattern)]
+        if not cores or os.path.getsize(f"{folder}/{cores[0]}") > 1 << 30:
+            raise Skip("no core file came, or a huge one")
+        yield f"{folder}/{cores[0]}"
+
+
+def test_a_core_file_tells_the_same(build, backend):
+    with core_file(build, backend) as core:
+        waits_as_it_should(build, "--core", core, live=False)
+        assert "(T) parent" in coil(build, "pstree", "--core", core)
+        assert "Task locker" in coil(build, "dump", "--core", core)
+
+
+def test_a_spoiled_core_file_harms_nobody(build, backend):
+    dice = random.Random(1)
+    with core_file(build, backend) as core:
+        with open(core, "rb") as f:
+            good = f.read()
+        for _ in range(40):
+            bad = bytearray(good)
+            where = dice.choice((512, 65536, len(bad)))
+            for _ in range(dice.choice((1, 20, 2000))):
+                bad[dice.randrange(min(where, len(bad)))] = dice.choice((0, 255, dice.randrange(256)))
+            if dice.random() < 0.2:
+                del bad[dice.randrange(len(bad)):]
+            with open(core, "wb") as f:
+                f.write(bad)
+            done = subprocess.run([f"{build}/coil", "ps", "--core", core], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, timeout=120)
+            assert done.returncode in (0, 1), (done.returncode, done.stderr)
+
+
+test_a_spoiled_core_file_harms_nobody.on_one = True
+
+
+def test_what_cannot_be_shown_is_said(build, backend):
+    with open("/proc/sys/kernel/pid_max") as f:
+        nobody = f.read().strip()
+    for words, status, said in [
+            (["ps", nobody], 1, f"there is no process {nobody}"),
+            (["ps", os.getpid()], 1, "there is no coil in it"),
+            (["ps"], 2, "a process number, or --core FILE, is needed"),
+            (["ps", "12x"], 2, "`12x` is no process number"),
+            (["ps", "1", "2"], 2, "what is `2`?"),
+            (["pstree", "--json", "1"], 2, "what is `--json`?"),
+            (["dump", "--core", "/nowhere"], 1, "cannot read /nowhere"),
+            (["dump", "--core", __file__], 1, "is no core file")]:
+        assert said in coil(build, *words, status=status), words
+
+
+test_what_cannot_be_shown_is_said.on_one = True
+
+
+main("ps", globals())
