@@ -134,9 +134,10 @@ static int side(struct error_record *r, struct error_record **parts, struct erro
 static int split_group(struct error_record *r, const struct matcher *m, struct parts *out)
 {
     size_t n = r->pub.members_n;
-    struct error_record **match = coil__zalloc(2 * n * sizeof *match), **rest = match + n;
+    struct error_record **match = coil__zalloc(2 * n * sizeof *match);
     if (!match)
         return -ENOMEM;
+    struct error_record **rest = match + n;
     int err = 0;
     for (size_t i = 0; i < n && !err; i++) {
         struct parts p = {NULL, NULL};

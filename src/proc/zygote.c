@@ -52,6 +52,8 @@ int coil__pool_send(int fd, const void *head, size_t head_n, const void *more, s
             return (int)sent;
         for (int i = 0; i < 2; i++) {
             size_t part = (size_t)sent < v[i].iov_len ? (size_t)sent : v[i].iov_len;
+            if (part == 0)
+                continue; /* of nothing, which may be NULL */
             v[i].iov_base = (char *)v[i].iov_base + part;
             v[i].iov_len -= part;
             sent -= (ssize_t)part;

@@ -131,9 +131,9 @@ static void become_hub(struct task_part *part)
  * goes nowhere it must not. */
 static inline void prefetch_task(const void *slot_arg)
 {
-    const char *t = slot_arg;
-    __builtin_prefetch(t + offsetof(struct coil__task, future.loop));
-    __builtin_prefetch(t + offsetof(struct coil__task, leaf));
+    uintptr_t t = (uintptr_t)slot_arg;
+    __builtin_prefetch((const void *)(t + offsetof(struct coil__task, future.loop)));
+    __builtin_prefetch((const void *)(t + offsetof(struct coil__task, leaf)));
 }
 
 /* Whom the leaving task hands over to. */

@@ -55,12 +55,12 @@ static void begin(struct player *p, int depth, bool stops)
     coil__coro_switch(&p->co);
 }
 
-/* How many of the frames lie in a function (no larger than 4 KB, also with what a sanitizer adds). */
+/* How many of the frames lie in a function (no larger than 16 KB, also with what sanitizers add). */
 static size_t within(const struct player *p, size_t n, uintptr_t function)
 {
     size_t in = 0;
     for (size_t i = 0; i < n; i++)
-        in += (uintptr_t)p->frames[i] >= function && (uintptr_t)p->frames[i] < function + 4096;
+        in += (uintptr_t)p->frames[i] >= function && (uintptr_t)p->frames[i] < function + 16384;
     return in;
 }
 
