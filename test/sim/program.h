@@ -32,9 +32,11 @@ static inline int host_prints(const char *format, ...)
 #define on_stop_signal           host_stop_signal
 #define wait_for_stop_signal()   coil_event_wait(&host_here()->stop)
 #define raise_descriptor_limit() host_descriptors()
-#define printf(...)              host_prints(__VA_ARGS__)
-#define fprintf(file, ...)       host_prints(__VA_ARGS__)
-#define coil_run(fn, arg)        fn(arg)
-#define coil_report(rc)          ((int)(rc))
+#undef printf /* which fortified headers define */
+#undef fprintf
+#define printf(...)        host_prints(__VA_ARGS__)
+#define fprintf(file, ...) host_prints(__VA_ARGS__)
+#define coil_run(fn, arg)  fn(arg)
+#define coil_report(rc)    ((int)(rc))
 
 #endif
