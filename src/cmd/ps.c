@@ -18,7 +18,7 @@ static const char *const state_words[] = {"new", "running", "ready", "waiting"};
 struct target {
     struct peer peer;
     struct seen seen;
-    bool json;
+    bool json, count;
 };
 
 /* ---- words ---- */
@@ -49,7 +49,12 @@ static void chain_text(struct target *t, const struct seen_task *task, char *out
 
 static void wait_text(const struct seen_task *task, char *out, size_t n)
 {
-    const char *also = task->cancelling ? " (to be cancelled)" : "";
+    char also[48] = "";
+    if (task->cancelling)
+        snprintf(also, sizeof also, " (to be cancelled)");
+    else if (task->cancels)
+        snprintf(also, sizeof also, " (went on after %u cancel%s)", task->cancels,
+                 task->cancels == 1 ? "" : "s");
     if (task->state != SEEN_WAITING)
         snprintf(out, n, "%s%s",
                  task->state == SEEN_NEW     ? "(its first turn)"
@@ -68,7 +73,21 @@ static void plural(uint64_t n, const char *one, const char *many, const char *be
 }
 
 /* What keeps it alive. */
-static void print_loop(const struct seen_loop *l)
+static void print_circles(struct seen_loop *l)
+{
+    enum { SHOWN = 16 };
+    size_t from = 0, n, circle[SHOWN];
+    while ((n = seen_circle(l, &from, circle, SHOWN)) > 0) {
+        printf("  Deadlock: ");
+        for (size_t i = 0; i < n && i < SHOWN; i++) {
+            const struct seen_task *task = &l->tasks[circle[i]];
+            printf("%s waits for %s (%s), ", task->name, task->what, task->detail);
+        }
+        printf("%s.\n", n > SHOWN ? "and so on" : "and none of them can go on");
+    }
+}
+
+static void print_loop(struct seen_loop *l)
 {
     printf("loop 0x%llx", (unsigned long long)l->at);
     if (l->tid)
@@ -93,6 +112,7 @@ static void print_loop(const struct seen_loop *l)
     putchar('\n');
     if (l->torn)
         printf("  It changed faster than it could be read: tasks may be missing.\n");
+    print_circles(l);
     if (seen_is_stuck(l))
         printf("  Nothing known can wake it: no timer, descriptor, thread job or signal handler is "
                "left. Another thread of the program may.\n");
@@ -119,7 +139,7 @@ static void print_row(struct target *t, const struct seen_loop *l, const struct 
 static void print_table(struct target *t)
 {
     for (size_t i = 0; i < t->seen.loops_n; i++) {
-        const struct seen_loop *l = &t->seen.loops[i];
+        struct seen_loop *l = &t->seen.loops[i];
         print_loop(l);
         if (l->tasks_n == 0)
             continue;
@@ -132,6 +152,84 @@ static void print_table(struct target *t)
             print_row(t, l, &l->tasks[k]);
     }
 }
+
+/* ---- ps --count ---- */
+
+enum { GROUP_TEXT = 400 };
+
+struct group {
+    char *text;
+    size_t n;
+};
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(((const struct group *)a)->text, ((const struct group *)b)->text);
+}
+
+static int by_count(const void *a, const void *b)
+{
+    const struct group *x = a, *y = b;
+    return x->n != y->n ? (x->n < y->n) - (x->n > y->n) : by_text(a, b);
+}
+
+/* Alike are tasks that were made at one place and wait for the same kind of thing. */
+static void group_text(struct target *t, const struct seen_task *task, char *out)
+{
+    char name[96] = "?", made[160] = "";
+    call_name(t, task->fn, name, sizeof name);
+    if (task->file[0])
+        snprintf(made, sizeof made, ", created at %s:%d", task->file, task->line);
+    snprintf(out, GROUP_TEXT, "%-20s %s%s",
+             task->state == SEEN_WAITING ? task->what : state_words[task->state], name, made);
+}
+
+static size_t count_groups(struct target *t, const struct seen_loop *l, struct group *groups)
+{
+    size_t n = 0;
+    char text[GROUP_TEXT];
+    for (size_t i = 0; i < l->tasks_n; i++) {
+        group_text(t, &l->tasks[i], text);
+        groups[n].n = 1;
+        if ((groups[n].text = strdup(text)))
+            n++;
+    }
+    qsort(groups, n, sizeof *groups, by_text);
+    size_t kept = 0;
+    for (size_t i = 1; i < n; i++) {
+        if (strcmp(groups[kept].text, groups[i].text) == 0) {
+            groups[kept].n++;
+            free(groups[i].text);
+        } else {
+            groups[++kept] = groups[i];
+        }
+    }
+    kept += n > 0;
+    qsort(groups, kept, sizeof *groups, by_count);
+    return kept;
+}
+
+static int print_counts(struct target *t)
+{
+    for (size_t i = 0; i < t->seen.loops_n; i++) {
+        struct seen_loop *l = &t->seen.loops[i];
+        print_loop(l);
+        struct group *groups = calloc(l->tasks_n + 1, sizeof *groups);
+        if (!groups)
+            return complain(EXIT_TROUBLE, ENOMEM, "cannot count");
+        size_t n = count_groups(t, l, groups);
+        if (n > 0)
+            printf("%8s  %-20s %s\n", "tasks", "wait for", "function");
+        for (size_t k = 0; k < n; k++) {
+            printf("%8zu  %s\n", groups[k].n, groups[k].text);
+            free(groups[k].text);
+        }
+        free(groups);
+    }
+    return 0;
+}
+
+/* ---- ps --json ---- */
 
 static void json_text(const char *text)
 {
@@ -157,7 +255,7 @@ static void json_task(struct target *t, const struct seen_loop *l, const struct 
     json_text(task->state == SEEN_WAITING ? task->what : "");
     printf(", \"detail\": ");
     json_text(task->state == SEEN_WAITING ? task->detail : "");
-    printf(", \"created_at\": ");
+    printf(", \"cancels\": %u, \"created_at\": ", task->cancels);
     json_text(task->file);
     printf(", \"line\": %d, \"stack\": [", task->line);
     for (size_t i = 0; i < task->calls_n; i++) {
@@ -219,16 +317,14 @@ static void draw(struct tree *t, size_t place, size_t level, bool last)
     char name[96];
     branch(t, level, last);
     printf("(T) %s\n", task->name);
+    t->last[level] = last;
     if (task->mark || level >= DEEP) {
-        t->last[level] = last;
-        if (n > 0) {
-            branch(t, level + 1, true);
-            printf("%s\n", task->mark ? "... (a circle)" : "... (too deep)");
-        }
+        branch(t, level + 1, true);
+        printf("%s\n", task->mark ? "... (see above)" : "... (too deep)");
         return;
     }
-    task->mark = true;
-    t->last[level] = last;
+    task->mark =
+        true; /* drawn once: who awaits two of those who await it would double it at each level */
     for (size_t i = task->calls_n; i-- > 0 && level + 1 < 2 * DEEP;) {
         call_name(t->target, task->calls[i], name, sizeof name);
         branch(t, ++level, true);
@@ -237,7 +333,6 @@ static void draw(struct tree *t, size_t place, size_t level, bool last)
     }
     for (size_t i = 0; i < n; i++)
         draw(t, t->awaits[t->first[place] + i], level + 1, i + 1 == n);
-    task->mark = false;
 }
 
 /* Turns "awaited by" round. */
@@ -378,7 +473,7 @@ static void dump_task(struct target *t, const struct seen_loop *l, const struct 
 static int print_dump(struct target *t)
 {
     for (size_t i = 0; i < t->seen.loops_n; i++) {
-        const struct seen_loop *l = &t->seen.loops[i];
+        struct seen_loop *l = &t->seen.loops[i];
         if (i > 0)
             putchar('\n');
         print_loop(l);
@@ -407,6 +502,8 @@ static int open_target(struct target *t, int argc, char **argv, bool may_json)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0 && may_json)
             t->json = true;
+        else if (strcmp(argv[i], "--count") == 0 && may_json)
+            t->count = true;
         else if (strcmp(argv[i], "--core") == 0 && i + 1 < argc)
             core = argv[++i];
         else if (argv[i][0] == '-' || word)
@@ -421,12 +518,35 @@ static int open_target(struct target *t, int argc, char **argv, bool may_json)
     return status || core ? status : peer_open(&t->peer, pid);
 }
 
+static bool has_circle(struct seen *s)
+{
+    size_t from, n = 0, rest, one;
+    for (size_t i = 0; i < s->loops_n; i++) {
+        from = 0;
+        while ((rest = seen_circle(&s->loops[i], &from, &one, 1)) > 0)
+            n += rest;
+    }
+    return n > 0;
+}
+
+/* A program that runs is read bit by bit, and locks that go round may look like a circle: one that is none is not there
+ * the next time. */
+static int read_twice(struct target *t)
+{
+    int status = seen_read(&t->seen, &t->peer, true);
+    if (status || !t->peer.pid || !has_circle(&t->seen))
+        return status;
+    seen_free(&t->seen);
+    peer_refresh(&t->peer);
+    return seen_read(&t->seen, &t->peer, true);
+}
+
 static int look(int argc, char **argv, bool may_json, int (*tell)(struct target *t))
 {
     struct target t = {.peer = {.core = -1}};
     int status = open_target(&t, argc, argv, may_json);
     if (!status)
-        status = seen_read(&t.seen, &t.peer, true);
+        status = read_twice(&t);
     if (!status && t.seen.loops_n == 0 && !t.json)
         printf("it has no event loop at the moment\n");
     if (!status)
@@ -438,6 +558,8 @@ static int look(int argc, char **argv, bool may_json, int (*tell)(struct target 
 
 static int tell_ps(struct target *t)
 {
+    if (t->count && !t->json)
+        return print_counts(t);
     if (t->json)
         print_json(t);
     else
@@ -468,12 +590,13 @@ static int dump(int argc, char **argv)
 
 const struct verb verb_ps = {
     .name = "ps",
-    .arguments = "[--json] PID | --core FILE",
+    .arguments = "[--json | --count] PID | --core FILE",
     .summary = "List the tasks of a program, what each waits for, and who awaits it",
     .text = HOW
     "\n"
     "Above the tasks of each loop stands what keeps it alive. Where nothing is left that could\n"
-    "wake it, that is said.\n",
+    "wake it, that is said. With --count it is only told how many tasks were made where, and wait\n"
+    "for what: of a leak they stand first.\n",
     .run = ps,
 };
 

@@ -160,6 +160,9 @@ static void tell_wait(struct reader *r, uint64_t loop, uint64_t wait, struct see
     const struct sight_tasks *l = &r->layout;
     uint64_t cls = peer_word(r->p, wait + l->wait.cls);
     peer_text(r->p, peer_word(r->p, cls + l->wait.class_what), t->what, sizeof t->what);
+    uint64_t also = peer_word(r->p, cls + l->class_also);
+    if (also)
+        peer_text(r->p, also, t->detail, sizeof t->detail);
     uint16_t at = 0;
     int16_t then = 0;
     peer_read(r->p, cls + l->wait.class_at, &at, sizeof at);
@@ -174,14 +177,15 @@ static void tell_wait(struct reader *r, uint64_t loop, uint64_t wait, struct see
         if (peer_word(r->p, there) == INT64_MAX)
             snprintf(t->detail, sizeof t->detail, "for ever");
         else if (now)
-            snprintf(t->detail, sizeof t->detail, "%.3f s left", (double)left / 1e9);
+            snprintf(t->detail, sizeof t->detail, left < 0 ? "%.3f s overdue" : "%.3f s left",
+                     (double)(left < 0 ? -left : left) / 1e9);
         break;
-    case SHOWS_FUTURE: tell_future(r, peer_word(r->p, there), t->detail, sizeof t->detail); break;
-    case SHOWS_OWNER: /* a number until all names are known */
-        now = peer_word(r->p, peer_word(r->p, there) + (uint64_t)then);
-        if (now)
-            snprintf(t->detail, sizeof t->detail, "held by task number %llu",
-                     (unsigned long long)now);
+    case SHOWS_FUTURE:
+        t->waits_at = peer_word(r->p, there);
+        tell_future(r, t->waits_at, t->detail, sizeof t->detail);
+        break;
+    case SHOWS_OWNER: /* its name comes when all are known */
+        t->waits_number = peer_word(r->p, peer_word(r->p, there) + (uint64_t)then);
         break;
     case SHOWS_PID:
         snprintf(t->detail, sizeof t->detail, "pid %u",
@@ -249,7 +253,7 @@ static void read_calls(struct reader *r, pid_t tid, struct seen_task *t)
     const struct sight_tasks *l = &r->layout;
     uint64_t pc, fp, leaf = peer_word(r->p, t->at + l->task.leaf);
     if (t->state == SEEN_NEW) {
-        add_call(t, peer_word(r->p, t->at + l->task.fn));
+        add_call(t, t->fn);
     } else if (t->state == SEEN_RUNNING) {
         /* `leaf` is of its last wait; a generator that it drives now is not known. */
         if (tid && peer_registers(r->p, tid, &pc, &fp))
@@ -272,7 +276,9 @@ static void read_task(struct reader *r, uint64_t loop, uint64_t at, uint64_t cur
               l->task.name_size < sizeof t->name ? l->task.name_size : sizeof t->name);
     peer_text(r->p, peer_word(r->p, at + l->future.file), t->file, sizeof t->file);
     t->line = (int)peer_u32(r->p, at + l->future.line);
+    t->fn = peer_word(r->p, at + l->task.fn);
     t->cancelling = peer_u8(r->p, at + l->task.must_cancel) != 0;
+    t->cancels = peer_u32(r->p, at + l->task_cancelling);
     uint64_t wait = peer_word(r->p, at + l->task.waiting);
     if (at == current)
         t->state = SEEN_RUNNING;
@@ -406,33 +412,70 @@ static void read_awaiters(struct reader *r, struct seen_loop *l)
     for (size_t i = 0; i < l->tasks_n; i++)
         known[i] = (struct known){l->tasks[i].at, i};
     qsort(known, l->tasks_n, sizeof *known, by_address);
-    for (size_t i = 0; i < l->tasks_n; i++)
-        follow(r, l->tasks[i].at, known, l->tasks_n, &l->tasks[i], 0);
+    for (size_t i = 0; i < l->tasks_n; i++) {
+        struct seen_task *t = &l->tasks[i];
+        follow(r, t->at, known, l->tasks_n, t, 0);
+        t->waits_on = SEEN_NOBODY;
+        if (t->state == SEEN_WAITING && t->waits_at)
+            find_known(known, l->tasks_n, t->waits_at, &t->waits_on);
+    }
     free(known);
 }
 
-/* "held by task number 7" becomes "held by fetch". */
+/* Who holds what they wait for. */
 static void name_owners(struct seen_loop *l)
 {
-    static const char words[] = "held by task number ";
     for (size_t i = 0; i < l->tasks_n; i++) {
         struct seen_task *t = &l->tasks[i];
-        if (strncmp(t->detail, words, sizeof words - 1) != 0)
+        if (!t->waits_number || t->state != SEEN_WAITING)
             continue;
-        uint64_t number = strtoull(t->detail + sizeof words - 1, NULL, 10);
         size_t low = 0, high = l->tasks_n; /* numbers grow along the list */
         while (low < high) {
             size_t middle = low + (high - low) / 2;
-            if (l->tasks[middle].number < number)
+            if (l->tasks[middle].number < t->waits_number)
                 low = middle + 1;
             else
                 high = middle;
         }
-        if (low < l->tasks_n && l->tasks[low].number == number)
-            snprintf(t->detail, sizeof t->detail, "held by %s", l->tasks[low].name);
-        else
-            snprintf(t->detail, sizeof t->detail, "held by a task that has ended");
+        bool found = low < l->tasks_n && l->tasks[low].number == t->waits_number;
+        if (found)
+            t->waits_on = low;
+        snprintf(t->detail, sizeof t->detail, "held by %s",
+                 found ? l->tasks[low].name : "a task that has ended");
     }
+}
+
+size_t seen_circle(struct seen_loop *l, size_t *from, size_t *out, size_t room)
+{
+    /* Each waits for one at most, so whoever comes to a place twice is in a circle. */
+    for (; *from < l->tasks_n; ++*from) {
+        size_t at = *from, steps = 0;
+        while (at != SEEN_NOBODY && !l->tasks[at].mark && steps++ <= l->tasks_n) {
+            l->tasks[at].mark = true;
+            at = l->tasks[at].waits_on;
+        }
+        /* A mark of this walk? Then going on from there leads back to it, before it leads out. */
+        size_t n = 0, here = at;
+        if (at == SEEN_NOBODY || steps == 0)
+            continue;
+        bool ours = false;
+        for (size_t k = *from, left = steps; left-- > 0 && k != SEEN_NOBODY;
+             k = l->tasks[k].waits_on)
+            ours |= k == at;
+        if (!ours)
+            continue;
+        do {
+            if (n < room)
+                out[n] = here;
+            n++;
+            here = l->tasks[here].waits_on;
+        } while (here != at);
+        ++*from;
+        return n;
+    }
+    for (size_t i = 0; i < l->tasks_n; i++)
+        l->tasks[i].mark = false;
+    return 0;
 }
 
 /* ---- loops ---- */

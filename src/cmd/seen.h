@@ -7,23 +7,30 @@
 #include "cmd/functions.h"
 #include "cmd/peer.h"
 
+#define SEEN_NOBODY SIZE_MAX
+
 enum seen_state { SEEN_NEW, SEEN_RUNNING, SEEN_READY, SEEN_WAITING };
 
 struct seen_task {
     uint64_t at; /* its address: its id */
     uint64_t number;
+    uint64_t fn; /* its function's address */
     char name[33];
     char file[128]; /* where it was made; "": not known */
     int line;
     enum seen_state state;
     bool cancelling;  /* a cancel will be delivered when it goes on */
+    unsigned cancels; /* how many were asked for and not taken back */
     char what[64];    /* what it waits for, or will: "sleep", "recv" */
     char detail[160]; /* which one; "" */
     uint64_t *calls;  /* addresses within its calls, innermost first */
     size_t calls_n;
     size_t *awaited_by; /* places in the loop's tasks */
     size_t awaited_by_n;
-    bool mark; /* whoever walks along uses it */
+    uint64_t waits_at;     /* the task whose end it waits for; 0 */
+    uint64_t waits_number; /* the number of the task that holds what it waits for; 0 */
+    size_t waits_on;       /* the place of either; SEEN_NOBODY */
+    bool mark;             /* whoever walks along uses it */
 };
 
 struct seen_loop {
@@ -47,6 +54,10 @@ struct seen {
 /* 0, or an exit status after saying why. `stacks`: with the calls of each task. */
 int seen_read(struct seen *s, struct peer *p, bool stacks);
 void seen_free(struct seen *s);
+
+/* The next circle of tasks each of which waits for the next one's end, or for what that one holds: writes up to `room` places, returns
+ * how many there are; 0: no more. `*from` is 0 at first. */
+size_t seen_circle(struct seen_loop *l, size_t *from, size_t *out, size_t room);
 
 /* Is nothing left that could wake this loop? */
 bool seen_is_stuck(const struct seen_loop *l);

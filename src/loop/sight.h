@@ -74,6 +74,8 @@ struct sight_tasks {
         int32_t saved_fp, saved_pc; /* words from `sp`; -1: not known */
     } coro;
     const char *entries, *entries_end; /* code that no caller ever called: a stack ends there */
+    uint32_t task_cancelling; /* a uint32_t: cancel requests that it did not follow, or not yet */
+    uint32_t class_also;
 };
 
 /* Among the loops of this process, from now on; and no more. */

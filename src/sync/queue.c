@@ -54,11 +54,11 @@ static int describe_join(const struct wait *wait, char *out, size_t n)
 }
 
 static const struct wait_class get_wait = {
-    .what = "queue", .cancel = coil__waiter_cancel, .describe = describe_get};
+    .what = "queue", .cancel = coil__waiter_cancel, .describe = describe_get, .also = "get"};
 static const struct wait_class put_wait = {
-    .what = "queue", .cancel = coil__waiter_cancel, .describe = describe_put};
+    .what = "queue", .cancel = coil__waiter_cancel, .describe = describe_put, .also = "put"};
 static const struct wait_class join_wait = {
-    .what = "queue", .cancel = coil__waiter_cancel, .describe = describe_join};
+    .what = "queue", .cancel = coil__waiter_cancel, .describe = describe_join, .also = "join"};
 
 static struct queue *queue_of(coil_queue *queue)
 {

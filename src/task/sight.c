@@ -70,4 +70,6 @@ struct sight_tasks coil__sight_tasks = {
         },
     .entries = begin_of_entries,
     .entries_end = end_of_entries,
+    .task_cancelling = IN(coil__task, cancelling),
+    .class_also = IN(wait_class, also),
 };

@@ -51,6 +51,7 @@ struct wait_class {
     /* One line about what it waits for: an fd and peer, a lock's owner, a deadline. May be NULL. */
     int (*describe)(const struct wait *w, char *out, size_t n);
     /* The same for who reads our memory: enum wait_shows, so many bytes from the wait (sight.h). */
+    const char *also; /* which way of waiting for it: "put"; NULL: there is one only */
     uint8_t shows;
     uint16_t at;
     int16_t then;

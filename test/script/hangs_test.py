@@ -1,0 +1,91 @@
+"""Every block of docs/guide/when-it-hangs.md is played, and must say what stands there: hangs_test.py BUILD [WORD]. Prints TAP.
+
+Numbers, addresses and folders are not compared, nor calls inside the library, which depend on how it was optimised."""
+import os
+import re
+import subprocess
+
+from programs import TOP, Skip, main, until
+
+GUIDE = f"{TOP}/docs/guide/when-it-hangs.md"
+
+
+def blocks():
+    """{program: [(command, what it says)]}"""
+    found = {}
+    with open(GUIDE) as f:
+        text = f.read()
+    for command, said in re.findall(r"^```console\n\$ (coil [^\n]*)\n(.*?)^```$", text, re.M | re.S):
+        found.setdefault(re.search(r"pidof (\w+)", command).group(1), []).append((command, said))
+    return found
+
+
+def plain(text, program):
+    lines = []
+    for line in text.splitlines():
+        line = re.sub(r"[^\s()]*/(\w+\.[ch])", r"\1", line.rstrip())
+        line = re.sub(r"0x[0-9a-f]+", "X", line)
+        line = re.sub(r"#\d+ +", "# ", line)
+        line = re.sub(r"\d+(\.\d+)?", "N", line)
+        line = re.sub(r"\b(uring|epoll|poll)(?=[:,])", "B", line)
+        line = re.sub(r"-{3,}", "---", re.sub(r" +", " ", line))
+        if not (line.startswith(" # ") and f"{program}.c" not in line):
+            lines.append(line.rstrip())
+    return lines
+
+
+def played(build, backend, program):
+    path = os.path.join(build, "examples", "hangs", program)
+    if not os.path.exists(path):
+        raise Skip("examples are not built here")
+    process = subprocess.Popen([path], env={**os.environ, "COIL_BACKEND": backend}, stdout=subprocess.DEVNULL)
+    try:
+        for command, said in blocks()[program]:
+            line = re.sub(r"\$\(pidof \w+\)", str(process.pid), command)
+            line = re.sub(r"^coil", f"{os.path.abspath(build)}/coil", line)
+            got = []
+
+            def as_it_stands():
+                done = subprocess.run(["sh", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                if "ask as root" in done.stderr:
+                    raise Skip("reading another process is not allowed here")
+                got[:] = plain(done.stdout, program)
+                return got == plain(said, program)
+
+            try:
+                until("it hangs as it should", as_it_stands, seconds=30)
+            except AssertionError:
+                raise AssertionError(f"{command}: {got} is not {plain(said, program)}") from None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_deadlock(build, backend):
+    played(build, backend, "deadlock")
+
+
+def test_blocked_loop(build, backend):
+    played(build, backend, "blocked")
+
+
+def test_leak_of_tasks(build, backend):
+    played(build, backend, "leak")
+
+
+def test_lost_cancel(build, backend):
+    played(build, backend, "lost_cancel")
+
+
+def test_slow_consumer(build, backend):
+    played(build, backend, "slow_consumer")
+
+
+def test_every_program_is_explained_by_one_command(build, backend):
+    assert {program: len(all_of) for program, all_of in blocks().items()} == {
+        "deadlock": 1, "blocked": 1, "leak": 1, "lost_cancel": 1, "slow_consumer": 1}
+
+
+test_every_program_is_explained_by_one_command.on_one = True
+
+main("hangs", globals())
