@@ -28,10 +28,21 @@ static void until_done(struct future_callback *cb, coil_future *f)
     u->fired = true;
 }
 
+/* What a task waits for; where somebody holds it, who. */
+static const char *what_of(const struct coil__task *t, char *out, size_t n)
+{
+    const struct wait_class *cls = t->waiting->cls;
+    char who[ERROR_NAME_MAX + 16];
+    if (cls->shows != SHOWS_OWNER || cls->describe(t->waiting, who, sizeof who) <= 0)
+        return cls->what;
+    snprintf(out, n, "%s (%s)", cls->what, who);
+    return out;
+}
+
 /* Who waits for what: the first few tasks, in the record's words. */
 static coil_ret name_the_waiting(coil_loop *loop)
 {
-    char text[ERROR_TEXT_MAX];
+    char text[ERROR_TEXT_MAX], what[ERROR_TEXT_MAX];
     int n = snprintf(text, sizeof text, "nothing left can wake any task:");
     struct task_part *part = coil__task_part(loop);
     LIST_FOREACH(link, &part->tasks) {
@@ -40,7 +51,7 @@ static coil_ret name_the_waiting(coil_loop *loop)
             break;
         COIL_CHECK(t->waiting); /* whose turn it is is no deadlock */
         n += snprintf(text + n, sizeof text - (size_t)n, " %s waits for %s;", t->name,
-                      t->waiting->cls->what);
+                      what_of(t, what, sizeof what));
     }
     if (part->tasks_n == 0)
         snprintf(text + n, sizeof text - (size_t)n,

@@ -2,6 +2,7 @@
  *
  * left_waiting.c: a loop is closed, and says of each task that is left what it waits for, and how that stands. */
 #include "../unit/loop/stage.h"
+#include "test.h"
 
 #include <coil/combine.h>
 #include <coil/group.h>
@@ -234,6 +235,46 @@ LOOP(left_waiting_for_several)
     FACT_HAS(heard, "waiting on as_completed (the next of 2 futures)");
 }
 
+/* ---- a deadlock ---- */
+
+static coil_lock first, second;
+
+static coil_ret takes_two(coil_lock *one, coil_lock *other)
+{
+    coil_ret rc = coil_lock_acquire(one);
+    if (rc == 0)
+        rc = coil_sleep(0);
+    return rc == 0 ? coil_lock_acquire(other) : rc;
+}
+
+static coil_ret clerk(void *arg)
+{
+    (void)arg;
+    return takes_two(&first, &second);
+}
+
+static coil_ret cashier(void *arg)
+{
+    (void)arg;
+    return takes_two(&second, &first);
+}
+
+LOOP(deadlock_names_who_holds_the_locks)
+{
+    if (!process_began_alone() || UNDER_TSAN) /* whose own thread may come later */
+        return;
+    first = second = (coil_lock){0};
+    begin(cashier, NULL, "cashier");
+    coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop, .name = "clerk"};
+    coil_task *task = coil_create_task_opts(clerk, NULL, &opts);
+    FACT_INT(coil_loop_run_until_complete(stage.loop, task), COIL_EDEADLOCK);
+    FACT_ERROR(COIL_EDEADLOCK,
+               "cashier waits for lock (held by clerk); clerk waits for lock (held by cashier);");
+    coil_loop_set_exception_handler(stage.loop, hear, NULL);
+    FACT_INT(coil_loop_close(stage.loop), 0);
+    coil_unref(task);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +287,7 @@ int main(void)
         cmocka_unit_test(left_before_it_took_the_lock_that_is_free_now),
         cmocka_unit_test(left_in_line_for_what_others_have),
         cmocka_unit_test(left_waiting_for_several),
+        cmocka_unit_test(deadlock_names_who_holds_the_locks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
