@@ -90,7 +90,9 @@ def test_a_stopped_program_is_shown_as_well(build, backend):
 
 
 def test_it_goes_on_as_if_nothing_had_been(build, backend):
-    with target(build, backend, "waits") as process:
+    # Who starts us may have SIGINT ignored, and then it stays so.
+    with target(build, backend, "waits",
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
         for verb in "ps", "pstree", "dump":
             coil(build, verb, process.pid)
         process.send_signal(signal.SIGINT)
