@@ -246,6 +246,10 @@ def main():
     parser.add_argument("--timeout", type=float, default=60, help="seconds for one program")
     parser.add_argument("--jobs", type=int, default=int(os.environ.get("TEST_JOBS") or 2 * (os.cpu_count() or 1)),
                         help="how many run at a time (TEST_JOBS, or two a core: half of what tests do is to wait)")
+    # Who starts us may have these ignored (nohup, a shell's background); a test's programs are to have them as they are.
+    for signo in signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE:
+        if signal.getsignal(signo) == signal.SIG_IGN:
+            signal.signal(signo, signal.SIG_DFL)
     args = parser.parse_args()
 
     backends = those_to_be_had(args.backends.split(",") if args.backends else BACKENDS)

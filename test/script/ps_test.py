@@ -27,6 +27,11 @@ def target(build, backend, mode, **more):
         process.stdout.close()
 
 
+def state_of(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        return f.read().rpartition(")")[2].split()[0]
+
+
 def coil(build, *words, status=0):
     done = subprocess.run([f"{build}/coil", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, timeout=120)
@@ -85,8 +90,7 @@ def test_a_stopped_program_is_shown_as_well(build, backend):
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
         waits_as_it_should(build, process.pid)
-        with open(f"/proc/{process.pid}/stat") as f:
-            assert f.read().rpartition(")")[2].split()[0] == "T"
+        assert state_of(process.pid) == "T"
 
 
 def test_it_goes_on_as_if_nothing_had_been(build, backend):
@@ -128,10 +132,10 @@ def test_a_loop_that_spins_is_shown_where_it_spins(build, backend):
         assert tasks["spinner"]["state"] == "running", tasks
         if not tasks["spinner"]["stack"]:
             raise Skip("no thread may be stopped here")
-        assert {"spin_here", "spins"} <= set(tasks["spinner"]["stack"]), tasks
+        # It may still be about to say "ready".
+        until("it spins", lambda: {"spin_here", "spins"} <= set(tasks_of(build, process.pid)[1]["spinner"]["stack"]))
         assert tasks["Task-1"]["waits_for"] == "future" and tasks["Task-1"]["detail"] == "spinner"
-        with open(f"/proc/{process.pid}/stat") as f:
-            assert f.read().rpartition(")")[2].split()[0] == "R", "it goes on spinning"
+        until("it goes on spinning", lambda: state_of(process.pid) == "R")
 
 
 def test_a_loop_that_nothing_can_wake_is_called_so(build, backend):
