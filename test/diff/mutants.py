@@ -83,7 +83,7 @@ MUTANTS = [
     ("a group keeps the cancel it made", "combine/group.c",
      "if (coil_task_uncancel(&t->future) == 0)", "if (coil_task_cancelling(&t->future) == 1)"),
     ("a group's second error cancels once more", "combine/group.c",
-     "coil__unfollow(&c->follower);\n    if (!g->aborting && !g->parent_cancelled) {", "coil__unfollow(&c->follower);\n    if (1) {"),
+     "coil__unfollow(&c->follower);\n    if (!g->aborting) {", "coil__unfollow(&c->follower);\n    if (1) {"),
     ("a group that shuts down takes children", "combine/group.c", "if (g->aborting)\n        return coil__fail(COIL_ESHUTDOWN", "if (0)\n        return coil__fail(COIL_ESHUTDOWN"),
     ("a cancelled gather with all results is not cancelled", "combine/gather.c", "if (g->cancel_requested) {", "if (0) {"),
     ("gather's first error is its last", "combine/gather.c",
