@@ -4,6 +4,7 @@
 #include "cmd/doctor.h"
 
 #include "cmd/cmd.h"
+#include "cmd/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,25 +22,6 @@ static void tell(const struct finding *f)
 }
 
 /* ---- for programs ---- */
-
-static void json_string(const char *text)
-{
-    if (!text) {
-        fputs("null", stdout);
-        return;
-    }
-    putchar('"');
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            printf("\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            printf("\\u%04x", c);
-        else
-            putchar(c);
-    }
-    putchar('"');
-}
 
 static void tell_json(const struct finding *f, bool first)
 {

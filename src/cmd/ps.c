@@ -4,6 +4,7 @@
  *
  * Elsewhere: looking (seen.c). The forms are those of `python -m asyncio ps` and `pstree`. */
 #include "cmd/cmd.h"
+#include "cmd/json.h"
 #include "cmd/seen.h"
 
 #include <errno.h>
@@ -231,37 +232,22 @@ static int print_counts(struct target *t)
 
 /* ---- ps --json ---- */
 
-static void json_text(const char *text)
-{
-    putchar('"');
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            printf("\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            printf("\\u%04x", c);
-        else
-            putchar(c);
-    }
-    putchar('"');
-}
-
 static void json_task(struct target *t, const struct seen_loop *l, const struct seen_task *task)
 {
     char name[96];
     printf("{\"id\": \"0x%llx\", \"name\": ", (unsigned long long)task->at);
-    json_text(task->name);
+    json_string(task->name);
     printf(", \"state\": \"%s\", \"waits_for\": ", state_words[task->state]);
-    json_text(task->state == SEEN_WAITING ? task->what : "");
+    json_string(task->state == SEEN_WAITING ? task->what : "");
     printf(", \"detail\": ");
-    json_text(task->state == SEEN_WAITING ? task->detail : "");
+    json_string(task->state == SEEN_WAITING ? task->detail : "");
     printf(", \"cancels\": %u, \"created_at\": ", task->cancels);
-    json_text(task->file);
+    json_string(task->file);
     printf(", \"line\": %d, \"stack\": [", task->line);
     for (size_t i = 0; i < task->calls_n; i++) {
         call_name(t, task->calls[i], name, sizeof name);
         printf("%s", i ? ", " : "");
-        json_text(name);
+        json_string(name);
     }
     printf("], \"awaited_by\": [");
     for (size_t i = 0; i < task->awaited_by_n; i++)
@@ -276,7 +262,7 @@ static void print_json(struct target *t)
         const struct seen_loop *l = &t->seen.loops[i];
         printf("%s\n {\"id\": \"0x%llx\", \"tid\": %d, \"backend\": ", i ? "," : "",
                (unsigned long long)l->at, (int)l->tid);
-        json_text(l->backend);
+        json_string(l->backend);
         printf(", \"running\": %s, \"ready\": %llu, \"timers\": %u, \"operations\": %llu, "
                "\"descriptors\": %llu, \"jobs\": %llu, \"wakers\": %llu, \"stuck\": %s, "
                "\"torn\": %s, \"tasks\": [",
@@ -520,13 +506,12 @@ static int open_target(struct target *t, int argc, char **argv, bool may_json)
 
 static bool has_circle(struct seen *s)
 {
-    size_t from, n = 0, rest, one;
     for (size_t i = 0; i < s->loops_n; i++) {
-        from = 0;
-        while ((rest = seen_circle(&s->loops[i], &from, &one, 1)) > 0)
-            n += rest;
+        size_t from = 0, one;
+        if (seen_circle(&s->loops[i], &from, &one, 1) > 0)
+            return true;
     }
-    return n > 0;
+    return false;
 }
 
 /* A program that runs is read bit by bit, and locks that go round may look like a circle: one that is none is not there

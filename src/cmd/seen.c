@@ -14,14 +14,13 @@
 #include "cmd/cmd.h"
 #include "loop/sight.h"
 
-#include <arpa/inet.h>
+#include <coil/net.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -101,26 +100,6 @@ static uint64_t now_ns(const struct reader *r, uint64_t loop)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static void text_of_address(const struct sockaddr_storage *a, socklen_t n, char *out, size_t size)
-{
-    char host[INET6_ADDRSTRLEN] = "?";
-    if (a->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)a;
-        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-        snprintf(out, size, "%s:%u", host, ntohs(in->sin_port));
-    } else if (a->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)a;
-        inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
-        snprintf(out, size, "[%s]:%u", host, ntohs(in6->sin6_port));
-    } else if (a->ss_family == AF_UNIX && n > sizeof a->ss_family) {
-        const struct sockaddr_un *un = (const struct sockaddr_un *)a;
-        snprintf(out, size, "%s%.*s", un->sun_path[0] ? "" : "@", (int)sizeof un->sun_path - 1,
-                 un->sun_path[0] ? un->sun_path : un->sun_path + 1);
-    } else {
-        snprintf(out, size, "%s", a->ss_family == AF_UNIX ? "unix" : "?");
-    }
-}
-
 /* A copy of the descriptor is asked for its addresses; the process does not notice. */
 static void tell_fd(struct reader *r, int fd, char *out, size_t size)
 {
@@ -128,14 +107,13 @@ static void tell_fd(struct reader *r, int fd, char *out, size_t size)
     int copy = r->pidfd >= 0 && fd >= 0 ? (int)syscall(SYS_pidfd_getfd, r->pidfd, fd, 0) : -1;
     if (copy < 0)
         return;
-    struct sockaddr_storage own = {0}, peer = {0};
-    socklen_t own_n = sizeof own, peer_n = sizeof peer;
-    char text[120];
-    if (getpeername(copy, (struct sockaddr *)&peer, &peer_n) == 0) {
-        text_of_address(&peer, peer_n, text, sizeof text);
+    coil_address peer = {.len = sizeof peer.storage}, own = peer;
+    char text[COIL_ADDRESS_TEXT_MAX];
+    if (getpeername(copy, (struct sockaddr *)&peer.storage, &peer.len) == 0) {
+        coil_address_format(&peer, text, sizeof text);
         snprintf(out + n, size - (size_t)n, ", peer %s", text);
-    } else if (getsockname(copy, (struct sockaddr *)&own, &own_n) == 0) {
-        text_of_address(&own, own_n, text, sizeof text);
+    } else if (getsockname(copy, (struct sockaddr *)&own.storage, &own.len) == 0) {
+        coil_address_format(&own, text, sizeof text);
         snprintf(out + n, size - (size_t)n, ", at %s", text);
     }
     close(copy);
@@ -447,34 +425,25 @@ static void name_owners(struct seen_loop *l)
 
 size_t seen_circle(struct seen_loop *l, size_t *from, size_t *out, size_t room)
 {
-    /* Each waits for one at most, so whoever comes to a place twice is in a circle. */
     for (; *from < l->tasks_n; ++*from) {
-        size_t at = *from, steps = 0;
-        while (at != SEEN_NOBODY && !l->tasks[at].mark && steps++ <= l->tasks_n) {
-            l->tasks[at].mark = true;
+        size_t at = *from, walk = *from + 1, n = 0;
+        while (at != SEEN_NOBODY && !l->tasks[at].mark) {
+            l->tasks[at].mark = walk;
             at = l->tasks[at].waits_on;
         }
-        /* A mark of this walk? Then going on from there leads back to it, before it leads out. */
-        size_t n = 0, here = at;
-        if (at == SEEN_NOBODY || steps == 0)
+        if (at == SEEN_NOBODY || l->tasks[at].mark != walk)
             continue;
-        bool ours = false;
-        for (size_t k = *from, left = steps; left-- > 0 && k != SEEN_NOBODY;
-             k = l->tasks[k].waits_on)
-            ours |= k == at;
-        if (!ours)
-            continue;
-        do {
+        /* Each waits for one at most, so whoever comes to a place of its own walk goes in a circle. */
+        for (size_t here = at; n == 0 || here != at; here = l->tasks[here].waits_on) {
             if (n < room)
                 out[n] = here;
             n++;
-            here = l->tasks[here].waits_on;
-        } while (here != at);
+        }
         ++*from;
         return n;
     }
     for (size_t i = 0; i < l->tasks_n; i++)
-        l->tasks[i].mark = false;
+        l->tasks[i].mark = 0;
     return 0;
 }
 

@@ -30,7 +30,7 @@ struct seen_task {
     uint64_t waits_at;     /* the task whose end it waits for; 0 */
     uint64_t waits_number; /* the number of the task that holds what it waits for; 0 */
     size_t waits_on;       /* the place of either; SEEN_NOBODY */
-    bool mark;             /* whoever walks along uses it */
+    size_t mark;           /* whoever walks along uses it; 0 */
 };
 
 struct seen_loop {

@@ -13,15 +13,9 @@
 #include <ucontext.h>
 #endif
 
-/* Where functions marked CORO_ENTRY lie; the linker knows. */
-extern const char begin_of_entries[] __asm__("__start_coil_entry")
-    __attribute__((weak, visibility("hidden")));
-extern const char end_of_entries[] __asm__("__stop_coil_entry")
-    __attribute__((weak, visibility("hidden")));
-
 static bool is_entry(uintptr_t address)
 {
-    return address >= (uintptr_t)begin_of_entries && address < (uintptr_t)end_of_entries;
+    return address >= (uintptr_t)coil__entries && address < (uintptr_t)coil__entries_end;
 }
 
 /* Return addresses may be signed, in the bits that no address of ours has. */

@@ -18,6 +18,12 @@
 
 #include "coro/coro.h"
 
+/* Where functions marked CORO_ENTRY lie; the linker knows. */
+extern const char coil__entries[] __asm__("__start_coil_entry")
+    __attribute__((weak, visibility("hidden")));
+extern const char coil__entries_end[] __asm__("__stop_coil_entry")
+    __attribute__((weak, visibility("hidden")));
+
 struct frame {
     const struct coro *co; /* on whose stack */
     uintptr_t pc;          /* where it goes on */

@@ -67,8 +67,8 @@ struct watch {
 
 /* Does a short recv mean "empty", so that the EAGAIN after it can be spared? Yes for TCP until its end is in
  * sight: every later byte brings an edge. Very likely of a unix stream; but the kernel stops at descriptors that were
- * passed along and where the sender's credentials change, and only recvmsg tells, which costs twice as much as the
- * look that is made when nothing else is to do (DOUBT_WAITS). Not for others, nor for a TCP one that has urgent data. */
+ * passed along and where the sender's credentials change. Only recvmsg tells, and costs more each time; so it is doubted, and
+ * looked at again when nothing else is to do (DOUBT_WAITS). Not for others, nor for a TCP one that has urgent data. */
 enum exact { EXACT_UNKNOWN, EXACT_YES, EXACT_LIKELY, EXACT_NO };
 
 /* uring, owned descriptors: who reports that something came in. POLL: it is ready, and is tried then. RECV,
@@ -174,8 +174,8 @@ bool coil__readiness_prepare(struct readiness *r);
 /* The watch of a number, or NULL if nobody ever asked. */
 static inline struct watch *readiness_find(const struct readiness *r, int fd)
 {
-    size_t page = (size_t)(unsigned)fd /
-                  WATCHES_PER_PAGE; /* a negative one is beyond every table */
+    /* A negative one is beyond every table. */
+    size_t page = (size_t)(unsigned)fd / WATCHES_PER_PAGE;
     if (coil_unlikely(page >= r->pages_n || !r->pages[page].watches))
         return NULL;
     return &r->pages[page].watches[(unsigned)fd % WATCHES_PER_PAGE];

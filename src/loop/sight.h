@@ -9,6 +9,8 @@
  * in the target: it looks through the data segments for the magic and believes it where `self` is its address; the tables
  * say at how many bytes from the beginning of each structure a field lies.
  *
+ * A list (base/list.h) is two words, next and prev, in each link and in its head.
+ *
  * Always true:
  *   - reading is enough: nothing in the target runs, stops, listens or is told;
  *   - fields are only ever added at the end of the tables, or `version` grows.

@@ -7,12 +7,6 @@
 
 #define IN(type, name) ((uint32_t)offsetof(struct type, name))
 
-/* Where functions marked CORO_ENTRY lie; the linker knows. */
-extern const char begin_of_entries[] __asm__("__start_coil_entry")
-    __attribute__((weak, visibility("hidden")));
-extern const char end_of_entries[] __asm__("__stop_coil_entry")
-    __attribute__((weak, visibility("hidden")));
-
 struct sight_tasks coil__sight_tasks = {
     .version = SIGHT_VERSION,
     .size = sizeof(struct sight_tasks),
@@ -68,8 +62,8 @@ struct sight_tasks coil__sight_tasks = {
             .saved_pc = 1,
 #endif
         },
-    .entries = begin_of_entries,
-    .entries_end = end_of_entries,
+    .entries = coil__entries,
+    .entries_end = coil__entries_end,
     .task_cancelling = IN(coil__task, cancelling),
     .class_also = IN(wait_class, also),
 };

@@ -31,11 +31,9 @@ static void until_done(struct future_callback *cb, coil_future *f)
 /* What a task waits for; where somebody holds it, who. */
 static const char *what_of(const struct coil__task *t, char *out, size_t n)
 {
-    const struct wait_class *cls = t->waiting->cls;
-    char who[ERROR_NAME_MAX + 16];
-    if (cls->shows != SHOWS_OWNER || cls->describe(t->waiting, who, sizeof who) <= 0)
-        return cls->what;
-    snprintf(out, n, "%s (%s)", cls->what, who);
+    if (t->waiting->cls->shows != SHOWS_OWNER)
+        return t->waiting->cls->what;
+    coil__wait_words(t->waiting, out, n);
     return out;
 }
 

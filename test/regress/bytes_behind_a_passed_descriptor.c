@@ -14,26 +14,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { LATE_S = 10 };
+#include "pass.h"
 
-static void send_with_descriptor(int fd, const char *text)
-{
-    struct iovec v = {(void *)(uintptr_t)text, strlen(text)};
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {.room = {0}};
-    struct msghdr hdr = {.msg_iov = &v,
-                         .msg_iovlen = 1,
-                         .msg_control = control.room,
-                         .msg_controllen = sizeof control.room};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&hdr);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(c), &fd, sizeof fd);
-    assert_int_equal(sendmsg(fd, &hdr, 0), (ssize_t)strlen(text));
-}
+enum { LATE_S = 10 };
 
 static coil_ret read_all(void *arg)
 {
@@ -58,7 +41,7 @@ COIL_TEST_WITH(a_loop_with_nothing_else_to_do_finds_them, .virtual_time = false)
     for (int round = 0; round < 3; round++) {
         coil_task *reader = coil_create_task(read_all, sock);
         assert_int_equal(coil_sleep(0), 0);
-        send_with_descriptor(fd[1], "ab");
+        pass_along(fd[1], "ab", fd[1]);
         assert_int_equal(send(fd[1], "cd", 2, 0), 2);
         double before = coil_loop_time(NULL);
         assert_int_equal(coil_wait_for(reader, LATE_S), 4);

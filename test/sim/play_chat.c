@@ -232,12 +232,7 @@ static coil_ret guest_program(void *arg)
     for (unsigned talks = talks_of(&random, 8); talks > 0 && !run.calm; talks--) {
         uint64_t seed = random_u64(&random);
         coil_ret rc = visit(host, seed, true, patience() * (1 + random_below(&random, 240)));
-        if (rc == 0)
-            host->play->whole++;
-        else
-            host->play->broken++;
-        note((uint64_t)rc);
-        if (rc == COIL_EEXIT || coil_iserr(rc = coil_sleep(pause_s(&random))))
+        if (coil_iserr(rc = after_talk(host, &random, rc)))
             return rc;
     }
     return 0;

@@ -154,6 +154,8 @@ static inline char word(uint64_t id, size_t at)
 coil_ret converse(const char *address, const coil_connect_opts *opts, uint64_t seed,
                   double deadline_s);
 /* Several talks, with pauses: what a client of such a server does. */
+/* What came of one talk is counted; then the host pauses. An error: it is over. */
+coil_ret after_talk(struct host *host, struct random *random, coil_ret rc);
 coil_ret converse_often(struct host *host, const char *address, const coil_connect_opts *opts);
 /* The server's side. */
 coil_ret say_back(coil_reader *reader, coil_writer *writer, void *arg);

@@ -150,18 +150,23 @@ coil_ret converse(const char *address, const coil_connect_opts *opts, uint64_t s
     return coil_timeout_exit(&deadline, rc);
 }
 
+coil_ret after_talk(struct host *host, struct random *random, coil_ret rc)
+{
+    if (rc == 0)
+        host->play->whole++;
+    else
+        host->play->broken++;
+    note((uint64_t)rc);
+    return rc == COIL_EEXIT ? rc : coil_sleep(pause_s(random));
+}
+
 coil_ret converse_often(struct host *host, const char *address, const coil_connect_opts *opts)
 {
     struct random random = {host->seed};
     for (unsigned talks = talks_of(&random, 8); talks > 0 && !run.calm; talks--) {
         uint64_t seed = random_u64(&random);
         coil_ret rc = converse(address, opts, seed, patience() * (1 + random_below(&random, 120)));
-        if (rc == 0)
-            host->play->whole++;
-        else
-            host->play->broken++;
-        note((uint64_t)rc);
-        if (rc == COIL_EEXIT || coil_iserr(rc = coil_sleep(pause_s(&random))))
+        if (coil_iserr(rc = after_talk(host, &random, rc)))
             return rc;
     }
     return 0;

@@ -3,6 +3,8 @@
  * test_backend.c: the contract of backend.h, the same on every backend. */
 #include "world.h"
 
+#include "pass.h"
+
 #include "scarcity.h"
 
 #include "base/thread.h"
@@ -145,25 +147,6 @@ static void end_of_stream_right_after_a_short_recv_is_seen(void **state)
     close_fd(w, fd[0]);
     close_fd(w, fd[1]);
     world_close(w);
-}
-
-static void pass_along(int fd, const char *text, int passed)
-{
-    struct iovec v = {(void *)(uintptr_t)text, strlen(text)};
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {.room = {0}};
-    struct msghdr hdr = {.msg_iov = &v,
-                         .msg_iovlen = 1,
-                         .msg_control = control.room,
-                         .msg_controllen = sizeof control.room};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&hdr);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &passed, sizeof passed);
-    assert_int_equal(sendmsg(fd, &hdr, 0), (ssize_t)strlen(text));
 }
 
 /* The kernel stops a recv at descriptors that were passed along: a short one is no proof then. */

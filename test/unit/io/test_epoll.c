@@ -3,6 +3,8 @@
  * test_epoll.c: what epoll asks of the kernel and how often, and a kernel that refuses. */
 #include "world.h"
 
+#include "pass.h"
+
 #include <stdlib.h>
 
 #define WORLD                        \
@@ -184,25 +186,11 @@ static void a_passed_descriptor_does_not_hide_what_follows(void **state)
     char buf[64];
     make_pair(w, fd);
     own(w, fd[0]);
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct iovec v = {(char[]){'a'}, 1};
-    struct msghdr hdr = {.msg_iov = &v,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof control.bytes};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&hdr);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd[1], sizeof(int));
     for (int i = 0; i < 2; i++) {
         struct test_op r = recv_op(fd[0], buf, sizeof buf);
         assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), -EAGAIN);
         submit(w, &r);
-        assert_int_equal(sendmsg(fd[1], &hdr, 0), 1);
+        pass_along(fd[1], "a", fd[1]);
         assert_int_equal(w->calls->send(w->b, fd[1], "b", 1), 1);
         run_until(w, &r, 1);
         assert_int_equal(r.op.result, 1);
