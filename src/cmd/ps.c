@@ -73,7 +73,6 @@ static void plural(uint64_t n, const char *one, const char *many, const char *be
     printf("%s%llu %s", before, (unsigned long long)n, n == 1 ? one : many);
 }
 
-/* What keeps it alive. */
 static void print_circles(struct seen_loop *l)
 {
     enum { SHOWN = 16 };
@@ -88,6 +87,7 @@ static void print_circles(struct seen_loop *l)
     }
 }
 
+/* What keeps it alive. */
 static void print_loop(struct seen_loop *l)
 {
     printf("loop 0x%llx", (unsigned long long)l->at);
