@@ -15,6 +15,7 @@
 /* ---- a host ---- */
 
 static bool done;
+static atomic_int sleeps; /* that the host began; other threads look at it */
 
 static void set_done(void *arg)
 {
@@ -33,6 +34,7 @@ static int host(int fd, int limit)
         if (timeout > 0) {
             struct pollfd p = {.fd = fd, .events = POLLIN};
             int ms = isinf(timeout) ? 20000 : (int)ceil(timeout * 1e3);
+            atomic_fetch_add(&sleeps, 1);
             int n = poll(&p, 1, ms);
             polls++;
             if (!FACT(n > 0 || !isinf(timeout))) /* nobody woke us for what we were promised */
@@ -70,7 +72,10 @@ REAL(embedded_timers_are_in_time_and_the_host_does_not_spin)
 
 static void post_done(void *arg)
 {
-    usleep(5000);
+    /* However long this thread took to start: the host is about to sleep, and most likely sleeps. */
+    while (!atomic_load(&sleeps))
+        usleep(100);
+    usleep(1000);
     FACT_INT(coil_loop_call_soon_threadsafe(arg, set_done, NULL, NULL), 0);
 }
 
@@ -79,6 +84,7 @@ REAL(embedded_post_from_a_thread_wakes_the_host)
     struct thread t;
     int fd = host_fd();
     for (int i = 0; i < 3; i++) {
+        atomic_store(&sleeps, 0);
         FACT_INT(coil__thread_start(&t, "test", post_done, stage.loop), 0);
         FACT(host(fd, 100) >= 1);
         coil__thread_join(&t);
