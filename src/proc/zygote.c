@@ -213,19 +213,25 @@ static struct child *find(struct child *children, unsigned n, pid_t pid)
     return NULL;
 }
 
+static int wait_for(const struct child *child, siginfo_t *out, int flags)
+{
+    int rc;
+    while ((rc = sys_waitid(P_PID, (id_t)child->pid, out, WEXITED | flags)) == -EINTR)
+        ;
+    return rc;
+}
+
 /* Waits for it; with `now` only if it has ended already. The pool hears of the end at once, also when a child of the
- * worker still has the socket: that is what our copy is for. */
+ * worker still has the socket: that is what our copy is for. It hears before the number of the process is free: who sees
+ * that there is no such process may count on the pool not to give it a job. */
 static void reap(struct child *child, bool now)
 {
     siginfo_t info = {.si_pid = 0};
-    int rc;
-    while ((rc = sys_waitid(P_PID, (id_t)child->pid, &info, WEXITED | (now ? WNOHANG : 0))) ==
-           -EINTR)
-        ;
-    if (rc < 0 || info.si_pid == 0)
+    if (wait_for(child, &info, WNOWAIT | (now ? WNOHANG : 0)) < 0 || info.si_pid == 0)
         return;
     (void)sys_shutdown(child->fd, SHUT_RDWR);
     sys_close(child->fd);
+    (void)wait_for(child, &info, 0);
     child->alive = false;
     child->code = info.si_code;
     child->status = info.si_status;
