@@ -4,7 +4,6 @@
 #include "play.h"
 
 #include "base/mem.h"
-#include "base/thread.h"
 #include "task/task.h"
 
 #include <coil/sync.h>
@@ -271,31 +270,6 @@ COIL_TEST_PLAIN(lock_belongs_to_the_loop_that_first_waited_for_it)
                      0);
     coil_loop_free(one);
     coil_loop_free(two);
-}
-
-static void release_elsewhere(void *out)
-{
-    *(int *)out = coil_lock_release(&lock);
-}
-
-static void in_another_thread(void (*fn)(void *arg), void *arg)
-{
-    struct thread thread;
-    assert_int_equal(coil__thread_start(&thread, "elsewhere", fn, arg), 0);
-    coil__thread_join(&thread);
-}
-
-COIL_TEST_WITH(lock_release_from_another_thread_is_told_in_debug_mode, .debug = true,
-               .virtual_time = true)
-{
-    coil_task *t[1];
-    int err = 0;
-    hold_with_waiters(t, 1);
-    in_another_thread(release_elsewhere, &err);
-    assert_int_equal(err, COIL_EWRONGTHREAD);
-    assert_true(coil_lock_locked(&lock));
-    release();
-    all_gone(t, 1);
 }
 
 /* ---- loops that close ---- */

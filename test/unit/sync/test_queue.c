@@ -4,7 +4,6 @@
 #include "play.h"
 
 #include "base/mem.h"
-#include "base/thread.h"
 #include "task/task.h"
 
 #include <coil/queue.h>
@@ -359,28 +358,6 @@ PLAY(queue_waiting_allocates_nothing)
 }
 
 /* ---- loops and threads ---- */
-
-static void put_elsewhere(void *out)
-{
-    *(int *)out = put_nowait(1);
-}
-
-COIL_TEST_WITH(queue_put_from_another_thread_is_told_in_debug_mode, .debug = true,
-               .virtual_time = true)
-{
-    q = (coil_queue)COIL_QUEUE(0);
-    coil_task *t = spawn(get_and_note, "a");
-    turn();
-    int err = 0;
-    struct thread thread;
-    assert_int_equal(coil__thread_start(&thread, "elsewhere", put_elsewhere, &err), 0);
-    coil__thread_join(&thread);
-    assert_int_equal(err, COIL_EWRONGTHREAD);
-    assert_true(coil_queue_empty(&q));
-    assert_int_equal(put_nowait(1), 0);
-    assert_int_equal(end_of(t), 0);
-    done();
-}
 
 static void quiet(coil_loop *loop, const coil_exception_context *context, void *arg)
 {
