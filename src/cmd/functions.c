@@ -100,15 +100,16 @@ static void read_file(struct function_file *file, int fd)
     read_symbols(file, fd, &elf);
 }
 
-/* As the process sees it, which may live in another root. */
+/* As the process sees it, which may live in another root. What a core file calls its program may be a pipe: none is waited
+ * for. */
 static int open_file(const struct peer *p, const char *path)
 {
     char name[4096];
     int fd = -1;
     if (p->pid &&
         snprintf(name, sizeof name, "/proc/%d/root%s", (int)p->pid, path) < (int)sizeof name)
-        fd = open(name, O_RDONLY | O_CLOEXEC);
-    return fd >= 0 ? fd : open(path, O_RDONLY | O_CLOEXEC);
+        fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return fd >= 0 ? fd : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 }
 
 static struct function_file *file_of(struct functions *f, const struct peer *p, const char *path)

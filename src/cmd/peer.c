@@ -164,7 +164,8 @@ static ssize_t read_core(const struct peer *p, uint64_t at, void *out, size_t n)
         return pread(p->core, out, n, (off_t)(m->core_at + in));
     }
     /* What nobody changed is not in the core, but in the file. */
-    int fd = m->path && m->path[0] ? open(m->path, O_RDONLY | O_CLOEXEC) : -1;
+    /* A core file that lies may name a pipe here: to wait for it would be for ever. */
+    int fd = m->path && m->path[0] ? open(m->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
     ssize_t got = fd >= 0 ? pread(fd, out, n, (off_t)(m->offset + in)) : -1;
     if (fd >= 0)
         close(fd);

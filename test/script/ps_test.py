@@ -198,6 +198,21 @@ def test_a_spoiled_core_file_harms_nobody(build, backend):
 test_a_spoiled_core_file_harms_nobody.on_one = True
 
 
+def test_a_core_file_that_calls_a_pipe_its_program_is_not_waited_for(build, backend):
+    with core_file(build, backend) as core, open(core, "rb") as f:
+        program = os.path.abspath(f"{build}/seen").encode() + b"\0"
+        good = f.read()
+        assert program in good
+        os.mkfifo(f"{os.path.dirname(core)}/" + "p" * (len(program) - 1))
+        with open(core, "wb") as f:
+            f.write(good.replace(program, b"p" * (len(program) - 1) + b"\0"))
+        subprocess.run([os.path.abspath(f"{build}/coil"), "dump", "--core", core], cwd=os.path.dirname(core),
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+
+
+test_a_core_file_that_calls_a_pipe_its_program_is_not_waited_for.on_one = True
+
+
 def test_what_cannot_be_shown_is_said(build, backend):
     with open("/proc/sys/kernel/pid_max") as f:
         nobody = f.read().strip()
