@@ -251,7 +251,7 @@ static int read_core_headers(struct peer *p, const char *name)
                                    .core_at = h.p_offset,
                                    .core_n = h.p_filesz};
         }
-        if (pass == 0)
+        if (pass == 0 && p->maps_n > 0)
             qsort(p->maps, p->maps_n, sizeof *p->maps, by_address);
     }
     for (size_t i = 0; i < p->maps_n; i++)

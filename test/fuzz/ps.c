@@ -136,7 +136,7 @@ static void read_program(const struct input *in)
 
 /* ---- a program to look at ---- */
 
-static coil_lock held = COIL_LOCK;
+static coil_lock held;
 
 static coil_ret sleeper(void *arg)
 {
@@ -162,6 +162,7 @@ static coil_ret be_looked_at(void *arg)
 {
     enum { TASKS = 4 };
     coil_task *task[TASKS];
+    held = (coil_lock)COIL_LOCK; /* not the last loop's */
     HOLDS(coil_lock_acquire(&held) == 0);
     task[0] = coil_create_task(sleeper, NULL);
     task[1] = coil_create_task(waiter, task[0]);
