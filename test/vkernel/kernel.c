@@ -16,9 +16,21 @@ struct vk vk;
 
 /* ---- chance and trace ---- */
 
+struct vk_given vk_given;
+
+uint32_t vk_draw(struct random *otherwise, uint32_t n)
+{
+    if (vk_given.at == vk_given.end)
+        return random_below(otherwise, n);
+    uint32_t drawn = *vk_given.at++;
+    if (n > 256 && vk_given.at < vk_given.end)
+        drawn = drawn << 8 | *vk_given.at++;
+    return drawn % n;
+}
+
 uint32_t vk_below(uint32_t n)
 {
-    return random_below(&vk.random, n);
+    return vk_draw(&vk.random, n);
 }
 
 bool vk_chance(unsigned in_1024)

@@ -19,6 +19,7 @@
 #ifndef TEST_VKERNEL_H
 #define TEST_VKERNEL_H
 
+#include "base/random.h"
 #include "base/sys.h"
 
 #include <stdbool.h>
@@ -52,6 +53,12 @@ struct vkernel_faults {
     unsigned aborts; /* a connection dies in the backlog: ECONNABORTED, once */
     unsigned resets; /* each call: some connection is reset by the network */
 };
+
+/* What is drawn instead of chance, by the kernel and by who plays with it, while there is any: a fuzzer's input. */
+extern struct vk_given {
+    const uint8_t *at, *end;
+} vk_given;
+uint32_t vk_draw(struct random *otherwise, uint32_t n);
 
 /* What a cancel says, and what becomes of the request. */
 enum vkernel_answer { ANSWER_0, ANSWER_ENOENT, ANSWER_EALREADY };
