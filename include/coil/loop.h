@@ -244,6 +244,10 @@ typedef struct {
 /* The loop's structures, by size. asyncio has no such call; the four queues of its lore are the first
  * four fields. */
 COIL_API void coil_loop_stats(coil_loop *loop, coil_loop_stats_t *out);
+/* Give the memory of stacks that no task uses back to the kernel. A loop keeps what the most tasks at a time needed (16 KiB and
+ * less each, of a few that went deeper all of it), since they will likely come again; whoever knows better calls this after a
+ * peak. Returns how many stacks gave something; COIL_ENOLOOP, COIL_EWRONGTHREAD in debug mode. asyncio has no such call. */
+COIL_API int coil_loop_trim(coil_loop *loop);
 COIL_API const char *coil_loop_backend(coil_loop *loop);
 
 /* Yours to use: one pointer a loop, for bindings and tests. */

@@ -56,6 +56,15 @@ static void part_stats(struct loop_part *p, coil_loop_stats_t *out)
     out->stacks_max = part->stacks.high_water;
 }
 
+int coil_loop_trim(coil_loop *loop)
+{
+    loop = coil__loop_use(loop);
+    if (!loop)
+        return (int)coil_last_error()->code;
+    struct task_part *part = coil__task_part(loop);
+    return part ? (int)coil__stack_pool_trim(&part->stacks, 0, 0) : (int)coil_last_error()->code;
+}
+
 static struct coil_context *part_context_of(const coil_exception_context *context)
 {
     coil_task *task = context->task ? context->task : context->future;
