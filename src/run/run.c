@@ -41,7 +41,8 @@ static void report_error_of(coil_loop *loop, coil_task *task)
                                       .error = error,
                                       .future = task,
                                       .task = task,
-                                      .fd = -1};
+                                      .fd = -1,
+                                      .kind = "shutdown-error"};
     coil_loop_call_exception_handler(loop, &context);
 }
 
