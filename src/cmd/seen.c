@@ -8,7 +8,7 @@
  * so far and no farther, every step back must lead to where it came from, numbers are compared with what is possible. A loop whose list
  * of tasks was torn is read again, some times.
  *
- * Elsewhere: reading (peer.c), names (functions.c), printing (ps.c). */
+ * Elsewhere: reading (peer.c), names (functions.c), printing (look.c). */
 #include "cmd/seen.h"
 
 #include "cmd/cmd.h"

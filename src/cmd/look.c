@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * look.c: opens the program that `coil ps`, `coil pstree` and `coil dump` look at, and has words for what is seen.
+ *
+ * Elsewhere: looking (seen.c), reading (peer.c), names (functions.c). */
+#include "cmd/look.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const look_states[] = {"new", "running", "ready", "waiting"};
+
+/* ---- words ---- */
+
+void look_call(struct target *t, uint64_t pc, char *out, size_t n)
+{
+    struct place place;
+    if (!functions_find(&t->seen.functions, &t->peer, pc, &place))
+        snprintf(out, n, "?");
+    else if (place.function[0])
+        snprintf(out, n, "%s", place.function);
+    else
+        snprintf(out, n, "0x%llx", (unsigned long long)place.address);
+}
+
+void look_wait(const struct seen_task *task, char *out, size_t n)
+{
+    char also[48] = "";
+    if (task->cancelling)
+        snprintf(also, sizeof also, " (to be cancelled)");
+    else if (task->cancels)
+        snprintf(also, sizeof also, " (went on after %u cancel%s)", task->cancels,
+                 task->cancels == 1 ? "" : "s");
+    if (task->state != SEEN_WAITING)
+        snprintf(out, n, "%s%s",
+                 task->state == SEEN_NEW     ? "(its first turn)"
+                 : task->state == SEEN_READY ? "(its turn)"
+                                             : "(running)",
+                 also);
+    else if (task->detail[0])
+        snprintf(out, n, "%s: %s%s", task->what, task->detail, also);
+    else
+        snprintf(out, n, "%s%s", task->what, also);
+}
+
+/* ---- source lines ---- */
+
+/* "work.c:12", if there is addr2line and the file knows. */
+static void source_line(const struct place *place, char *out, size_t n)
+{
+    out[0] = '\0';
+    if (!place->file[0] || strchr(place->file, '\''))
+        return;
+    char command[4400];
+    if (snprintf(command, sizeof command, "exec addr2line -e '%s' 0x%llx 2>/dev/null", place->file,
+                 (unsigned long long)place->address) >= (int)sizeof command)
+        return;
+    FILE *f = popen(command, "re");
+    if (!f)
+        return;
+    if (!fgets(out, (int)n, f) || out[0] == '?')
+        out[0] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+    char *more = strstr(out, " (discriminator");
+    if (more)
+        *more = '\0';
+    pclose(f);
+}
+
+struct line {
+    uint64_t pc;
+    char text[256];
+};
+
+const char *look_line(struct target *t, uint64_t pc, struct place *place)
+{
+    static struct line kept[1024];
+    struct line *line = &kept[pc % (sizeof kept / sizeof *kept)];
+    if (!functions_find(&t->seen.functions, &t->peer, pc, place))
+        return "";
+    if (line->pc != pc) {
+        line->pc = pc;
+        source_line(place, line->text, sizeof line->text);
+        peer_clean(line->text);
+    }
+    return line->text;
+}
+
+/* ---- a loop ---- */
+
+static void plural(uint64_t n, const char *one, const char *many, const char *before)
+{
+    printf("%s%llu %s", before, (unsigned long long)n, n == 1 ? one : many);
+}
+
+static void print_circles(struct seen_loop *l)
+{
+    enum { SHOWN = 16 };
+    size_t from = 0, n, circle[SHOWN];
+    while ((n = seen_circle(l, &from, circle, SHOWN)) > 0) {
+        printf("  Deadlock: ");
+        for (size_t i = 0; i < n && i < SHOWN; i++) {
+            const struct seen_task *task = &l->tasks[circle[i]];
+            printf("%s waits for %s (%s), ", task->name, task->what, task->detail);
+        }
+        printf("%s.\n", n > SHOWN ? "and so on" : "and none of them can go on");
+    }
+}
+
+/* What keeps it alive. */
+void look_print_loop(struct seen_loop *l)
+{
+    printf("loop 0x%llx", (unsigned long long)l->at);
+    if (l->tid)
+        printf(", thread %d", (int)l->tid);
+    printf(", %s%s%s%s: ", l->backend, l->is_virtual ? ", virtual time" : "",
+           l->debug ? ", debug mode" : "", l->running ? "" : ", not running");
+    plural(l->tasks_n, "task", "tasks", "");
+    if (l->ready)
+        plural(l->ready, "callback ready", "callbacks ready", ", ");
+    if (l->timers)
+        plural(l->timers, "timer", "timers", ", ");
+    if (l->ops)
+        plural(l->ops, "operation", "operations", ", ");
+    if (l->fds)
+        plural(l->fds, "descriptor", "descriptors", ", ");
+    if (l->jobs)
+        plural(l->jobs, "thread job", "thread jobs", ", ");
+    if (l->wakers)
+        plural(l->wakers, "waker", "wakers", ", ");
+    if (l->signals)
+        printf(", signal handlers");
+    putchar('\n');
+    if (l->torn)
+        printf("  It changed faster than it could be read: tasks may be missing.\n");
+    print_circles(l);
+    if (seen_is_stuck(l))
+        printf("  Nothing known can wake it: no timer, descriptor, thread job or signal handler is "
+               "left. Another thread of the program may.\n");
+}
+
+/* ---- the program ---- */
+
+static int parse_pid(const char *word, pid_t *out)
+{
+    char *end;
+    errno = 0;
+    long pid = strtol(word, &end, 10);
+    if (errno || *end || end == word || pid <= 0 || pid > INT32_MAX)
+        return complain(EXIT_USAGE, 0, "`%s` is no process number", word);
+    *out = (pid_t)pid;
+    return 0;
+}
+
+static int open_target(struct target *t, int argc, char **argv, bool may_json)
+{
+    const char *core = NULL, *word = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0 && may_json)
+            t->json = true;
+        else if (strcmp(argv[i], "--count") == 0 && may_json)
+            t->count = true;
+        else if (strcmp(argv[i], "--core") == 0 && i + 1 < argc)
+            core = argv[++i];
+        else if (argv[i][0] == '-' || word)
+            return complain(EXIT_USAGE, 0, "what is `%s`? `coil help %s` tells", argv[i], argv[0]);
+        else
+            word = argv[i];
+    }
+    if (!core == !word)
+        return complain(EXIT_USAGE, 0, "a process number, or --core FILE, is needed");
+    pid_t pid = 0;
+    int status = core ? peer_open_core(&t->peer, core) : parse_pid(word, &pid);
+    return status || core ? status : peer_open(&t->peer, pid);
+}
+
+static bool has_circle(struct seen *s)
+{
+    for (size_t i = 0; i < s->loops_n; i++) {
+        size_t from = 0, one;
+        if (seen_circle(&s->loops[i], &from, &one, 1) > 0)
+            return true;
+    }
+    return false;
+}
+
+/* A program that runs is read bit by bit, and locks that go round may look like a circle: one that is none is not there
+ * the next time. */
+static int read_twice(struct target *t)
+{
+    int status = seen_read(&t->seen, &t->peer, true);
+    if (status || !t->peer.pid || !has_circle(&t->seen))
+        return status;
+    seen_free(&t->seen);
+    peer_refresh(&t->peer);
+    return seen_read(&t->seen, &t->peer, true);
+}
+
+int look_at(int argc, char **argv, bool may_json, int (*tell)(struct target *t))
+{
+    struct target t = {.peer = {.core = -1}};
+    int status = open_target(&t, argc, argv, may_json);
+    if (!status)
+        status = read_twice(&t);
+    if (!status && t.seen.loops_n == 0 && !t.json)
+        printf("it has no event loop at the moment\n");
+    if (!status)
+        status = tell(&t);
+    seen_free(&t.seen);
+    peer_close(&t.peer);
+    return status;
+}
