@@ -4,6 +4,7 @@
  *
  * Elsewhere: looking (seen.c), words and lines (look.c). */
 #include "cmd/look.h"
+#include "cmd/look_json.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static void dump_task(struct target *t, const struct seen_loop *l, const struct 
     }
 }
 
-static int print_dump(struct target *t)
+static void print_dump(struct target *t)
 {
     for (size_t i = 0; i < t->seen.loops_n; i++) {
         struct seen_loop *l = &t->seen.loops[i];
@@ -41,6 +42,25 @@ static int print_dump(struct target *t)
         for (size_t k = 0; k < l->tasks_n; k++)
             dump_task(t, l, &l->tasks[k]);
     }
+}
+
+static int json_tasks(struct target *t, struct seen_loop *l)
+{
+    for (size_t i = 0; i < l->tasks_n; i++) {
+        printf("%s\n  {", i ? "," : "");
+        json_task(t, l, &l->tasks[i]);
+        printf(", ");
+        json_calls(t, &l->tasks[i]);
+        printf("}");
+    }
+    return 0;
+}
+
+static int tell_dump(struct target *t)
+{
+    if (t->json)
+        return json_loops(t, "tasks", json_tasks);
+    print_dump(t);
     return 0;
 }
 
@@ -48,12 +68,12 @@ static int print_dump(struct target *t)
 
 static int dump(int argc, char **argv)
 {
-    return look_at(argc, argv, false, print_dump);
+    return look_at(argc, argv, LOOK_JSON, tell_dump);
 }
 
 const struct verb verb_dump = {
     .name = "dump",
-    .arguments = "PID | --core FILE",
+    .arguments = "[--json] PID | --core FILE",
     .summary = "Show every task of a program with its C calls and their source lines",
     .text = LOOK_HOW
     "\n"

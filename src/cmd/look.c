@@ -47,6 +47,20 @@ void look_wait(const struct seen_task *task, char *out, size_t n)
 
 /* ---- source lines ---- */
 
+/* "a/b/../c" is "a/c": compilers are called in a folder of the build. */
+static void shorten(char *path)
+{
+    char *up; /* what stands before it can be left, unless it is ".." itself */
+    while ((up = strstr(path, "/../"))) {
+        char *from = up;
+        while (from > path && from[-1] != '/')
+            from--;
+        if (from == up || strncmp(from, "../", 3) == 0)
+            return;
+        memmove(from, up + 4, strlen(up + 4) + 1);
+    }
+}
+
 /* "work.c:12", if there is addr2line and the file knows. */
 static void source_line(const struct place *place, char *out, size_t n)
 {
@@ -67,6 +81,7 @@ static void source_line(const struct place *place, char *out, size_t n)
     if (more)
         *more = '\0';
     pclose(f);
+    shorten(out);
 }
 
 struct line {
@@ -154,13 +169,13 @@ static int parse_pid(const char *word, pid_t *out)
     return 0;
 }
 
-static int open_target(struct target *t, int argc, char **argv, bool may_json)
+static int open_target(struct target *t, int argc, char **argv, unsigned understood)
 {
     const char *core = NULL, *word = NULL;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0 && may_json)
+        if (strcmp(argv[i], "--json") == 0 && (understood & LOOK_JSON))
             t->json = true;
-        else if (strcmp(argv[i], "--count") == 0 && may_json)
+        else if (strcmp(argv[i], "--count") == 0 && (understood & LOOK_COUNT))
             t->count = true;
         else if (strcmp(argv[i], "--core") == 0 && i + 1 < argc)
             core = argv[++i];
@@ -198,10 +213,10 @@ static int read_twice(struct target *t)
     return seen_read(&t->seen, &t->peer, true);
 }
 
-int look_at(int argc, char **argv, bool may_json, int (*tell)(struct target *t))
+int look_at(int argc, char **argv, unsigned understood, int (*tell)(struct target *t))
 {
     struct target t = {.peer = {.core = -1}};
-    int status = open_target(&t, argc, argv, may_json);
+    int status = open_target(&t, argc, argv, understood);
     if (!status)
         status = read_twice(&t);
     if (!status && t.seen.loops_n == 0 && !t.json)

@@ -14,8 +14,11 @@ struct target {
     bool json, count;
 };
 
-/* Read the program that the words name, and `tell` of it; an exit status. `may_json`: --json and --count are understood. */
-int look_at(int argc, char **argv, bool may_json, int (*tell)(struct target *t));
+/* What a verb understands beside a program to look at. */
+enum { LOOK_JSON = 1u << 0, LOOK_COUNT = 1u << 1 };
+
+/* Read the program that the words name, and `tell` of it; an exit status. */
+int look_at(int argc, char **argv, unsigned understood, int (*tell)(struct target *t));
 
 extern const char *const look_states[]; /* of enum seen_state */
 

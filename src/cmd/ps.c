@@ -5,6 +5,7 @@
  * Elsewhere: looking (seen.c), words (look.c). The form is that of `python -m asyncio ps`. */
 #include "cmd/json.h"
 #include "cmd/look.h"
+#include "cmd/look_json.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -133,71 +134,42 @@ static int print_counts(struct target *t)
     return 0;
 }
 
-/* ---- --json ---- */
+/* ---- the verb ---- */
 
-static void json_task(struct target *t, const struct seen_loop *l, const struct seen_task *task)
+static void json_row(struct target *t, const struct seen_loop *l, size_t place)
 {
-    char name[96];
-    printf("{\"id\": \"0x%llx\", \"name\": ", (unsigned long long)task->at);
-    json_string(task->name);
-    printf(", \"state\": \"%s\", \"waits_for\": ", look_states[task->state]);
-    json_string(task->state == SEEN_WAITING ? task->what : "");
-    printf(", \"detail\": ");
-    json_string(task->state == SEEN_WAITING ? task->detail : "");
-    printf(", \"cancels\": %u, \"created_at\": ", task->cancels);
-    json_string(task->file);
-    printf(", \"line\": %d, \"stack\": [", task->line);
-    for (size_t i = 0; i < task->calls_n; i++) {
-        look_call(t, task->calls[i], name, sizeof name);
+    printf("%s\n  {", place ? "," : "");
+    json_task(t, l, &l->tasks[place]);
+    printf(", \"stack\": [");
+    for (size_t i = 0; i < l->tasks[place].calls_n; i++) {
+        char name[96];
+        look_call(t, l->tasks[place].calls[i], name, sizeof name);
         printf("%s", i ? ", " : "");
         json_string(name);
     }
-    printf("], \"awaited_by\": [");
-    for (size_t i = 0; i < task->awaited_by_n; i++)
-        printf("%s\"0x%llx\"", i ? ", " : "", (unsigned long long)l->tasks[task->awaited_by[i]].at);
     printf("]}");
 }
 
-static void print_json(struct target *t)
+static int json_rows(struct target *t, struct seen_loop *l)
 {
-    printf("{\"pid\": %d, \"loops\": [", (int)t->peer.pid);
-    for (size_t i = 0; i < t->seen.loops_n; i++) {
-        const struct seen_loop *l = &t->seen.loops[i];
-        printf("%s\n {\"id\": \"0x%llx\", \"tid\": %d, \"backend\": ", i ? "," : "",
-               (unsigned long long)l->at, (int)l->tid);
-        json_string(l->backend);
-        printf(", \"running\": %s, \"ready\": %llu, \"timers\": %u, \"operations\": %llu, "
-               "\"descriptors\": %llu, \"jobs\": %llu, \"wakers\": %llu, \"stuck\": %s, "
-               "\"torn\": %s, \"tasks\": [",
-               l->running ? "true" : "false", (unsigned long long)l->ready, l->timers,
-               (unsigned long long)l->ops, (unsigned long long)l->fds, (unsigned long long)l->jobs,
-               (unsigned long long)l->wakers, seen_is_stuck(l) ? "true" : "false",
-               l->torn ? "true" : "false");
-        for (size_t k = 0; k < l->tasks_n; k++) {
-            printf("%s\n  ", k ? "," : "");
-            json_task(t, l, &l->tasks[k]);
-        }
-        printf("]}");
-    }
-    printf("\n]}\n");
+    for (size_t i = 0; i < l->tasks_n; i++)
+        json_row(t, l, i);
+    return 0;
 }
-
-/* ---- the verb ---- */
 
 static int tell_ps(struct target *t)
 {
-    if (t->count && !t->json)
-        return print_counts(t);
     if (t->json)
-        print_json(t);
-    else
-        print_table(t);
+        return json_loops(t, "tasks", json_rows);
+    if (t->count)
+        return print_counts(t);
+    print_table(t);
     return 0;
 }
 
 static int ps(int argc, char **argv)
 {
-    return look_at(argc, argv, true, tell_ps);
+    return look_at(argc, argv, LOOK_JSON | LOOK_COUNT, tell_ps);
 }
 
 const struct verb verb_ps = {

@@ -2,135 +2,149 @@
  *
  * pstree.c: `coil pstree`: who awaits whom in another program.
  *
- * Elsewhere: looking (seen.c), words (look.c). The form is that of `python -m asyncio pstree`. */
+ * Elsewhere: looking (seen.c), words (look.c), trees (debug/forest.c) and how they are drawn (debug/draw.c). */
+#include "cmd/json.h"
 #include "cmd/look.h"
+#include "cmd/look_json.h"
+#include "debug/draw.h"
+#include "debug/forest.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-enum { DEEP = 200 }; /* levels of a tree that are drawn */
 
 struct tree {
     struct target *target;
     struct seen_loop *loop;
-    size_t *first, *awaits;  /* whom each task awaits: awaits[first[i] .. first[i + 1]) */
-    bool last[2 * DEEP + 2]; /* of each level that is open: is this its last child? */
+    bool follows; /* JSON: something stands before it in its array */
+    bool circle;  /* JSON: the next tree is one */
 };
 
-static void branch(const struct tree *t, size_t level, bool last)
+static size_t awaiters(void *arg, size_t task, const size_t **out)
 {
-    for (size_t i = 1; i < level; i++)
-        printf("%s", t->last[i] ? "    " : "│   ");
-    printf("%s", last ? "└── " : "├── ");
+    const struct seen_task *t = &((struct tree *)arg)->loop->tasks[task];
+    *out = t->awaited_by;
+    return t->awaited_by_n;
 }
 
-/* The calls as one branch from the outermost in, and below the innermost whom it awaits. */
-static void draw(struct tree *t, size_t place, size_t level, bool last)
+static int no_memory(void)
 {
-    struct seen_task *task = &t->loop->tasks[place];
-    size_t n = t->first[place + 1] - t->first[place];
-    char name[96];
-    branch(t, level, last);
-    printf("(T) %s\n", task->name);
-    t->last[level] = last;
-    if (task->mark || level >= DEEP) {
-        branch(t, level + 1, true);
-        printf("%s\n", task->mark ? "... (see above)" : "... (too deep)");
-        return;
-    }
-    task->mark =
-        true; /* drawn once: who awaits two of those who await it would double it at each level */
-    for (size_t i = task->calls_n; i-- > 0 && level + 1 < 2 * DEEP;) {
-        look_call(t->target, task->calls[i], name, sizeof name);
-        branch(t, ++level, true);
-        printf(" %s\n", name);
-        t->last[level] = true;
-    }
-    for (size_t i = 0; i < n; i++)
-        draw(t, t->awaits[t->first[place] + i], level + 1, i + 1 == n);
+    return complain(EXIT_TROUBLE, ENOMEM, "cannot draw");
 }
 
-/* Turns "awaited by" round. */
-static bool turn_round(struct tree *t)
+/* ---- drawn ---- */
+
+static const char *name(void *arg, size_t task)
 {
-    size_t n = t->loop->tasks_n, edges = 0;
-    for (size_t i = 0; i < n; i++)
-        edges += t->loop->tasks[i].awaited_by_n;
-    t->first = calloc(n + 2, sizeof *t->first);
-    t->awaits = calloc(edges + 1, sizeof *t->awaits);
-    if (!t->first || !t->awaits)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < t->loop->tasks[i].awaited_by_n; k++)
-            t->first[t->loop->tasks[i].awaited_by[k] + 2]++;
-    for (size_t i = 2; i < n + 2; i++)
-        t->first[i] += t->first[i - 1];
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < t->loop->tasks[i].awaited_by_n; k++)
-            t->awaits[t->first[t->loop->tasks[i].awaited_by[k] + 1]++] = i;
-    return true;
+    return ((struct tree *)arg)->loop->tasks[task].name;
 }
 
-static void reach(struct tree *t, size_t place, char *reached)
+static size_t calls(void *arg, size_t task)
 {
-    /* By hand: chains are as long as programs make them. */
-    size_t *stack = malloc((t->loop->tasks_n + 1) * sizeof *stack), n = 0;
-    if (!stack)
-        return;
-    stack[n++] = place;
-    reached[place] = 1;
-    while (n > 0) {
-        size_t at = stack[--n];
-        for (size_t i = t->first[at]; i < t->first[at + 1]; i++)
-            if (!reached[t->awaits[i]]) {
-                reached[t->awaits[i]] = 1;
-                stack[n++] = t->awaits[i];
-            }
-    }
-    free(stack);
+    return ((struct tree *)arg)->loop->tasks[task].calls_n;
 }
 
-static int print_tree(struct target *target)
+/* As asyncio says it: "work work.c:12", or only the name where no line is known. */
+static void call(void *arg, size_t task, size_t i, char *out, size_t n)
+{
+    struct tree *t = arg;
+    uint64_t pc = t->loop->tasks[task].calls[i];
+    char words[96];
+    struct place place;
+    look_call(t->target, pc, words, sizeof words);
+    const char *line = look_line(t->target, pc, &place);
+    snprintf(out, n, "%s%s%s", words, *line ? " " : "", line);
+}
+
+static void put(void *arg, const char *text)
+{
+    (void)arg;
+    fputs(text, stdout);
+}
+
+static int draw(struct target *target)
 {
     for (size_t i = 0; i < target->seen.loops_n; i++) {
         struct tree t = {.target = target, .loop = &target->seen.loops[i]};
-        size_t n = t.loop->tasks_n;
+        struct drawing d = {.n = t.loop->tasks_n,
+                            .arg = &t,
+                            .awaiters = awaiters,
+                            .name = name,
+                            .calls = calls,
+                            .call = call,
+                            .put = put};
         look_print_loop(t.loop);
-        char *reached = calloc(n + 1, 1);
-        if (!turn_round(&t) || !reached)
-            return complain(EXIT_TROUBLE, ENOMEM, "cannot draw");
-        for (size_t k = 0; k < n; k++) {
-            if (t.loop->tasks[k].awaited_by_n == 0) {
-                reach(&t, k, reached);
-                draw(&t, k, 1, true);
-            }
-        }
-        for (size_t k = 0; k < n; k++) {
-            if (!reached[k]) { /* nobody outside awaits any of them: they wait for each other */
-                printf("A circle of tasks that await each other:\n");
-                reach(&t, k, reached);
-                draw(&t, k, 1, true);
-            }
-        }
-        free(reached);
-        free(t.first);
-        free(t.awaits);
+        if (coil__draw(&d) < 0)
+            return no_memory();
     }
     return 0;
+}
+
+/* ---- --json ---- */
+
+static void enter(void *arg, size_t task, bool last, enum forest_place place)
+{
+    struct tree *t = arg;
+    const struct seen_task *seen = &t->loop->tasks[task];
+    (void)last;
+    printf("%s\n  {", t->follows ? "," : "");
+    if (place == FOREST_HERE) {
+        json_task(t->target, t->loop, seen);
+        printf(", ");
+        json_calls(t->target, seen);
+        printf("%s, \"awaits\": [", t->circle ? ", \"circle\": true" : "");
+    } else {
+        printf("\"id\": \"0x%llx\", \"name\": ", (unsigned long long)seen->at);
+        json_string(seen->name);
+        printf(", \"%s\": true, \"awaits\": [", place == FOREST_ABOVE ? "above" : "too_deep");
+    }
+    t->follows = t->circle = false;
+}
+
+static void leave(void *arg, size_t task, bool last)
+{
+    (void)task, (void)last;
+    printf("]}");
+    ((struct tree *)arg)->follows = true;
+}
+
+static void circle(void *arg)
+{
+    ((struct tree *)arg)->circle = true;
+}
+
+static int json_trees(struct target *target, struct seen_loop *loop)
+{
+    struct tree t = {.target = target, .loop = loop};
+    struct forest f = {.n = loop->tasks_n,
+                       .arg = &t,
+                       .awaiters = awaiters,
+                       .enter = enter,
+                       .leave = leave,
+                       .circle = circle};
+    return coil__forest_walk(&f) < 0 ? no_memory() : 0;
+}
+
+static int tell_pstree(struct target *t)
+{
+    return t->json ? json_loops(t, "trees", json_trees) : draw(t);
 }
 
 /* ---- the verb ---- */
 
 static int pstree(int argc, char **argv)
 {
-    return look_at(argc, argv, false, print_tree);
+    return look_at(argc, argv, LOOK_JSON, tell_pstree);
 }
 
 const struct verb verb_pstree = {
     .name = "pstree",
-    .arguments = "PID | --core FILE",
+    .arguments = "[--json] PID | --core FILE",
     .summary = "Draw who awaits whom in a program",
-    .text = LOOK_HOW,
+    .text = LOOK_HOW
+    "\n"
+    "Below a task stand its calls, with their source lines as `coil dump` has them, and below the\n"
+    "innermost one the tasks that it awaits. With --json each tree is an object: a task, its "
+    "calls, and\n"
+    "in `awaits` those below it; one that was told before is `\"above\": true`.\n",
     .run = pstree,
 };

@@ -111,8 +111,36 @@ def test_pstree_draws_who_awaits_whom(build, backend):
     deep = {name: len(before) for before, name in names}
     assert deep["holder"] == deep["parent"] == deep["gatherer"] == 4, tree
     assert deep["child"] > deep["parent"] and deep["first"] == deep["second"] > deep["gatherer"], tree
-    assert re.search(r"^└── \(T\) parent\n    └──  awaits_a_task\n        └──  coil_join\n", tree, re.M), tree
+    line = r"[^ \n]*/seen_main\.c:\d+" if shutil.which("addr2line") else ""
+    assert re.search(rf"^└── \(T\) parent\n    └──  awaits_a_task ?{line}\n        └──  coil_join\b", tree, re.M), tree
+    assert "/../" not in tree, tree
     assert re.search(r"├── \(T\) first$", tree, re.M) and re.search(r"└── \(T\) second$", tree, re.M), tree
+
+
+def test_pstree_as_json_nests_those_that_are_awaited(build, backend):
+    with target(build, backend, "waits") as process:
+        [loop] = json.loads(coil(build, "pstree", "--json", process.pid))["loops"]
+    trees = {tree["name"]: tree for tree in loop["trees"]}
+    assert len(loop["trees"]) == 7 and not loop["torn"], loop
+    assert [child["name"] for child in trees["gatherer"]["awaits"]] == ["first", "second"], trees
+    [child] = trees["parent"]["awaits"]
+    assert child["name"] == "child" and child["awaited_by"] == [trees["parent"]["id"]] and child["awaits"] == [], child
+    assert child["waits_for"] == "sleep" and "circle" not in trees["parent"], child
+    assert [call["function"] for call in trees["locker"]["stack"]][-1] == "locker", trees["locker"]
+
+
+def test_dump_as_json_has_calls_and_lines(build, backend):
+    with target(build, backend, "waits") as process:
+        told = json.loads(coil(build, "dump", "--json", process.pid))
+    assert told["pid"] == process.pid
+    tasks = {task["name"]: task for task in told["loops"][0]["tasks"]}
+    assert len(tasks) == 10, tasks
+    call = tasks["locker"]["stack"][-1]
+    assert call["function"] == "locker" and call["file"].endswith("/seen"), call
+    assert int(call["address"], 16) > 0, call
+    if shutil.which("addr2line"):
+        assert re.search(r"seen_main\.c:\d+$", call["source"]), call
+    assert tasks["locker"]["detail"] == "held by holder", tasks["locker"]
 
 
 def test_dump_shows_calls_and_lines(build, backend):
@@ -222,7 +250,8 @@ def test_what_cannot_be_shown_is_said(build, backend):
             (["ps"], 2, "a process number, or --core FILE, is needed"),
             (["ps", "12x"], 2, "`12x` is no process number"),
             (["ps", "1", "2"], 2, "what is `2`?"),
-            (["pstree", "--json", "1"], 2, "what is `--json`?"),
+            (["pstree", "--count", "1"], 2, "what is `--count`?"),
+            (["dump", "--count", "1"], 2, "what is `--count`?"),
             (["dump", "--core", "/nowhere"], 1, "cannot read /nowhere"),
             (["dump", "--core", __file__], 1, "is no core file")]:
         assert said in coil(build, *words, status=status), words

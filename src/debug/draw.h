@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * draw.h: who awaits whom as text, in the form of `python -m asyncio pstree`:
+ *
+ *     └── (T) Task-1
+ *         └──  program
+ *             └──  coil_gather
+ *                 ├── (T) reader
+ *                 │   └──  read_all
+ *                 └── (T) writer
+ *
+ * Below a task stand its calls, the outermost first, and below the innermost the tasks that it awaits. */
+#ifndef COIL_DEBUG_DRAW_H
+#define COIL_DEBUG_DRAW_H
+
+#include <stddef.h>
+
+/* Tasks are numbers from 0. The functions get `arg`. */
+struct drawing {
+    size_t n;
+    void *arg;
+    size_t (*awaiters)(void *arg, size_t task, const size_t **out); /* as in struct forest */
+    const char *(*name)(void *arg, size_t task);
+    size_t (*calls)(void *arg, size_t task); /* how many */
+    /* The words for one of them, 0 the innermost. */
+    void (*call)(void *arg, size_t task, size_t i, char *out, size_t n);
+    void (*put)(void *arg, const char *text);
+};
+
+/* 0 or -ENOMEM, and then nothing was drawn. */
+int coil__draw(const struct drawing *d);
+
+#endif
