@@ -11,8 +11,8 @@
 
 static void dump_task(struct target *t, const struct seen_loop *l, const struct seen_task *task)
 {
-    char waits[260];
-    look_wait(task, waits, sizeof waits);
+    char waits[LOOK_WAIT_MAX];
+    look_wait(l, task, waits, sizeof waits);
     printf("\nTask %s, 0x%llx", task->name, (unsigned long long)task->at);
     if (task->file[0])
         printf(", created at %s:%d", task->file, task->line);

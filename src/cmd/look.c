@@ -25,24 +25,49 @@ void look_call(struct target *t, uint64_t pc, char *out, size_t n)
         snprintf(out, n, "0x%llx", (unsigned long long)place.address);
 }
 
-void look_wait(const struct seen_task *task, char *out, size_t n)
+static size_t append(char *out, size_t at, size_t n, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+static size_t append(char *out, size_t at, size_t n, const char *fmt, ...)
 {
-    char also[48] = "";
-    if (task->cancelling)
-        snprintf(also, sizeof also, " (to be cancelled)");
-    else if (task->cancels)
-        snprintf(also, sizeof also, " (went on after %u cancel%s)", task->cancels,
-                 task->cancels == 1 ? "" : "s");
-    if (task->state != SEEN_WAITING)
-        snprintf(out, n, "%s%s",
-                 task->state == SEEN_NEW     ? "(its first turn)"
-                 : task->state == SEEN_READY ? "(its turn)"
-                                             : "(running)",
-                 also);
-    else if (task->detail[0])
-        snprintf(out, n, "%s: %s%s", task->what, task->detail, also);
+    va_list args;
+    va_start(args, fmt);
+    int more = at < n ? vsnprintf(out + at, n - at, fmt, args) : 0;
+    va_end(args);
+    return at + (more > 0 ? (size_t)more : 0);
+}
+
+/* "queue orders: put; also: south, west". */
+static size_t wait_words(const struct seen_loop *l, const struct seen_task *task, char *out,
+                         size_t n)
+{
+    size_t at = append(out, 0, n, "%s", task->what);
+    if (task->which[0])
+        at = append(out, at, n, " %s", task->which);
+    if (task->detail[0])
+        at = append(out, at, n, ": %s", task->detail);
+    size_t named = task->also_n < SEEN_ALSO ? task->also_n : SEEN_ALSO;
+    for (size_t i = 0; i < named; i++)
+        at = append(out, at, n, "%s%s", i ? ", " : "; also: ", l->tasks[task->also[i]].name);
+    if (task->also_n > named)
+        at = append(out, at, n, " and %zu more", task->also_n - named);
+    return at;
+}
+
+void look_wait(const struct seen_loop *l, const struct seen_task *task, char *out, size_t n)
+{
+    size_t at;
+    if (task->state == SEEN_WAITING)
+        at = wait_words(l, task, out, n);
     else
-        snprintf(out, n, "%s%s", task->what, also);
+        at = append(out, 0, n, "%s",
+                    task->state == SEEN_NEW     ? "(its first turn)"
+                    : task->state == SEEN_READY ? "(its turn)"
+                                                : "(running)");
+    if (task->cancelling)
+        append(out, at, n, " (to be cancelled)");
+    else if (task->cancels)
+        append(out, at, n, " (went on after %u cancel%s)", task->cancels,
+               task->cancels == 1 ? "" : "s");
 }
 
 /* ---- source lines ---- */
@@ -118,7 +143,8 @@ static void print_circles(struct seen_loop *l)
         printf("  Deadlock: ");
         for (size_t i = 0; i < n && i < SHOWN; i++) {
             const struct seen_task *task = &l->tasks[circle[i]];
-            printf("%s waits for %s (%s), ", task->name, task->what, task->detail);
+            printf("%s waits for %s%s%s (%s), ", task->name, task->what, task->which[0] ? " " : "",
+                   task->which, task->detail);
         }
         printf("%s.\n", n > SHOWN ? "and so on" : "and none of them can go on");
     }

@@ -50,6 +50,14 @@ void json_task(struct target *t, const struct seen_loop *l, const struct seen_ta
     json_string(waits ? task->what : "");
     printf(", \"detail\": ");
     json_string(waits ? task->detail : "");
+    printf(", \"object\": ");
+    json_string(waits && task->which[0] ? task->which : NULL);
+    printf(", \"object_id\": ");
+    if (waits && task->object)
+        printf("\"0x%llx\"", (unsigned long long)task->object);
+    else
+        printf("null");
+    printf(", \"others_there\": %zu", waits ? task->also_n : 0);
     printf(", \"cancels\": %u, \"created_at\": ", task->cancels);
     json_string(task->file);
     printf(", \"line\": %d, \"awaited_by\": [", task->line);

@@ -27,9 +27,9 @@ static void chain_text(struct target *t, const struct seen_task *task, char *out
 
 static void print_row(struct target *t, const struct seen_loop *l, const struct seen_task *task)
 {
-    char chain[400], awaiter_chain[400], waits[260];
+    char chain[400], awaiter_chain[400], waits[LOOK_WAIT_MAX];
     chain_text(t, task, chain, sizeof chain);
-    look_wait(task, waits, sizeof waits);
+    look_wait(l, task, waits, sizeof waits);
     for (size_t i = 0; i == 0 || i < task->awaited_by_n; i++) {
         const struct seen_task *by = task->awaited_by_n ? &l->tasks[task->awaited_by[i]] : NULL;
         awaiter_chain[0] = '\0';

@@ -67,10 +67,36 @@ def waits_as_it_should(build, *words, live=True):
         assert re.fullmatch(detail, task["detail"]) or (not live and what == "sleep"), task
         assert function in task["stack"], task
         assert task["created_at"].endswith("seen_main.c") or name == "Task-1", task
+    assert tasks["locker"]["object"] == "lock", tasks["locker"]
     ids = {task["id"]: name for name, task in tasks.items()}
     for child, parent in [("child", "parent"), ("first", "gatherer"), ("second", "gatherer")]:
         assert [ids[by] for by in tasks[child]["awaited_by"]] == [parent], tasks[child]
     assert tasks["parent"]["awaited_by"] == []
+
+
+def test_ps_tells_which_object_and_who_else_waits(build, backend):
+    with target(build, backend, "lines") as process:
+        _, tasks = tasks_of(build, process.pid)
+        table = coil(build, "ps", process.pid)
+    for name, what, detail, which, others in [
+            ("first", "event", "", "never", 4), ("fifth", "event", "", "never", 4),
+            ("getter", "queue", "get", r"app\+8", 0),
+            ("patient", "semaphore", "", r"0x[0-9a-f]+ on the stack of Task-1", 0),
+            ("listener", "condition", "", r"0x[0-9a-f]+", 0),
+            ("early", "barrier", "", "gate", 1)]:
+        task = tasks[name]
+        assert (task["waits_for"], task["detail"], task["others_there"]) == (what, detail, others), task
+        assert re.fullmatch(which, task["object"]), task
+        assert re.fullmatch(r"0x[0-9a-f]+", task["object_id"]), task
+    assert tasks["Task-1"]["object"] is None and tasks["Task-1"]["object_id"] is None, tasks["Task-1"]
+    assert tasks["Task-1"]["others_there"] == 0, tasks["Task-1"]
+    assert tasks["first"]["object_id"] == tasks["fifth"]["object_id"], tasks
+    for words in ["first +event never; also: second, third, fourth and 1 more ",
+                  "second +event never; also: first, third, fourth and 1 more ",
+                  r"getter +queue app\+8: get ",
+                  "earlier +barrier gate; also: early ",
+                  "patient +semaphore 0x[0-9a-f]+ on the stack of Task-1 "]:
+        assert re.search(words, table), (words, table)
 
 
 def test_ps_tells_what_each_task_waits_for(build, backend):
@@ -148,7 +174,7 @@ def test_dump_shows_calls_and_lines(build, backend):
         text = coil(build, "dump", process.pid)
     task = re.search(r"^Task locker, .*?(?=^Task |\Z)", text, re.M | re.S).group(0)
     assert re.search(r"created at .*seen_main\.c:\d+$", task, re.M), task
-    assert "\n  waits for lock: held by holder\n" in task, task
+    assert "\n  waits for lock lock: held by holder\n" in task, task
     assert re.search(r"^  #\d+ +locker (at .*seen_main\.c:\d+|in seen\+0x[0-9a-f]+)$", task, re.M), task
     if shutil.which("addr2line"):
         assert re.search(r"locker at .*seen_main\.c:\d+$", task, re.M), task
