@@ -109,6 +109,13 @@ COIL_API coil_ret coil_format_call_graph(coil_future *future, const coil_call_gr
 COIL_API int coil_print_call_graph(coil_future *future, const coil_call_graph_opts *opts,
                                    FILE *file);
 
+/* Draw all tasks of a loop (NULL: the running one), each below the one that awaits it, with its calls, as `coil pstree` does for
+ * another process. `file` NULL: stdout. 0 or an error.
+ *
+ *   Errors:  COIL_ENOLOOP, COIL_ECLOSED, -ENOMEM; debug mode: COIL_EWRONGTHREAD.
+ *   asyncio: python -m asyncio pstree, from inside */
+COIL_API int coil_loop_print_tree(coil_loop *loop, FILE *file);
+
 /* For who writes a way of waiting: say that `waiter` awaits `future`, where nothing of coil's does it for you
  * (await, gather, wait, shield and groups do). It holds until one of the two is done, or it is taken back.
  *

@@ -36,9 +36,10 @@ typedef struct {
         *backend;      /* "auto", "uring", "epoll", "poll", "sim"; NULL: COIL_BACKEND, else auto */
     bool debug;        /* also switched on by COIL_DEBUG=1 */
     bool virtual_time; /* the clock jumps when nothing but a timer can wake anyone */
-    bool no_signals;   /* coil_run installs neither SIGINT nor the stack-overflow report */
+    bool no_signals;   /* coil_run installs no handler and no stack-overflow report */
     uint64_t seed;     /* of the imaginary kernel; 0: COIL_SEED, else 1 */
     size_t stack_size; /* of tasks that do not say; 0: 256 KB */
+    bool quit_tree;    /* coil_run shows its tasks on SIGQUIT; also COIL_QUIT_TREE=1 */
 } coil_run_opts;
 
 /* ---- which loop ---- */

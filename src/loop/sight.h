@@ -86,6 +86,8 @@ struct sight_tasks {
 struct coil_loop;
 void coil__sight_add(struct coil_loop *loop);
 void coil__sight_remove(struct coil_loop *loop);
+/* How many there are. */
+size_t coil__sight_count(void);
 /* In the child of a fork. */
 void coil__sight_forked(void);
 

@@ -14,10 +14,10 @@ from programs import Skip, main, until
 
 
 @contextlib.contextmanager
-def target(build, backend, mode, **more):
+def target(build, backend, mode, env_more=None, **more):
     """test/script/seen_main.c in one of its modes, once it stands where it should."""
     process = subprocess.Popen([f"{build}/seen", mode], stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, "COIL_BACKEND": backend}, **more)
+                               env={**os.environ, "COIL_BACKEND": backend, **(env_more or {})}, **more)
     try:
         assert process.stdout.readline() == "ready\n"
         yield process
@@ -25,6 +25,8 @@ def target(build, backend, mode, **more):
         process.kill()
         process.wait()
         process.stdout.close()
+        if process.stderr:
+            process.stderr.close()
 
 
 def state_of(pid):
@@ -167,6 +169,37 @@ def test_dump_as_json_has_calls_and_lines(build, backend):
     if shutil.which("addr2line"):
         assert re.search(r"seen_main\.c:\d+$", call["source"]), call
     assert tasks["locker"]["detail"] == "held by holder", tasks["locker"]
+
+
+def without_lines(tree):
+    return re.sub(r" [^ \n]*\.[ch]:\d+$", "", tree, flags=re.M)
+
+
+def quit_tree(build, backend, mode):
+    # Who starts us may have SIGQUIT ignored, and then it stays so.
+    return target(build, backend, mode, stderr=subprocess.PIPE, env_more={"COIL_QUIT_TREE": "1"},
+                  preexec_fn=lambda: signal.signal(signal.SIGQUIT, signal.SIG_DFL))
+
+
+def test_sigquit_draws_what_pstree_draws(build, backend):
+    with quit_tree(build, backend, "waits") as process:
+        tree = without_lines(coil(build, "pstree", process.pid))
+        for _ in range(2):  # and it goes on
+            process.send_signal(signal.SIGQUIT)
+            drawn = process.stderr.readline()
+            if drawn.startswith("coil: SIGQUIT while the loop is awake, outside of tasks"):  # it was not asleep yet
+                drawn = process.stderr.readline()
+            drawn += "".join(process.stderr.readline() for _ in tree.splitlines()[1:])
+            assert drawn == tree, f"{drawn} is not {tree}"
+        assert process.poll() is None
+
+
+def test_sigquit_in_a_step_without_end_says_whose(build, backend):
+    with quit_tree(build, backend, "spins") as process:
+        process.send_signal(signal.SIGQUIT)
+        said = process.stderr.readline()
+        assert re.fullmatch(r"coil: SIGQUIT while the loop is awake, in a step of spinner, created at \S*seen_main\.c:\d+; "
+                            rf"its tasks follow when it turns, `coil dump {process.pid}` shows them now\n", said), said
 
 
 def test_dump_shows_calls_and_lines(build, backend):
