@@ -43,6 +43,11 @@ static size_t calls(void *arg, size_t task)
     return ((struct tree *)arg)->loop->tasks[task].calls_n;
 }
 
+static bool parked(void *arg, size_t task)
+{
+    return ((struct tree *)arg)->loop->tasks[task].state != SEEN_RUNNING;
+}
+
 /* As asyncio says it: "work work.c:12", or only the name where no line is known. */
 static void call(void *arg, size_t task, size_t i, char *out, size_t n)
 {
@@ -70,6 +75,7 @@ static int draw(struct target *target)
                             .awaiters = awaiters,
                             .name = name,
                             .calls = calls,
+                            .parked = parked,
                             .call = call,
                             .put = put};
         look_print_loop(t.loop);
@@ -143,7 +149,9 @@ const struct verb verb_pstree = {
     .text = LOOK_HOW
     "\n"
     "Below a task stand its calls, with their source lines as `coil dump` has them, and below the\n"
-    "innermost one the tasks that it awaits. With --json each tree is an object: a task, its "
+    "innermost one the tasks that it awaits. Of coil's own calls only the one that the program "
+    "made is\n"
+    "drawn. With --json each tree is an object: a task, its "
     "calls, and\n"
     "in `awaits` those below it; one that was told before is `\"above\": true`.\n",
     .run = pstree,

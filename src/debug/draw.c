@@ -43,10 +43,33 @@ static void line(struct pen *p, bool last, const char *mark, const char *words)
     d->put(d->arg, "\n");
 }
 
+static bool is_public(struct pen *p, size_t task, size_t i)
+{
+    char words[CALL_MAX];
+    p->d->call(p->d->arg, task, i, words, sizeof words);
+    return strncmp(words, "coil_", 5) == 0 && words[5] != '_';
+}
+
+/* The innermost call that is told. */
+static size_t innermost(struct pen *p, size_t task, size_t n)
+{
+    size_t i = 0;
+    if (!p->d->parked(p->d->arg, task))
+        return 0;
+    while (i < n && !is_public(p, task, i))
+        i++;
+    if (i == n)
+        return 0;
+    while (i + 1 < n && is_public(p, task, i + 1)) /* they call each other, too */
+        i++;
+    return i;
+}
+
 static void draw_calls(struct pen *p, size_t task)
 {
     char words[CALL_MAX];
-    for (size_t i = p->d->calls(p->d->arg, task); i-- > 0;) {
+    size_t n = p->d->calls(p->d->arg, task), end = innermost(p, task, n);
+    for (size_t i = n; i-- > end;) {
         p->d->call(p->d->arg, task, i, words, sizeof words);
         line(p, true, " ", words);
         if (!indent(p, true))

@@ -9,10 +9,12 @@
  *                 │   └──  read_all
  *                 └── (T) writer
  *
- * Below a task stand its calls, the outermost first, and below the innermost the tasks that it awaits. */
+ * Below a task stand its calls, the outermost first, and below the innermost the tasks that it awaits. Of a task that is parked
+ * the innermost is the call of coil's that the program made, such as coil_gather: what that calls is coil's business. */
 #ifndef COIL_DEBUG_DRAW_H
 #define COIL_DEBUG_DRAW_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Tasks are numbers from 0. The functions get `arg`. */
@@ -22,7 +24,8 @@ struct drawing {
     size_t (*awaiters)(void *arg, size_t task, const size_t **out); /* as in struct forest */
     const char *(*name)(void *arg, size_t task);
     size_t (*calls)(void *arg, size_t task); /* how many */
-    /* The words for one of them, 0 the innermost. */
+    bool (*parked)(void *arg, size_t task);  /* it does not run at the moment */
+    /* The words for one of them, 0 the innermost; its name comes first. */
     void (*call)(void *arg, size_t task, size_t i, char *out, size_t n);
     void (*put)(void *arg, const char *text);
 };

@@ -146,6 +146,11 @@ static size_t calls(void *arg, size_t task)
     return n < CALLS_MAX ? n : CALLS_MAX;
 }
 
+static bool parked(void *arg, size_t task)
+{
+    return ((struct tree *)arg)->tasks[task] != coil__current();
+}
+
 static void call(void *arg, size_t task, size_t i, char *out, size_t n)
 {
     struct tree *t = arg;
@@ -211,8 +216,13 @@ static void put_loop(struct tree *t)
 
 static int print(struct tree *t)
 {
-    struct drawing d = {
-        .arg = t, .awaiters = awaiters, .name = name, .calls = calls, .call = call, .put = put};
+    struct drawing d = {.arg = t,
+                        .awaiters = awaiters,
+                        .name = name,
+                        .calls = calls,
+                        .parked = parked,
+                        .call = call,
+                        .put = put};
     int err = collect(t);
     if (!err) {
         put_loop(t);

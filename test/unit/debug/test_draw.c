@@ -15,6 +15,8 @@ static struct {
     size_t n;
     size_t by[TASKS][4], by_n[TASKS];
     size_t calls; /* of each task */
+    bool parked;
+    const char *const *words; /* for the calls; NULL: as above */
     char *text;
     size_t text_n;
 } g;
@@ -40,7 +42,15 @@ static size_t calls(void *arg, size_t task)
 
 static void call(void *arg, size_t task, size_t i, char *out, size_t n)
 {
-    snprintf(out, n, "%c%.*s", (int)('a' + task % 26), (int)i, "0123456789");
+    if (g.words)
+        snprintf(out, n, "%s", g.words[i]);
+    else
+        snprintf(out, n, "%c%.*s", (int)('a' + task % 26), (int)i, "0123456789");
+}
+
+static bool parked(void *arg, size_t task)
+{
+    return g.parked;
 }
 
 static void put(void *arg, const char *text)
@@ -73,6 +83,7 @@ static void drawn(void)
                         .awaiters = awaiters,
                         .name = name,
                         .calls = calls,
+                        .parked = parked,
                         .call = call,
                         .put = put};
     assert_int_equal(coil__draw(&d), 0);
@@ -137,6 +148,42 @@ COIL_TEST_PLAIN(draw_what_two_await_once)
                  "            └──  c\n"
                  "                └── (T) D\n"
                  "                    └── ... (see above)\n");
+}
+
+/* A task with these calls, innermost first. */
+static void with_calls(const char *const *words, size_t n, bool is_parked)
+{
+    begin(1);
+    g.words = words;
+    g.calls = n;
+    g.parked = is_parked;
+}
+
+COIL_TEST_PLAIN(draw_of_coils_calls_the_one_that_was_made)
+{
+    static const char *const waits[] = {"coil__park", "park", "coil_await_future at a.c:1",
+                                        "coil_gather at b.c:2", "work c.c:3"};
+    with_calls(waits, 5, true);
+    assert_drawn("└── (T) A\n"
+                 "    └──  work c.c:3\n"
+                 "        └──  coil_gather at b.c:2\n");
+    with_calls(waits, 5, false);
+    drawn();
+    assert_non_null(strstr(g.text, "coil__park\n"));
+    test_free(g.text);
+    static const char *const called_back[] = {"park", "coil_sleep", "callback",
+                                              "coil_wait_for_call", "work"};
+    with_calls(called_back, 5, true);
+    assert_drawn("└── (T) A\n"
+                 "    └──  work\n"
+                 "        └──  coil_wait_for_call\n"
+                 "            └──  callback\n"
+                 "                └──  coil_sleep\n");
+    static const char *const unknown[] = {"park", "0x1234"};
+    with_calls(unknown, 2, true);
+    assert_drawn("└── (T) A\n"
+                 "    └──  0x1234\n"
+                 "        └──  park\n");
 }
 
 COIL_TEST_PLAIN(draw_circles_that_no_one_leads_to)
@@ -214,6 +261,7 @@ static void draws(void *arg)
                         .awaiters = awaiters,
                         .name = name,
                         .calls = calls,
+                        .parked = parked,
                         .call = call,
                         .put = put};
     g.text_n = 0;
