@@ -1,4 +1,4 @@
-"""What it costs to be looked at: ps_cost.py BUILD_DIR [TASKS]. So many tasks (100,000) are parked, and `coil ps` and its kin look.
+"""What it costs to be looked at: ps_cost.py BUILD_DIR [TASKS [MODE]]. So many tasks (100,000) are parked, and `coil ps` and its kin look.
 
 For each command: its time and processor time, and the longest time for which the program stood still meanwhile, as a clock that is read
 all the time saw it; without what the thread had to stand in line for a processor, which the kernel tells. Beside it the same without
@@ -14,6 +14,7 @@ ROUNDS = 3
 VERBS = [["ps"], ["ps", "--count"], ["ps", "--json"], ["pstree"]]
 build = os.path.abspath(sys.argv[1])
 tasks = sys.argv[2] if len(sys.argv) > 2 else "100000"
+only = sys.argv[3] if len(sys.argv) > 3 else ""
 
 
 def look(command, pid):
@@ -54,6 +55,8 @@ def main():
     for mode, what, verbs in [("parked", "the loop sleeps, a thread reads the clock", VERBS),
                               ("mapping", "the same, and the thread maps and unmaps memory", VERBS[:1]),
                               ("spinning", "a task reads the clock, and never waits", VERBS[:1])]:
+        if only not in mode:
+            continue
         with Program(mode) as program:
             print(f"-- {what}")
             for command in [[], *verbs]:
