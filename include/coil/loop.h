@@ -36,9 +36,10 @@ typedef struct {
         *backend;      /* "auto", "uring", "epoll", "poll", "sim"; NULL: COIL_BACKEND, else auto */
     bool debug;        /* also switched on by COIL_DEBUG=1 */
     bool virtual_time; /* the clock jumps when nothing but a timer can wake anyone */
-    bool no_signals;   /* coil_run installs neither SIGINT nor the stack-overflow report */
+    bool no_signals;   /* coil_run installs no handler and no stack-overflow report */
     uint64_t seed;     /* of the imaginary kernel; 0: COIL_SEED, else 1 */
     size_t stack_size; /* of tasks that do not say; 0: 256 KB */
+    bool quit_tree;    /* coil_run shows its tasks on SIGQUIT; also COIL_QUIT_TREE=1 */
 } coil_run_opts;
 
 /* ---- which loop ---- */
@@ -203,6 +204,9 @@ typedef struct {
     /* debug mode: the calls that made the future or coroutine, the newest last; coil_frame_describe (coil/debug.h) */
     const void *const *source_stack;
     size_t source_stack_n;
+    const char *kind; /* one word for it, as in coil_log_record (coil/debug.h); NULL: "exception" */
+    const char *file; /* where what it speaks of was made; NULL: where the future was */
+    int line;
 } coil_exception_context;
 
 typedef void (*coil_exception_handler_fn)(coil_loop *loop, const coil_exception_context *context,
@@ -216,7 +220,7 @@ COIL_API coil_exception_handler_fn coil_loop_get_exception_handler(coil_loop *lo
 /* Report a trouble as the loop itself does. asyncio: loop.call_exception_handler */
 COIL_API void coil_loop_call_exception_handler(coil_loop *loop,
                                                const coil_exception_context *context);
-/* Print it to standard error. asyncio: loop.default_exception_handler */
+/* Give it to the log (coil_set_log), which prints it to standard error. asyncio: loop.default_exception_handler */
 COIL_API void coil_loop_default_exception_handler(coil_loop *loop,
                                                   const coil_exception_context *context);
 

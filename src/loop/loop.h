@@ -25,6 +25,7 @@
 #include "io/backend.h"
 #include "loop/sight.h"
 
+#include <coil/debug.h>
 #include <coil/loop.h>
 
 #include <errno.h>
@@ -58,6 +59,8 @@ struct loop_part {
     void (*stats)(struct loop_part *part, coil_loop_stats_t *out);
     /* The context variables of what a report speaks of, NULL if there are none; may be NULL. */
     struct coil_context *(*context_of)(const coil_exception_context *context);
+    /* Whom a report speaks of: fills in the task, its name, where it was made; may be NULL. */
+    void (*name)(const coil_exception_context *context, coil_log_record *out);
     /* Last words: give your memory back. Nothing of the loop may be used. */
     void (*release)(struct loop_part *part);
 };
@@ -309,8 +312,8 @@ void coil__signals_drop(struct coil_loop *loop);
 /* Run fn(arg) and, if it took long, say so (debug mode). */
 void coil__loop_run_timed(struct coil_loop *loop, slot_fn fn, void *arg);
 
-/* message, and optionally an error and the future concerned. */
-void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret code,
+/* Which trouble (the kinds of coil/debug.h), a message, and optionally an error and the future concerned. */
+void coil__loop_report(struct coil_loop *loop, const char *kind, const char *message, coil_ret code,
                        const coil_error *error, coil_future *future);
 
 static inline struct loop_part *loop_part(struct coil_loop *loop, int which)

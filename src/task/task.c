@@ -71,6 +71,21 @@ static struct coil_context *part_context_of(const coil_exception_context *contex
     return task ? coil_task_get_context(task) : NULL;
 }
 
+static void part_name(const coil_exception_context *context, coil_log_record *out)
+{
+    const coil_future *f = context->task ? context->task : context->future;
+    if (!f)
+        return;
+    if (!out->file) {
+        out->file = f->file;
+        out->line = f->line;
+    }
+    if (f->is_task) {
+        out->task = (coil_task *)(uintptr_t)f;
+        out->task_name = ((const struct coil__task *)f)->name;
+    }
+}
+
 static void part_release(struct loop_part *p)
 {
     struct task_part *part = container_of(p, struct task_part, part);
@@ -100,6 +115,7 @@ struct task_part *coil__task_part(coil_loop *loop)
                                     .closing = part_closing,
                                     .stats = part_stats,
                                     .context_of = part_context_of,
+                                    .name = part_name,
                                     .release = part_release};
     part->loop = loop;
     memcpy(part->last_name, "Task-0", 7);
@@ -676,7 +692,7 @@ static void unwind(struct task_part *part, struct coil__task *t)
         snprintf(text, sizeof text,
                  "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s",
                  t->name, t->future.file ? t->future.file : "?", t->future.line, words);
-        coil__future_report(&t->future, text, 0, NULL);
+        coil__future_report(&t->future, "destroyed-pending", text, 0, NULL);
     }
 
     part->hub = coro_current();
@@ -698,7 +714,7 @@ static void unwind(struct task_part *part, struct coil__task *t)
                  "%s, created at %s:%d, would not end: it went on waiting %d times after "
                  "COIL_EEXIT; its stack is lost",
                  t->name, t->future.file ? t->future.file : "?", t->future.line, CORO_REFUSALS_MAX);
-        coil__future_report(&t->future, text, COIL_EEXIT, NULL);
+        coil__future_report(&t->future, "will-not-end", text, COIL_EEXIT, NULL);
     }
 }
 
