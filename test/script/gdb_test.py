@@ -32,7 +32,9 @@ def gdb(*words, commands=(), script=SCRIPT, env=None):
         [tool("gdb"), "-nx", "-batch", "-iex", "set debuginfod enabled off", "-ex", "set pagination off",
          "-ex", "set width 0", *(["-ex", f"source {script}"] if script else []), *more, *words],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
-        errors="replace", env={**os.environ, **(env or {})})
+        errors="replace",
+        # Who looks for leaks cannot be traced.
+        env={**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0", **(env or {})})
     if re.search(r"ptrace: Operation not permitted|Could not trace the inferior|Couldn't get registers", done.stdout):
         raise Skip("no process may be traced here")
     if "Python scripting is not supported" in done.stdout:
@@ -224,6 +226,66 @@ def test_what_cannot_be_shown_is_said(build, backend):
 
 
 test_what_cannot_be_shown_is_said.on_one = True
+
+
+# ---- probes ----
+
+# Name: the bytes of each argument, negative if it is signed; as docs/guide/gdb-and-probes.md has them.
+PROBES = {
+    "task_spawn": [8, 8], "task_run": [8], "task_park": [8, 8], "task_done": [8, -8], "task_cancel": [8, 8],
+    "op_submit": [8, -4, 1], "op_done": [8, -4, 1, -8], "loop_turn": [8, 8, 8, 8], "loop_sleep": [8, -8],
+    "timer_fire": [8, 8, -8],
+}
+
+
+def test_probes_stand_in_the_notes(build, backend):
+    notes = subprocess.run([tool("readelf"), "-nW", f"{build}/seen"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    if "aarch64" not in os.uname().machine and "x86_64" not in os.uname().machine:
+        raise Skip("this CPU has no probes")
+    found = re.findall(r"Provider: coil\n +Name: (\w+)\n +Location: (\S+), Base: (\S+), Semaphore: (\S+)\n"
+                       r" +Arguments: (.*)\n", notes)
+    assert {name for name, *_ in found} == set(PROBES), found
+    for name, location, base, semaphore, arguments in found:
+        assert int(location, 16) and int(base, 16) and not int(semaphore, 16), (name, location)
+        assert [int(size) for size in re.findall(r"(-?\d)@", arguments)] == PROBES[name], (name, arguments)
+    said = gdb(f"{build}/seen", commands=["info probes stap coil"])[0]
+    assert set(re.findall(r"^stap +coil +(\w+) +0x", said, re.M)) == set(PROBES), said
+
+
+test_probes_stand_in_the_notes.on_one = True
+
+
+def test_each_probe_is_passed(build, backend):
+    breaks = []
+    for n, name in enumerate(PROBES, 1):
+        breaks += [f"break -probe-stap coil:{name}", f"ignore {n} 1000000"]
+    said = gdb("--args", f"{build}/seen", "ends", env={"COIL_BACKEND": backend},
+               commands=[*breaks, "run", "info breakpoints"])
+    assert "exited normally" in said[-2] or "LeakSanitizer" in said[-2], said[-2]
+    hits = {name: 0 for name in PROBES}
+    for n, times in re.findall(r"^(\d+) +breakpoint .*\n\tbreakpoint already hit (\d+) times?$", said[-1], re.M):
+        hits[list(PROBES)[int(n) - 1]] = int(times)
+    assert hits["task_spawn"] == hits["task_done"] == 4 and hits["task_cancel"] == 1, hits
+    assert hits["task_run"] == hits["task_park"] + hits["task_done"], hits
+    assert hits["timer_fire"] == 1 and hits["op_submit"] == hits["op_done"] >= 1 and hits["loop_turn"] > 4, hits
+
+
+def test_a_breakpoint_on_a_probe_sees_its_arguments(build, backend):
+    said = gdb("--args", f"{build}/seen", "ends", env={"COIL_BACKEND": backend}, commands=[
+        "break -probe-stap coil:task_done", "run", "print (coil_task *)$_probe_arg0", "print (long)$_probe_arg1",
+        "break -probe-stap coil:task_cancel", "continue", "print (coil_task *)$_probe_arg0", "print (char *)$_probe_arg1",
+        "disable", "break -probe-stap coil:op_done if $_probe_arg3 > 0", "continue", "print $_probe_arg3",
+        "delete", "break -probe-stap coil:task_park", "coil bt received", "kill"])
+    assert "Breakpoint 1, " in said[1] and re.search(r"0x[0-9a-f]+ task seven, running\n", said[2]), said
+    assert said[3].endswith("= 7\n") and "task cancelled, waiting, waits for sleep" in said[6], said
+    assert said[7].endswith('"not wanted"\n'), said
+    assert re.search(r"= [1-9]\d*\n", said[11]) and "receiver" in functions(said[14]), said
+
+
+def test_a_loop_that_falls_asleep_says_for_how_long(build, backend):
+    said = gdb("--args", f"{build}/seen", "stuck", env={"COIL_BACKEND": backend}, commands=[
+        "break -probe-stap coil:loop_sleep", "run", "print (coil_loop *)$_probe_arg0", "print $_probe_arg1", "kill"])
+    assert f", {backend}\n" in said[2] and said[3].endswith("= -1\n"), said
 
 
 main("gdb", globals())

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * seen_main.c: a program to be looked at by ps_test.py and gdb_test.py: seen_main waits|spins|stuck|deeper. Says "ready"
+ * seen_main.c: a program to be looked at by ps_test.py and gdb_test.py: seen_main waits|spins|stuck|deeper|ends. Says "ready"
  * when it stands where the tests want it. */
 #include <coil.h>
 
@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum { LONG = 100000 };
 
@@ -168,8 +169,39 @@ static coil_ret deeper(void)
     return err < 0 ? err : coil_sleep(LONG);
 }
 
+static coil_ret seven(void *arg)
+{
+    (void)arg;
+    return 7;
+}
+
+/* A task that returns, one that is cancelled, one that receives: every probe is passed. */
+static coil_ret ends(void)
+{
+    coil_sock *near;
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return -EMFILE;
+    coil_ret rc = coil_sock_adopt(NULL, pair[0], &near);
+    if (rc < 0)
+        return rc;
+    rc = coil_join(begin(seven, NULL, "seven"));
+    coil_task *cancelled = begin(sleeper, NULL, "cancelled"),
+              *received = begin(receiver, near, "received");
+    coil_ignore(coil_sleep(0.01));
+    coil_task_cancel(cancelled, "not wanted");
+    if (rc != 7 || coil_join(cancelled) != -ECANCELED || write(pair[1], "x", 1) != 1)
+        return -EIO;
+    rc = coil_join(received);
+    close(pair[1]);
+    coil_sock_close(near);
+    return rc == 1 ? 0 : -EIO;
+}
+
 static coil_ret main_task(void *mode)
 {
+    if (strcmp(mode, "ends") == 0)
+        return ends();
     if (strcmp(mode, "spins") == 0)
         return coil_join(begin(spins, NULL, "spinner"));
     return strcmp(mode, "deeper") == 0 ? deeper() : waits(NULL);
