@@ -154,8 +154,8 @@ def test_a_chosen_task_is_what_gdbs_commands_speak_of(build, backend):
             "coil task", "bt -1", "detach"])
     calls = functions(said[2])
     assert in_order(CALLS["parent"], calls), said[2]
-    assert "child = (coil_task *) 0x" in said[4] and "task child, waiting, waits for sleep: " in said[4], said[4]
-    assert said[5].startswith("$1 = task child, waiting"), said[5]
+    assert "child = (coil_task *) 0x" in said[4] and "<task child, waits for sleep: " in said[4], said[4]
+    assert said[5].startswith("$1 = task child, waits for sleep"), said[5]
     assert said[6].splitlines()[0] == said[0].splitlines()[0], (said[0], said[6])
     assert " main (" in said[7], said[7]
 
@@ -179,11 +179,11 @@ def test_values_are_printed_as_what_they_say(build, backend):
         said = gdb("-p", str(process.pid), commands=[
             "print failed", "print *failed", "print *failed->error", "print *later", "print failed->loop",
             "print /r *later", "print (coil_task *)0", "print (coil_task *)1", "detach"])
-    assert re.match(r"\$1 = \(coil_task \*\) 0x[0-9a-f]+ task failure, finished with -ENOENT\n", said[0]), said[0]
+    assert re.match(r"\$1 = \(coil_task \*\) 0x[0-9a-f]+ <task failure, finished with -ENOENT>\n", said[0]), said[0]
     assert said[1] == "$2 = task failure, finished with -ENOENT\n", said[1]
     assert re.match(r"\$3 = -ENOENT: there is no such thing, at .*seen_main\.c:\d+, in failure\n", said[2]), said[2]
     assert said[3] == "$4 = handle of say_ready, timed\n", said[3]
-    assert re.match(rf"\$5 = \(coil_loop \*\) 0x[0-9a-f]+ thread {process.pid}, {backend}\n", said[4]), said[4]
+    assert re.match(rf"\$5 = \(coil_loop \*\) 0x[0-9a-f]+ <thread {process.pid}, {backend}>\n", said[4]), said[4]
     assert "is_timer = true" in said[5], said[5]
     assert said[6].endswith("(coil_task *) 0x0\n") and said[7].endswith("(coil_task *) 0x1\n"), said
 
@@ -228,9 +228,54 @@ def test_what_cannot_be_shown_is_said(build, backend):
 test_what_cannot_be_shown_is_said.on_one = True
 
 
+def plain(text, program):
+    """Without numbers, addresses and folders, and without calls inside the library, which depend on how it was optimised."""
+    lines = []
+    for line in text.splitlines():
+        line = re.sub(r"[^\s()]*/(\w+\.[ch])", r"\1", line.rstrip())
+        line = re.sub(r"0x[0-9a-f]+", "X", line)
+        line = re.sub(r"[\d.]+ s (left|overdue)", "T", line)
+        line = re.sub(r"\d+(\.\d+)?", "N", line)
+        line = re.sub(r"\b(uring|epoll|poll)(?=[:,])", "B", line)
+        line = re.sub(r" +", " ", re.sub(r"\(.*\) at ", "() at ", line)).rstrip()
+        # A line of source begins with its number and a tab.
+        if line and not (line.startswith("#") and f"{program}.c" not in line) and not line.startswith("N\t"):
+            lines.append(re.sub("^#N (X in )?", "# ", line))
+    return lines
+
+
+def test_the_guide_shows_what_gdb_says(build, backend):
+    with open(f"{TOP}/docs/guide/gdb-and-probes.md") as f:
+        program, talk = re.search(r"^```console\n\$ gdb -q -p \$\(pidof (\w+)\)\n(.*?)^```$", f.read(), re.M | re.S).groups()
+    path = f"{build}/examples/hangs/{program}"
+    if not os.path.exists(path):
+        raise Skip("examples are not built here")
+    with open(path, "rb") as f:
+        if re.search(b"__[at]san_init", f.read()):
+            raise Skip("what a guide shows is of programs without a sanitizer")
+    turns = [turn.partition("\n") for turn in talk.split("(gdb) ")[1:]]
+    assert len(turns) >= 4, turns
+    with subprocess.Popen([path], env={**os.environ, "COIL_BACKEND": backend}) as process:
+        try:
+            wanted = [plain(answer, program) for _, _, answer in turns]
+            got = []
+
+            def as_it_stands():
+                said = gdb("-p", str(process.pid), commands=[command for command, _, _ in turns] + ["detach"])[:-1]
+                without_ucontext(said[2])
+                got[:] = [plain(answer, program) for answer in said]
+                return got == wanted
+            try:
+                until("it hangs as it should", as_it_stands, seconds=60)
+            except AssertionError:
+                raise AssertionError(f"{got} is not {wanted}") from None
+        finally:
+            process.kill()
+
+
 # ---- probes ----
 
-# Name: the bytes of each argument, negative if it is signed; as docs/guide/gdb-and-probes.md has them.
+# Name: the bytes of each argument, negative if it is signed.
 PROBES = {
     "task_spawn": [8, 8], "task_run": [8], "task_park": [8, 8], "task_done": [8, -8], "task_cancel": [8, 8],
     "op_submit": [8, -4, 1], "op_done": [8, -4, 1, -8], "loop_turn": [8, 8, 8, 8], "loop_sleep": [8, -8],
@@ -255,6 +300,16 @@ def test_probes_stand_in_the_notes(build, backend):
 test_probes_stand_in_the_notes.on_one = True
 
 
+def test_the_guide_has_all_probes(build, backend):
+    with open(f"{TOP}/docs/guide/gdb-and-probes.md") as f:
+        table = re.findall(r"^\| `(\w+_\w+)` \| ([^|]*) \|", f.read(), re.M)
+    assert {name: arguments.count(",") + 1 for name, arguments in table} == {
+        name: len(sizes) for name, sizes in PROBES.items()}, table
+
+
+test_the_guide_has_all_probes.on_one = True
+
+
 def test_each_probe_is_passed(build, backend):
     breaks = []
     for n, name in enumerate(PROBES, 1):
@@ -276,8 +331,8 @@ def test_a_breakpoint_on_a_probe_sees_its_arguments(build, backend):
         "break -probe-stap coil:task_cancel", "continue", "print (coil_task *)$_probe_arg0", "print (char *)$_probe_arg1",
         "disable", "break -probe-stap coil:op_done if $_probe_arg3 > 0", "continue", "print $_probe_arg3",
         "delete", "break -probe-stap coil:task_park", "coil bt received", "kill"])
-    assert "Breakpoint 1, " in said[1] and re.search(r"0x[0-9a-f]+ task seven, running\n", said[2]), said
-    assert said[3].endswith("= 7\n") and "task cancelled, waiting, waits for sleep" in said[6], said
+    assert "Breakpoint 1, " in said[1] and re.search(r"0x[0-9a-f]+ <task seven, running>\n", said[2]), said
+    assert said[3].endswith("= 7\n") and "<task cancelled, waits for sleep" in said[6], said
     assert said[7].endswith('"not wanted"\n'), said
     assert re.search(r"= [1-9]\d*\n", said[11]) and "receiver" in functions(said[14]), said
 
@@ -285,7 +340,7 @@ def test_a_breakpoint_on_a_probe_sees_its_arguments(build, backend):
 def test_a_loop_that_falls_asleep_says_for_how_long(build, backend):
     said = gdb("--args", f"{build}/seen", "stuck", env={"COIL_BACKEND": backend}, commands=[
         "break -probe-stap coil:loop_sleep", "run", "print (coil_loop *)$_probe_arg0", "print $_probe_arg1", "kill"])
-    assert f", {backend}\n" in said[2] and said[3].endswith("= -1\n"), said
+    assert f", {backend}>\n" in said[2] and said[3].endswith("= -1\n"), said
 
 
 main("gdb", globals())

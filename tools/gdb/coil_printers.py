@@ -14,7 +14,7 @@ class Says:
     def __init__(self, value, sentence):
         self.sentence = sentence
         if value.type.strip_typedefs().code == gdb.TYPE_CODE_PTR:
-            self.sentence = f"({value.type}) {int(value):#x} {sentence}"
+            self.sentence = f"({value.type}) {int(value):#x} <{sentence}>"
 
     def to_string(self):
         return self.sentence
@@ -28,8 +28,9 @@ def future_says(at, _value):
                 return f"future {future.words()}, {future.end()}"
             task = Task(loop, at)
             waits = task.waits_for()
-            return f"task {task.name}, {task.end() if task.done != 'pending' else task.state}" \
-                   f"{', waits for ' + waits if waits else ''}"
+            if task.state == "waiting":
+                return f"task {task.name}, waits for {waits}"
+            return f"task {task.name}, {task.end() if task.done != 'pending' else task.state}"
     return None
 
 

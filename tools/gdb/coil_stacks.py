@@ -126,9 +126,8 @@ def thread_of(loop):
 
 
 def show_calls(task, how):
-    waits = task.waits_for()
-    print(f"Task {task.name}, {task.at:#x}, {task.state}{', waits for ' + waits if waits else ''}, "
-          f"created at {task.file or '?'}:{task.line}")
+    what = f"waits for {task.waits_for()}" if task.state == "waiting" else task.state
+    print(f"Task {task.name}, {task.at:#x}, {what}, created at {task.file or '?'}:{task.line}")
     if task.state == "new":
         print(f"It has not begun: {symbol(task.fn)}")
         return
