@@ -115,7 +115,7 @@ static coil_ret waits(void *arg)
     return err < 0 ? err : coil_sleep(LONG);
 }
 
-static coil_task *failed;
+static __attribute__((used)) coil_task *failed; /* for the debugger */
 static coil_handle *later;
 
 static coil_ret numbers(coil_gen *self, void *arg)
