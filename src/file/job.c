@@ -185,6 +185,6 @@ coil_ret coil__file_op(struct file_op *fo, const struct wait_class *cls)
     wait_belongs(&fo->wait, &t->future);
     fo->op.done = op_done;
     list_init(&fo->op.link);
-    b->cls->submit(b, &fo->op);
+    backend_submit(b, &fo->op);
     return coil__park(&fo->wait);
 }

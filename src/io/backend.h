@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/list.h"
+#include "base/trace.h"
 #include "io/child.h"
 #include "io/op.h"
 
@@ -174,6 +175,13 @@ extern const struct backend_class coil__backend_uring, coil__backend_uring_5_15;
 static inline bool backend_does(const struct backend *b, enum op_kind kind)
 {
     return b->cls->does && b->cls->does(b, kind);
+}
+
+/* From here on the op is the backend's, until done(op). */
+static inline void backend_submit(struct backend *b, struct op *op)
+{
+    TRACE_POINT(op_submit, "8@%0 -4@%1 1@%2", "r"(op), "o"(op->fd), "o"(op->kind));
+    b->cls->submit(b, op);
 }
 
 /* The ops finished so far, one by one: call op->done. NULL at the end. Reap all before the next wait. */

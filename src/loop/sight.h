@@ -80,6 +80,12 @@ struct sight_tasks {
     const char *entries, *entries_end; /* code that no caller ever called: a stack ends there */
     uint32_t task_cancelling; /* a uint32_t: cancel requests that it did not follow, or not yet */
     uint32_t class_also;
+    uint32_t future_result; /* a coil_ret, once it is done */
+    uint32_t future_loop;
+    /* A stopped coroutine left so many words at `sp`; its frames lie behind. Which registers, by debuggers' names: "r15 r14";
+     * NULL: not known. */
+    uint32_t saved_n;
+    const char *saved;
 };
 
 /* Among the loops of this process, from now on; and no more. */

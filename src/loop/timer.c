@@ -13,6 +13,7 @@
  *
  * Runs on the loop's thread. Elsewhere: how long the loop sleeps (turn.c), virtual time (clock.h). */
 #include "base/error.h"
+#include "base/trace.h"
 #include "loop/loop.h"
 
 int coil__timer_start_seq(struct coil_loop *loop, struct timer *timer, int64_t when_ns,
@@ -39,6 +40,7 @@ void coil__timers_fire(struct coil_loop *loop)
     int64_t now = loop_now_ns(loop);
     for (const struct heap_entry *first; (first = heap_min(&loop->timers)) && first->key <= now;) {
         struct timer *timer = container_of(first->node, struct timer, node);
+        TRACE_POINT(timer_fire, "8@%0 8@%1 -8@%2", "r"(loop), "r"(timer), "o"(first->key));
         coil__heap_remove(&loop->timers, &timer->node);
         timer->fire(timer);
     }

@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/sys.h"
 #include "base/thread.h"
+#include "base/trace.h"
 #include "loop/loop.h"
 
 enum { TURNS_WITHOUT_LOOK = 61 };
@@ -62,6 +63,7 @@ static int wait_asleep(struct coil_loop *loop, int64_t timeout_ns)
 {
     if (!coil__inbox_fall_asleep(loop->inbox))
         return loop->backend->cls->wait(loop->backend, 0);
+    TRACE_POINT(loop_sleep, "8@%0 -8@%1", "r"(loop), "r"(timeout_ns));
     int err = loop->backend->cls->wait(loop->backend, timeout_ns);
     coil__inbox_wake_up(loop->inbox);
     return err;
@@ -157,10 +159,22 @@ void coil__loop_drain_inbox(struct coil_loop *loop)
     }
 }
 
+/* A turn begins: it will run what stands in the ring between these positions. */
+static inline void turn_begins(struct coil_loop *loop)
+{
+    loop->batch_end = loop->tail;
+    loop->turns++;
+    TRACE_POINT(loop_turn, "8@%0 8@%1 8@%2 8@%3", "r"(loop), "o"(loop->turns), "o"(loop->head),
+          "o"(loop->batch_end));
+}
+
 static void reap(struct coil_loop *loop)
 {
-    for (struct op *op; (op = backend_reap(loop->backend));)
+    for (struct op *op; (op = backend_reap(loop->backend));) {
+        TRACE_POINT(op_done, "8@%0 -4@%1 1@%2 -8@%3", "r"(op), "o"(op->fd), "o"(op->kind),
+              "o"(op->result));
         op->done(op);
+    }
     coil__loop_drain_inbox(loop);
 }
 
@@ -176,8 +190,7 @@ int coil__loop_collect(struct coil_loop *loop, int64_t limit_ns)
         return err;
     reap(loop);
     coil__timers_fire(loop);
-    loop->batch_end = loop->tail;
-    loop->turns++;
+    turn_begins(loop);
     loop->idle_turns = 0;
     loop->look_ticks = clock_ticks();
     return 0;
@@ -191,8 +204,7 @@ bool coil__loop_next_batch(struct coil_loop *loop)
     if (++loop->idle_turns >= TURNS_WITHOUT_LOOK ||
         clock_ticks() - loop->look_ticks > loop->look_every)
         return false;
-    loop->batch_end = loop->tail;
-    loop->turns++;
+    turn_begins(loop);
     return true;
 }
 

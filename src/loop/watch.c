@@ -132,7 +132,7 @@ static int add(coil_loop *loop, int fd, uint8_t events, coil_callback_fn fn, voi
         .kind = OP_POLL, .fd = fd, .events = events, .flags = OP_LEVEL, .done = watch_ready};
     list_init(&w->op.link);
     list_push(&loop->watches, &w->link);
-    loop->backend->cls->submit(loop->backend, &w->op);
+    backend_submit(loop->backend, &w->op);
     return 0;
 }
 

@@ -159,7 +159,7 @@ static void arm(struct coil_datagram_transport *t, struct op *op)
         return;
     t->refs++;
     op->fd = t->sock->fd;
-    backend_of(t)->cls->submit(backend_of(t), op);
+    backend_submit(backend_of(t), op);
 }
 
 static void disarm(struct coil_datagram_transport *t, struct op *op)

@@ -439,7 +439,7 @@ static void wait_readable(struct filter *f)
     f->readable.events = OP_IN;
     f->readable.fd = f->sock->fd;
     f->readable.done = readable_done;
-    b->cls->submit(b, &f->readable);
+    backend_submit(b, &f->readable);
 }
 
 /* Errors of this machine, not of the connection: the next try may fare better. */

@@ -154,7 +154,7 @@ static void submit(struct outbox *box)
         box->op.vec.v = box->pieces;
         box->op.vec.n = n;
     }
-    sock_backend(box->sock)->cls->submit(sock_backend(box->sock), &box->op);
+    backend_submit(sock_backend(box->sock), &box->op);
 }
 
 static void sent_bytes(struct outbox *box, size_t n)

@@ -195,7 +195,7 @@ static coil_ret start_next(struct race *race)
     r->op.done = connect_done;
     r->op.to.addr = &r->to.storage;
     r->op.to.len = r->to.len;
-    b->cls->submit(b, &r->op);
+    backend_submit(b, &r->op);
     return 0;
 }
 

@@ -65,7 +65,7 @@ static void wait_readable(struct coil_transport *t)
     t->readable.flags = t->kind == TRANSPORT_BOTH ? OP_AHEAD : 0;
     t->readable.fd = t->sock->fd;
     t->readable.done = readable_done;
-    b->cls->submit(b, &t->readable);
+    backend_submit(b, &t->readable);
 }
 
 void coil__transport_stop_reading(struct coil_transport *t)

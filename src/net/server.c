@@ -286,7 +286,7 @@ static void wait_for_client(struct listener *l)
     l->op.done = accept_done;
     l->op.to.addr = &l->peer.storage;
     l->op.to.len = 0;
-    b->cls->submit(b, &l->op);
+    backend_submit(b, &l->op);
 }
 
 static void rest_over(struct timer *timer)

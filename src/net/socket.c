@@ -389,7 +389,7 @@ static inline coil_ret park(struct coil_sock *sock, struct sock_wait **place, st
     w->op.result = -ECANCELED; /* stands, if it is cancelled at once */
     *place = w;
     sock->part->busy = NULL; /* it gives up its turn: whatever it did before does not count */
-    b->cls->submit(b, &w->op);
+    backend_submit(b, &w->op);
     coil_ret rc = coil__park(&w->wait);
     COIL_DCHECK(w->op.state == OP_IDLE);
     *place = NULL;

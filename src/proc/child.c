@@ -147,7 +147,7 @@ static void watch(struct child *child)
     struct backend *b = backend_of(child);
     child->op = (struct op){.kind = OP_POLL, .events = OP_IN, .fd = child->id.fd, .done = readable};
     list_init(&child->op.link);
-    b->cls->submit(b, &child->op);
+    backend_submit(b, &child->op);
 }
 
 /* ---- watching by thread ---- */

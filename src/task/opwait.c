@@ -51,7 +51,7 @@ coil_ret coil__op_await(struct op_wait *ow, const struct wait_class *cls)
     wait_belongs(&ow->w, &t->future);
     ow->op.done = op_is_done;
     list_init(&ow->op.link);
-    b->cls->submit(b, &ow->op);
+    backend_submit(b, &ow->op);
     return coil__park(&ow->w);
 }
 

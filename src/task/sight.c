@@ -66,4 +66,15 @@ struct sight_tasks coil__sight_tasks = {
     .entries_end = coil__entries_end,
     .task_cancelling = IN(coil__task, cancelling),
     .class_also = IN(wait_class, also),
+    .future_result = IN(coil_future, result),
+    .future_loop = IN(coil_future, loop),
+#if defined(COIL_SWITCH_UCONTEXT)
+    .saved = NULL,
+#elif defined(__x86_64__)
+    .saved_n = 7,
+    .saved = "r15 r14 r13 r12 rbx rbp rip",
+#else
+    .saved_n = 20,
+    .saved = "x29 pc x19 x20 x21 x22 x23 x24 x25 x26 x27 x28 d8 d9 d10 d11 d12 d13 d14 d15",
+#endif
 };

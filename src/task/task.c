@@ -27,6 +27,7 @@
 #include "base/mem.h"
 #include "base/opts.h"
 #include "base/probe.h"
+#include "base/trace.h"
 #include "task/sight.h"
 
 #include <stdio.h>
@@ -135,7 +136,8 @@ static struct task_part *part_of(const struct coil__task *t)
 
 /* ---- switching ---- */
 
-/* Everything that follows the running task moves to `t`. */
+/* Everything that follows the running task moves to `t`. Who calls this says task_run itself: inlined from here, the point costs
+ * every creation of a task three moves. */
 static struct coro *become(struct task_part *part, struct coil__task *t)
 {
     part->current = t;
@@ -176,6 +178,7 @@ static inline struct coro *next_up(struct task_part *part)
     loop->head++;
     loop->callbacks++;
     prefetch_task(loop->ring[(loop->head + 3) & loop->mask].arg);
+    TRACE_POINT(task_run, "8@%0", "r"(t));
     return become(part, t);
 }
 
@@ -197,6 +200,7 @@ static void task_step(void *arg)
     part->hub = coro_current();
     if (coil_unlikely(part->loop->debug))
         snprintf(part->loop->ran_what, sizeof part->loop->ran_what, "a step of %s", t->name);
+    TRACE_POINT(task_run, "8@%0", "r"(t));
     coil__coro_switch(become(part, t));
     become_hub(part);
     bury(part);
@@ -284,6 +288,7 @@ __attribute__((noinline)) coil_ret coil__park_task(struct coil__task *t, struct 
     if (coil_unlikely(t->arm_scopes || t->must_cancel))
         before_parking(t, w);
 
+    TRACE_POINT(task_park, "8@%0 8@%1", "r"(t), "r"(w));
     struct coro *leaf = t->leaf = coil__coro_now;
     t->context_now = coil__context_ptr;
     struct coro *to = t->back;
@@ -380,6 +385,7 @@ static void finish(struct coil__task *t, coil_ret rc)
             coil__fail_plain(rc);
         error = &t->error;
     }
+    TRACE_POINT(task_done, "8@%0 -8@%1", "r"(t), "r"(rc));
     coil__future_finish(&t->future, rc, error);
 }
 
@@ -459,6 +465,7 @@ static void abandon(struct coro *co)
 
 static void run_eagerly(struct task_part *part, struct coil__task *t)
 {
+    TRACE_POINT(task_run, "8@%0", "r"(t));
     struct coil__task *creator = part->current;
     struct coil_context *context = coil__context_ptr;
     struct error_record *slot = coil__error_slot_ptr;
@@ -568,6 +575,7 @@ coil_task *coil__task_make(const coil_task_recipe *recipe, const coil_task_opts 
     }
     list_push(&part->tasks, &t->future.all);
     part->tasks_n++;
+    TRACE_POINT(task_spawn, "8@%0 8@%1", "r"(t), "o"(t->fn));
 
     if (opts->eager && !opts->no_eager && loop == coil__running_loop) {
         run_eagerly(part, t);
@@ -628,6 +636,7 @@ static struct coil__task *next_in_chain(const struct coil__task *t)
 static bool task_cancel(coil_future *f, const char *message)
 {
     struct coil__task *first = as_task(f), *t = first, *next;
+    TRACE_POINT(task_cancel, "8@%0 8@%1", "r"(f), "r"(message));
     if (t->in_cancel) {
         /* It came round in a circle through something that is no task: somebody must wake. */
         if (t->waiting && !t->waiting->woken && t->waiting->cls->passes)
@@ -705,6 +714,7 @@ static void unwind(struct task_part *part, struct coil__task *t)
     }
     if (t->waiting && !t->waiting->woken && t->waiting->cls->abandon)
         t->waiting->cls->abandon(t->waiting);
+    TRACE_POINT(task_run, "8@%0", "r"(t));
     coro_unwind(&t->coro, become(part, t));
     become_hub(part);
     bury(part);

@@ -46,7 +46,7 @@ install_it() {
 }
 
 everything_is_there() {
-    for file in bin/coil include/coil.h include/coil/task.h share/man/man1/coil.1 "$lib/libcoil.a" "$lib/libcoil.so" \
+    for file in bin/coil include/coil.h include/coil/task.h share/man/man1/coil.1 share/coil/gdb/coil.py "$lib/libcoil.a" "$lib/libcoil.so" \
         "$lib/pkgconfig/coil.pc" "$lib/cmake/coil/coilConfig.cmake" "$lib/cmake/coil/coilConfigVersion.cmake"; do
         [ -s "$prefix/$file" ] || { echo "$file is missing"; return 1; }
     done
@@ -142,6 +142,18 @@ meson_subproject() {
         meson setup out --wrap-mode=forcefallback --buildtype=plain && ninja -C out -j "${JOBS:-2}" shared && answers out/shared
 }
 
+# As below /usr: gdb finds the script by the library's name.
+gdb_loads_its_script() {
+    scripts=$prefix/share/gdb/auto-load
+    $cc -std=c11 -g "$top/test/install/program.c" $(pkg --cflags --libs coil) -o program &&
+        LD_LIBRARY_PATH=$prefix/$lib gdb -nx -batch -iex "set debuginfod enabled off" \
+            -iex "add-auto-load-scripts-directory $scripts" -iex "add-auto-load-safe-path $scripts" \
+            -ex "break coil_run" -ex run -ex "coil loop" ./program </dev/null >said 2>&1
+    cat said
+    grep -q 'Could not trace\|ptrace: Operation not permitted' said || grep -q 'There is no loop' said &&
+        [ -z "$(find "$prefix" -name __pycache__)" ]
+}
+
 command_runs() {
     [ "$(env PATH="$prefix/bin:$PATH" coil run "$top/test/install/program.c" 2>&1)" = "answer: hello" ]
 }
@@ -201,6 +213,7 @@ holds "tls_can_be_left_out" without_tls
 holds "pkg_config_shared" pkg_config_shared
 holds "pkg_config_static" pkg_config_static
 holds "archive_in_a_shared_world" archive_in_a_shared_world
+without gdb gdb_loads_its_script || holds "gdb_loads_its_script" gdb_loads_its_script
 holds "command_runs_programs" command_runs
 without make new_project || holds "new_project" new_project
 without $cxx cxx_program || holds "cxx_program" cxx_program

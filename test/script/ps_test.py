@@ -1,37 +1,14 @@
 """What `coil ps`, `coil pstree` and `coil dump` promise, from the outside: ps_test.py BUILD [WORD]. Prints TAP."""
-import contextlib
 import json
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
-import tempfile
 
 from programs import Skip, main, until
-
-
-@contextlib.contextmanager
-def target(build, backend, mode, env_more=None, **more):
-    """test/script/seen_main.c in one of its modes, once it stands where it should."""
-    process = subprocess.Popen([f"{build}/seen", mode], stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, "COIL_BACKEND": backend, **(env_more or {})}, **more)
-    try:
-        assert process.stdout.readline() == "ready\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        if process.stderr:
-            process.stderr.close()
-
-
-def state_of(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        return f.read().rpartition(")")[2].split()[0]
+from seen import core_file, state_of, target
 
 
 def coil(build, *words, status=0):
@@ -233,27 +210,6 @@ def test_a_loop_that_nothing_can_wake_is_called_so(build, backend):
         assert "Nothing known can wake it" in coil(build, "ps", process.pid)
     with target(build, backend, "waits") as process:
         assert "Nothing known can wake it" not in coil(build, "ps", process.pid)
-
-
-@contextlib.contextmanager
-def core_file(build, backend):
-    with open("/proc/sys/kernel/core_pattern") as f:
-        pattern = f.read().strip()
-    if pattern.startswith(("|", "/")) or "%" in pattern:
-        raise Skip(f"core files go elsewhere here ({pattern})")
-    with tempfile.TemporaryDirectory() as folder:
-        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        try:
-            with target(os.path.abspath(build), backend, "waits", cwd=folder,
-                        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, unlimited)) as process:
-                process.send_signal(signal.SIGABRT)
-                process.wait()
-        except (OSError, ValueError, subprocess.SubprocessError):
-            raise Skip("core files are limited here") from None
-        cores = [name for name in os.listdir(folder) if name.startswith(pattern)]
-        if not cores or os.path.getsize(f"{folder}/{cores[0]}") > 1 << 30:
-            raise Skip("no core file came, or a huge one")
-        yield f"{folder}/{cores[0]}"
 
 
 def test_a_core_file_tells_the_same(build, backend):

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * seen_main.c: a program to be looked at by ps_test.py: seen_main waits|spins|stuck|lines. Says "ready" when it stands where the
- * tests want it. */
+ * seen_main.c: a program to be looked at by ps_test.py and gdb_test.py: seen_main waits|spins|stuck|lines|deeper|ends. Says
+ * "ready" when it stands where the tests want it. */
 #include <coil.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum { LONG = 100000 };
 
@@ -163,11 +165,100 @@ static coil_ret lines(void)
     return rc;
 }
 
+/* ---- deeper ---- */
+
+static __attribute__((used)) coil_task *failed; /* for the debugger */
+static coil_handle *later;
+
+static coil_ret numbers(coil_gen *self, void *arg)
+{
+    (void)self, (void)arg;
+    return coil_sleep(LONG);
+}
+
+static coil_ret drives_a_generator(void *arg)
+{
+    (void)arg;
+    coil_gen *gen = coil_gen_new(numbers, NULL);
+    coil_ret value = 0, rc = coil_gen_next(gen, &value);
+    coil_gen_unref(gen);
+    return rc;
+}
+
+static coil_ret awaits_a_future(void *arg)
+{
+    (void)arg;
+    coil_task *inner = begin(sleeper, NULL, "inner");
+    coil_future *between = coil_loop_create_future(NULL);
+    int err = coil_future_add_to_awaited_by(inner, between);
+    return err < 0 ? err : coil_await(between);
+}
+
+static coil_ret fails(void *arg)
+{
+    (void)arg;
+    return coil_fail(-ENOENT, "there is no %s", "such thing");
+}
+
+static void *another_loop(void *arg)
+{
+    (void)arg;
+    (void)coil_run(sleeper, NULL);
+    return NULL;
+}
+
+/* A task in a generator, one that awaits through a future, one that failed, a handle, a loop of another thread. */
+static coil_ret deeper(void)
+{
+    pthread_t thread;
+    begin(drives_a_generator, NULL, "driver");
+    begin(awaits_a_future, NULL, "outer");
+    failed = begin(fails, NULL, "failure");
+    int err = coil_loop_call_later(NULL, LONG, say_ready, NULL, &later);
+    if (err < 0 || pthread_create(&thread, NULL, another_loop, NULL) != 0)
+        return err < 0 ? err : -EAGAIN;
+    err = coil_loop_call_later(NULL, 0.01, say_ready, NULL, NULL);
+    return err < 0 ? err : coil_sleep(LONG);
+}
+
+static coil_ret seven(void *arg)
+{
+    (void)arg;
+    return 7;
+}
+
+/* A task that returns, one that is cancelled, one that receives: every probe is passed. */
+static coil_ret ends(void)
+{
+    coil_sock *near;
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return -EMFILE;
+    coil_ret rc = coil_sock_adopt(NULL, pair[0], &near);
+    if (rc < 0)
+        return rc;
+    rc = coil_join(begin(seven, NULL, "seven"));
+    coil_task *cancelled = begin(sleeper, NULL, "cancelled"),
+              *received = begin(receiver, near, "received");
+    coil_ignore(coil_sleep(0.01));
+    coil_task_cancel(cancelled, "not wanted");
+    if (rc != 7 || coil_join(cancelled) != -ECANCELED || write(pair[1], "x", 1) != 1)
+        return -EIO;
+    rc = coil_join(received);
+    close(pair[1]);
+    coil_sock_close(near);
+    return rc == 1 ? 0 : -EIO;
+}
+
 static coil_ret main_task(void *mode)
 {
+    if (strcmp(mode, "ends") == 0)
+        return ends();
     if (strcmp(mode, "lines") == 0)
         return lines();
-    return strcmp(mode, "spins") == 0 ? coil_join(begin(spins, NULL, "spinner")) : waits(NULL);
+    if (strcmp(mode, "spins") == 0)
+        return coil_join(begin(spins, NULL, "spinner"));
+    return strcmp(mode, "deeper") == 0 ? deeper() : waits(NULL);
 }
 
 /* A loop that is only told to run has no end that a deadlock could be told to. */
