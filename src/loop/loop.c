@@ -173,6 +173,7 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
     loop->every_turn = loop->clock.is_virtual;
     loop->seed = opts->seed ? opts->seed : coil__env_number("COIL_SEED", 1);
     loop->stack_size = opts->stack_size;
+    loop->no_signals = opts->no_signals;
     loop->slow_ns = SLOW_DEFAULT_NS;
     loop->look_every = coil__clock_ticks_in(50 * NS_PER_US);
     loop->thread = coil__thread_self();
@@ -266,7 +267,7 @@ bool coil_loop_get_debug(const coil_loop *loop)
 void coil_loop_set_slow_callback_duration(coil_loop *loop, double seconds)
 {
     if ((loop || (loop = coil_get_event_loop())) && seconds == seconds)
-        loop->slow_ns = coil__clock_from_seconds(seconds);
+        __atomic_store_n(&loop->slow_ns, coil__clock_from_seconds(seconds), __ATOMIC_RELAXED);
 }
 
 const char *coil_loop_backend(coil_loop *loop)

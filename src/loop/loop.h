@@ -62,6 +62,17 @@ struct loop_part {
     void (*release)(struct loop_part *part);
 };
 
+/* What a slot that is more than a callback says of itself in debug mode, while it runs. */
+struct step_owner {
+    coil_future *future; /* held until its step was reported; NULL: only a callback runs */
+    const char *name;    /* ERROR_NAME_MAX bytes, in `future`; the watcher reads it, too */
+    const char *file;
+    int line;
+    void (*let_go)(coil_future *future);
+    /* The calls that made it, the newest last; NULL: not known. */
+    const void *const *(*source)(const coil_future *future, size_t *out_n);
+};
+
 struct error_record;
 
 struct coil_loop {
@@ -111,9 +122,12 @@ struct coil_loop {
 
     coil_exception_handler_fn on_exception;
     void *on_exception_arg;
-    bool reporting; /* inside on_exception */
-    int64_t slow_ns;
-    char ran_what[64]; /* debug: what a slot that is more than a callback calls itself */
+    bool reporting;    /* inside on_exception */
+    int64_t slow_ns;   /* the watcher reads it, too */
+    struct slow *slow; /* debug: its watcher; NULL: none, or not yet */
+    bool slow_refused; /* there is none to be had */
+    bool no_signals;
+    struct step_owner step_owner;
 
     uintptr_t thread; /* who turns it (or made it) */
     pid_t pid;
@@ -308,6 +322,11 @@ void coil__signals_drop(struct coil_loop *loop);
 
 /* Run fn(arg) and, if it took long, say so (debug mode). */
 void coil__loop_run_timed(struct coil_loop *loop, slot_fn fn, void *arg);
+
+/* Says that a step (of a task, unless "") runs so long and goes on; on the watcher's thread. */
+struct slow_look;
+void coil__loop_report_endless(struct coil_loop *loop, const char *task, int64_t so_long_ns,
+                               const struct slow_look *look);
 
 /* message, and optionally an error and the future concerned. */
 void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret code,

@@ -7,6 +7,7 @@
 #include "base/opts.h"
 #include "base/symbols.h"
 #include "loop/loop.h"
+#include "loop/slow.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -61,12 +62,13 @@ COIL_PRINTF(2, 3) static void add(struct report *r, const char *fmt, ...)
         r->n = sizeof r->text - 1;
 }
 
-static void add_source_stack(struct report *r, const coil_exception_context *context)
+static void add_calls(struct report *r, const char *title, const void *const *calls, size_t n)
 {
     coil_frame frame;
-    add(r, "  Object created at (most recent call last):\n");
-    for (size_t i = 0; i < context->source_stack_n; i++) {
-        coil__symbols_find(NULL, context->source_stack[i], &frame);
+    if (n > 0)
+        add(r, "  %s (most recent call last):\n", title);
+    for (size_t i = 0; i < n; i++) {
+        coil__symbols_find(NULL, calls[i], &frame);
         add(r, "    File \"%s\", at %#zx, in %s\n", frame.file, frame.file_address,
             frame.function[0] ? frame.function : "?");
     }
@@ -90,8 +92,8 @@ void coil_loop_default_exception_handler(coil_loop *loop, const coil_exception_c
         size_t room = sizeof r.text - r.n, more = coil_error_format(e, r.text + r.n, room);
         r.n += more < room ? more : room - 1;
     }
-    if (context->source_stack_n > 0)
-        add_source_stack(&r, context);
+    add_calls(&r, "Stack while it ran", context->stack, context->stack_n);
+    add_calls(&r, "Object created at", context->source_stack, context->source_stack_n);
     if (r.n == sizeof r.text - 1)
         memcpy(r.text + sizeof r.text - 5, "...\n", 5);
     /* One write, so that lines of several threads do not mix. */
@@ -137,16 +139,90 @@ void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret cod
     coil_loop_call_exception_handler(loop, &context);
 }
 
-void coil__loop_run_timed(struct coil_loop *loop, slot_fn fn, void *arg)
+/* ---- steps that take long ---- */
+
+/* libc's own names for what everybody calls otherwise. */
+static const char *public_name(const char *name)
 {
+    static const char *const prefixes[] = {"__GI_", "__libc_", "__new_"};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+            name += strlen(prefixes[i]);
+    return name + strspn(name, "_");
+}
+
+/* What a look found, as words behind a sentence; the calls outermost first. */
+static void tell_look(const struct slow_look *look, char *out, size_t size, const void **out_calls)
+{
+    size_t n = strlen(out);
+    coil_frame frame = {.size = sizeof frame};
+    if (look->cpu_ns >= 0 && look->of_ns > 0)
+        n += (size_t)snprintf(out + n, size - n, ", computing for %.3f of the last %.3f",
+                              (double)look->cpu_ns / 1e9, (double)look->of_ns / 1e9);
+    if (look->blocker)
+        coil__symbols_find(NULL, look->blocker, &frame);
+    if (look->blocker && frame.function[0])
+        snprintf(out + n, size - n, ", blocked in %s()", public_name(frame.function));
+    for (size_t i = 0; i < look->n; i++)
+        out_calls[i] = look->calls[look->n - 1 - i];
+}
+
+static void report_slow(struct coil_loop *loop, int64_t took, const struct slow_look *look)
+{
+    char text[400];
+    const void *calls[SLOW_CALLS];
+    const struct step_owner *owner = &loop->step_owner;
+    coil_exception_context context = {
+        .size = sizeof context, .message = text, .fd = -1, .stack = calls};
+    snprintf(text, sizeof text, "Executing %s%s took %.3f seconds",
+             owner->future ? "a step of " : "a callback", owner->future ? owner->name : "",
+             (double)took / 1e9);
+    if (look) {
+        tell_look(look, text, sizeof text, calls);
+        context.stack_n = look->n;
+    }
+    if (owner->future) {
+        size_t n = strlen(text);
+        snprintf(text + n, sizeof text - n, "; it was created at %.200s:%d",
+                 owner->file ? owner->file : "?", owner->line);
+        context.future = context.task = owner->future;
+        context.source_stack = owner->source(owner->future, &context.source_stack_n);
+    }
+    coil_loop_call_exception_handler(loop, &context);
+}
+
+void coil__loop_report_endless(struct coil_loop *loop, const char *task, int64_t so_long_ns,
+                               const struct slow_look *look)
+{
+    char text[400];
+    const void *calls[SLOW_CALLS];
+    struct slow_look of_now = *look;
+    of_now.cpu_ns = -1;
+    snprintf(text, sizeof text,
+             "A %s%s has been running for %.3f seconds and goes on; nothing else runs meanwhile",
+             *task ? "step of " : "callback", task, (double)so_long_ns / 1e9);
+    tell_look(&of_now, text, sizeof text, calls);
+    coil_exception_context context = {
+        .size = sizeof context, .message = text, .fd = -1, .stack = calls, .stack_n = look->n};
+    /* A handler of the program's is not for this thread. */
+    coil_loop_default_exception_handler(loop, &context);
+}
+
+__attribute__((noinline)) void coil__loop_run_timed(struct coil_loop *loop, slot_fn fn, void *arg)
+{
+    struct slow *slow = coil__slow_watcher(loop);
+    struct slow_look look;
+    loop->step_owner.future = NULL;
+    __atomic_store_n(&loop->step_owner.name, NULL, __ATOMIC_RELAXED);
     int64_t before = coil__clock_real_ns();
-    loop->ran_what[0] = 0;
+    coil__slow_begin(slow, before);
     fn(arg);
     int64_t took = coil__clock_real_ns() - before;
-    if (took < loop->slow_ns)
-        return;
-    char text[128];
-    snprintf(text, sizeof text, "Executing %s took %.3f seconds",
-             loop->ran_what[0] ? loop->ran_what : "a callback", (double)took / 1e9);
-    coil__loop_report(loop, text, 0, NULL, NULL);
+    bool late = took >= loop->slow_ns && !loop_inherited(loop);
+    bool seen = coil__slow_end(slow, late ? &look : NULL);
+    struct step_owner owner = loop->step_owner;
+    if (took >= loop->slow_ns)
+        report_slow(loop, took, seen ? &look : NULL);
+    if (owner.future)
+        owner.let_go(owner.future);
 }

@@ -164,6 +164,25 @@ static void bury(struct task_part *part)
     coil_unref(&t->future);
 }
 
+static const void *const *calls_of(const coil_future *f, size_t *out_n)
+{
+    const struct origin *origin = future_origin(f);
+    *out_n = origin ? origin->n : 0;
+    return origin ? origin->calls : NULL;
+}
+
+/* Debug mode: the task is held until it is known whether the step took long. */
+__attribute__((cold)) static void own_step(coil_loop *loop, struct coil__task *t)
+{
+    struct step_owner *owner = &loop->step_owner;
+    owner->future = coil_ref(&t->future);
+    owner->file = t->future.file;
+    owner->line = t->future.line;
+    owner->let_go = coil_unref;
+    owner->source = calls_of;
+    __atomic_store_n(&owner->name, t->name, __ATOMIC_RELAXED);
+}
+
 /* The hub runs a task until control comes back to the hub, by whatever way. */
 static void task_step(void *arg)
 {
@@ -171,7 +190,7 @@ static void task_step(void *arg)
     struct task_part *part = part_of(t);
     part->hub = coro_current();
     if (coil_unlikely(part->loop->debug))
-        snprintf(part->loop->ran_what, sizeof part->loop->ran_what, "a step of %s", t->name);
+        own_step(part->loop, t);
     coil__coro_switch(become(part, t));
     become_hub(part);
     bury(part);
