@@ -36,8 +36,8 @@ typedef struct {
         *backend;      /* "auto", "uring", "epoll", "poll", "sim"; NULL: COIL_BACKEND, else auto */
     bool debug;        /* also switched on by COIL_DEBUG=1 */
     bool virtual_time; /* the clock jumps when nothing but a timer can wake anyone */
-    bool
-        no_signals; /* coil_run installs neither SIGINT nor the stack-overflow report, debug mode no SIGRTMAX */
+    /* coil_run installs neither SIGINT nor the stack-overflow report, debug mode takes no SIGRTMAX */
+    bool no_signals;
     uint64_t seed;     /* of the imaginary kernel; 0: COIL_SEED, else 1 */
     size_t stack_size; /* of tasks that do not say; 0: 256 KB */
 } coil_run_opts;
