@@ -171,22 +171,24 @@ static void report_slow(struct coil_loop *loop, int64_t took, const struct slow_
 {
     char text[400];
     const void *calls[SLOW_CALLS];
-    const struct step_owner *owner = &loop->step_owner;
+    struct step_about about = {.name = ""};
     coil_exception_context context = {
         .size = sizeof context, .message = text, .fd = -1, .stack = calls};
+    if (loop->step_owner)
+        loop->step_class->describe(loop->step_owner, &about);
     snprintf(text, sizeof text, "Executing %s%s took %.3f seconds",
-             owner->future ? "a step of " : "a callback", owner->future ? owner->name : "",
-             (double)took / 1e9);
+             loop->step_owner ? "a step of " : "a callback", about.name, (double)took / 1e9);
     if (look) {
         tell_look(look, text, sizeof text, calls);
         context.stack_n = look->n;
     }
-    if (owner->future) {
+    if (loop->step_owner) {
         size_t n = strlen(text);
         snprintf(text + n, sizeof text - n, "; it was created at %.200s:%d",
-                 owner->file ? owner->file : "?", owner->line);
-        context.future = context.task = owner->future;
-        context.source_stack = owner->source(owner->future, &context.source_stack_n);
+                 about.file ? about.file : "?", about.line);
+        context.future = context.task = loop->step_owner;
+        context.source_stack = about.source;
+        context.source_stack_n = about.source_n;
     }
     coil_loop_call_exception_handler(loop, &context);
 }
@@ -208,21 +210,53 @@ void coil__loop_report_endless(struct coil_loop *loop, const char *task, int64_t
     coil_loop_default_exception_handler(loop, &context);
 }
 
+void coil__loop_set_slow(struct coil_loop *loop, int64_t ns)
+{
+    enum { DAY_S = 24 * 3600 };
+    int64_t near = ns < 0 ? 0 : ns > DAY_S * NS_PER_S ? DAY_S * NS_PER_S : ns;
+    __atomic_store_n(&loop->slow_ns, ns, __ATOMIC_RELAXED);
+    /* How long ticks are was measured in a hurry. */
+    loop->slow_ticks = coil__clock_ticks_in(near / NS_PER_US) * (uint64_t)(NS_PER_US * 3 / 4);
+}
+
+void coil__loop_time_steps(struct coil_loop *loop)
+{
+    loop->base_ns = loop->first_ns = coil__clock_real_ns();
+    loop->step_ticks = loop->base_ticks = loop->first_ticks = clock_ticks();
+}
+
+/* So many ticks up to now, in ns; by what both clocks say of the time since debug mode began, which is longer. */
+static int64_t ticks_as_ns(const struct coil_loop *loop, uint64_t ticks)
+{
+    int64_t since_ns = coil__clock_real_ns() - loop->first_ns;
+    uint64_t since = clock_ticks() - loop->first_ticks;
+    return (int64_t)((double)ticks * (double)since_ns / (double)since);
+}
+
+__attribute__((cold)) static void judge(struct coil_loop *loop, uint64_t ticks)
+{
+    struct slow_look look;
+    int64_t took = ticks_as_ns(loop, ticks);
+    if (took >= loop->slow_ns) {
+        bool seen = !loop_inherited(loop) &&
+                    coil__slow_seen(loop->slow, loop->step_number - 1, &look);
+        report_slow(loop, took, seen ? &look : NULL);
+    }
+    __atomic_store_n(&loop->step_ticks, clock_ticks(),
+                     __ATOMIC_RELAXED); /* that was nobody's step */
+}
+
 __attribute__((noinline)) void coil__loop_run_timed(struct coil_loop *loop, slot_fn fn, void *arg)
 {
-    struct slow *slow = coil__slow_watcher(loop);
-    struct slow_look look;
-    loop->step_owner.future = NULL;
-    __atomic_store_n(&loop->step_owner.name, NULL, __ATOMIC_RELAXED);
-    int64_t before = coil__clock_real_ns();
-    coil__slow_begin(slow, before);
+    __atomic_store_n(&loop->step_owner, NULL, __ATOMIC_RELAXED);
+    __atomic_store_n(&loop->step_number, loop->step_number + 1, __ATOMIC_RELEASE);
     fn(arg);
-    int64_t took = coil__clock_real_ns() - before;
-    bool late = took >= loop->slow_ns && !loop_inherited(loop);
-    bool seen = coil__slow_end(slow, late ? &look : NULL);
-    struct step_owner owner = loop->step_owner;
-    if (took >= loop->slow_ns)
-        report_slow(loop, took, seen ? &look : NULL);
-    if (owner.future)
-        owner.let_go(owner.future);
+    __atomic_store_n(&loop->step_number, loop->step_number + 1, __ATOMIC_RELEASE);
+    /* Tasks may have passed the turn on among them: this is about the last step. */
+    uint64_t after = clock_ticks(), before = loop->step_ticks;
+    __atomic_store_n(&loop->step_ticks, after, __ATOMIC_RELAXED);
+    if (coil_unlikely(after - before >= loop->slow_ticks))
+        judge(loop, after - before);
+    if (loop->step_owner && loop->step_class->over(loop->step_owner, loop_about_now(loop)))
+        __atomic_store_n(&loop->step_ticks, clock_ticks(), __ATOMIC_RELAXED);
 }

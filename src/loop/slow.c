@@ -41,21 +41,22 @@
 enum { TRIES = 10, ANSWER_TRIES = 5000 };
 #define TICK_MIN_NS NS_PER_MS
 #define TICK_MAX_NS NS_PER_S
-#define GOES_ON     10 /* limits, and then it is said that a step does not end */
+#define COMPUTES_NS (200 * NS_PER_US) /* of processor time; then a thread is not about to wait */
+#define GOES_ON     10                /* limits, and then it is said that a step does not end */
 
 enum ask { ASK_NOTHING, ASK_ASKED, ASK_BUSY, ASK_ANSWERED };
 
 struct slow {
     struct coil_loop *loop;
     /* The loop's thread writes, the watcher reads. */
-    _Atomic uint64_t step; /* odd: one runs */
-    _Atomic int64_t began_ns;
     _Atomic int thread_id;
     _Atomic(const struct coro *const *) coro_now; /* that thread's */
     _Atomic uint64_t looks;
 
     struct thread thread;
-    bool signals; /* may be sent */
+    bool signals;         /* may be sent */
+    uint64_t first_ticks; /* when watching began */
+    int64_t first_ns;
     struct mutex lock;
     struct cond changed;
     /* Under the lock. */
@@ -196,6 +197,25 @@ static enum stands find_waiting(struct slow *s, struct unwind *out)
     return STANDS_UNKNOWN;
 }
 
+static bool runs(const struct slow *s, uint64_t step)
+{
+    return __atomic_load_n(&s->loop->step_number, __ATOMIC_ACQUIRE) == step;
+}
+
+/* Who is about to wait in the kernel counts as running, too: one that computes goes on to. */
+static enum stands find_out(struct slow *s, uint64_t step, struct unwind *out)
+{
+    int thread = atomic_load(&s->thread_id);
+    int64_t cpu = coil__clock_cpu_ns(thread);
+    enum stands how = find_waiting(s, out);
+    while (how == STANDS_COMPUTING && cpu >= 0 && runs(s, step) &&
+           coil__clock_cpu_ns(thread) - cpu < COMPUTES_NS) {
+        coil__thread_pause();
+        how = find_waiting(s, out);
+    }
+    return how;
+}
+
 static bool ask_by_signal(struct slow *s, struct unwind *out)
 {
     if (!s->signals || !is_ours() || blocks_signal(s))
@@ -300,18 +320,13 @@ static void walk(struct slow *s, struct unwind u, bool waiting, struct slow_look
 
 /* ---- watching ---- */
 
-static bool runs(const struct slow *s, uint64_t step)
-{
-    return atomic_load(&s->step) == step;
-}
-
 /* Without the lock. False: it is over, or nothing can be seen. */
 static bool take_look(struct slow *s, uint64_t step, struct slow_look *out)
 {
     struct unwind u = {.stack = &s->copy};
     out->n = 0;
     out->blocker = NULL;
-    enum stands how = UNWIND_KNOWN ? find_waiting(s, &u) : STANDS_UNKNOWN;
+    enum stands how = UNWIND_KNOWN ? find_out(s, step, &u) : STANDS_UNKNOWN;
     if (how == STANDS_COMPUTING && !ask_by_signal(s, &u))
         how = STANDS_UNKNOWN;
     if (how == STANDS_UNKNOWN || !runs(s, step))
@@ -335,12 +350,20 @@ static void look_at(struct slow *s, uint64_t step)
     bool taken = take_look(s, step, &look);
     coil__mutex_lock(&s->lock);
     s->busy = false;
+    if (taken)
+        s->look = look;
+    else if (s->looked_at != step) /* else the first look is better than none */
+        s->look = (struct slow_look){.n = 0};
     s->looked_at = step;
-    if (!taken)
-        look.n = 0, look.blocker = NULL;
-    s->look = look;
     atomic_fetch_add(&s->looks, 1);
     coil__cond_broadcast(&s->changed);
+}
+
+/* By what both clocks say of the time since watching began. */
+static int64_t ticks_as_ns(const struct slow *s, uint64_t ticks, int64_t now)
+{
+    uint64_t all = clock_ticks() - s->first_ticks;
+    return (int64_t)((double)ticks * (double)(now - s->first_ns) / (double)(all ? all : 1));
 }
 
 /* How long it may sleep now. */
@@ -349,10 +372,12 @@ static int64_t tick(struct slow *s, uint64_t *told)
     int64_t limit = __atomic_load_n(&s->loop->slow_ns, __ATOMIC_RELAXED);
     if (limit < TICK_MIN_NS)
         limit = TICK_MIN_NS;
-    uint64_t step = atomic_load(&s->step);
-    int64_t began = atomic_load(&s->began_ns), now = coil__clock_real_ns();
+    uint64_t step = __atomic_load_n(&s->loop->step_number, __ATOMIC_ACQUIRE);
+    uint64_t since = clock_ticks() - __atomic_load_n(&s->loop->step_ticks, __ATOMIC_RELAXED);
+    int64_t now = coil__clock_real_ns();
     if (!(step & 1) || !runs(s, step))
         return limit;
+    int64_t began = now - ticks_as_ns(s, since, now);
     if (s->seen != step)
         meet(s, step, now);
     int64_t due = clock_add(began, limit);
@@ -368,8 +393,8 @@ static int64_t tick(struct slow *s, uint64_t *told)
         *told = step;
         look_at(s, step);
         char name[ERROR_NAME_MAX] = "";
-        const char *there = __atomic_load_n(&s->loop->step_owner.name, __ATOMIC_RELAXED);
-        if (there && copy_from(name, there, sizeof name))
+        const char *owner = __atomic_load_n((const char **)&s->loop->step_owner, __ATOMIC_ACQUIRE);
+        if (owner && copy_from(name, owner + s->loop->step_class->name_at, sizeof name))
             name[sizeof name - 1] = '\0';
         if (runs(s, step))
             coil__loop_report_endless(s->loop, name, now - began, &s->look);
@@ -402,6 +427,8 @@ static struct slow *begin_watching(struct coil_loop *loop)
     if (!s || coil__thread_at_fork(&asked, forked) < 0)
         goto undo_slow;
     s->loop = loop;
+    s->first_ns = coil__clock_real_ns();
+    s->first_ticks = clock_ticks();
     s->signals = UNWIND_KNOWN && !SYS_UNDER_TSAN && !loop->no_signals && take_signal();
     coil__mutex_init(&s->lock);
     coil__cond_init(&s->changed);
@@ -416,19 +443,24 @@ undo_slow:
     return NULL;
 }
 
-struct slow *coil__slow_watcher(struct coil_loop *loop)
+void coil__slow_watch(struct coil_loop *loop)
 {
     struct slow *s = loop->slow;
-    /* The numbers of Valgrind's own stacks would be taken for the program's. */
     if (!s && !loop->slow_refused && !loop->clock.is_virtual) {
+        /* The numbers of Valgrind's own stacks would be taken for the program's. */
         s = loop->slow = tool_on_valgrind() ? NULL : begin_watching(loop);
         loop->slow_refused = !s;
     }
+    here = s;
     if (s && atomic_load_explicit(&s->thread_id, memory_order_relaxed) != loop->thread_id) {
         atomic_store(&s->coro_now, (const struct coro *const *)&coil__coro_now);
         atomic_store(&s->thread_id, loop->thread_id);
     }
-    return s;
+}
+
+void coil__slow_leave(void)
+{
+    here = NULL;
 }
 
 void coil__slow_stop(struct coil_loop *loop)
@@ -449,24 +481,9 @@ void coil__slow_stop(struct coil_loop *loop)
     coil__free(s);
 }
 
-void coil__slow_begin(struct slow *s, int64_t now_ns)
+bool coil__slow_seen(struct slow *s, uint64_t step, struct slow_look *out)
 {
     if (!s)
-        return;
-    here = s;
-    atomic_store_explicit(&s->began_ns, now_ns, memory_order_relaxed);
-    uint64_t step = atomic_load_explicit(&s->step, memory_order_relaxed);
-    atomic_store_explicit(&s->step, step + 1, memory_order_release);
-}
-
-bool coil__slow_end(struct slow *s, struct slow_look *out)
-{
-    if (!s)
-        return false;
-    uint64_t step = atomic_load_explicit(&s->step, memory_order_relaxed);
-    atomic_store_explicit(&s->step, step + 1, memory_order_release);
-    here = NULL;
-    if (!out)
         return false;
     int64_t now = coil__clock_real_ns();
     coil__mutex_lock(&s->lock);

@@ -8,7 +8,7 @@
  *     watcher:                 .      look at the stack (limit)      say that it goes on (10 limits)
  *
  * Always true:
- *   - a step costs the loop's thread some stores, and no system call;
+ *   - a step costs the loop's thread two stores and a reading of the processor's ticks;
  *   - the watcher only reads: what it finds is told by the loop's thread when the step is over.
  *
  * Debug mode alone, and never where time is virtual. Elsewhere: the words (report.c). */
@@ -33,14 +33,15 @@ struct slow_look {
     int64_t of_ns;
 };
 
-/* The loop's watcher, made if need be; NULL: there is none to be had. */
-struct slow *coil__slow_watcher(struct coil_loop *loop);
-/* Ends the watcher; NULL is fine. In a child of fork its thread is not there, and it is only forgotten. */
+/* Before a batch, on the thread that runs it: there is a watcher, if one is to be had. */
+void coil__slow_watch(struct coil_loop *loop);
+/* This thread runs the loop no longer. */
+void coil__slow_leave(void);
+/* Ends the watcher, if there is one. */
 void coil__slow_stop(struct coil_loop *loop);
 
-/* Around each step; NULL is fine. The second returns whether anything was seen of it, and what, if `out` is given. */
-void coil__slow_begin(struct slow *s, int64_t now_ns);
-bool coil__slow_end(struct slow *s, struct slow_look *out);
+/* What was seen of the step of this number, which has just ended; false: nothing. NULL is fine. */
+bool coil__slow_seen(struct slow *s, uint64_t step, struct slow_look *out);
 
 /* Tests: how many looks were taken. Any thread. */
 uint64_t coil__slow_looks(const struct slow *s);

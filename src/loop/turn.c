@@ -22,6 +22,7 @@
 #include "base/sys.h"
 #include "base/thread.h"
 #include "loop/loop.h"
+#include "loop/slow.h"
 
 enum { TURNS_WITHOUT_LOOK = 61 };
 #define LOOK_AFTER_NS    (50 * NS_PER_US)
@@ -179,14 +180,14 @@ int coil__loop_collect(struct coil_loop *loop, int64_t limit_ns)
     loop->batch_end = loop->tail;
     loop->turns++;
     loop->idle_turns = 0;
-    loop->look_ticks = clock_ticks();
+    loop->step_ticks = loop->look_ticks = clock_ticks();
     return 0;
 }
 
 bool coil__loop_next_batch(struct coil_loop *loop)
 {
     if (loop->head != loop->batch_end || loop->head == loop->tail || !loop->may_batch ||
-        loop->stopping || loop->raised || loop->every_turn || loop->debug)
+        loop->stopping || loop->raised || loop->every_turn)
         return false;
     if (++loop->idle_turns >= TURNS_WITHOUT_LOOK ||
         clock_ticks() - loop->look_ticks > loop->look_every)
@@ -218,6 +219,8 @@ int coil__loop_dispatch(struct coil_loop *loop)
     uint64_t before = loop->callbacks;
     struct coil_context *outer = coil__context_ptr;
     coil__context_ptr = &loop->hub_context;
+    if (coil_unlikely(loop->debug))
+        coil__slow_watch(loop);
     while (loop->head != loop->batch_end && !loop->raised)
         run_slot(loop);
     coil__context_ptr = outer;
@@ -258,6 +261,8 @@ void coil__loop_leave(struct coil_loop *loop)
 {
     loop->running = false;
     coil__running_loop = NULL;
+    if (coil_unlikely(loop->slow != NULL))
+        coil__slow_leave();
 }
 
 /* What coil_loop_raise was given, with its words; 0 if nothing. */
@@ -378,6 +383,7 @@ int coil_loop_dispatch(coil_loop *loop)
     if (coil__running_loop != loop)
         return (int)coil__fail(COIL_EWRONGTHREAD, "another thread collected; it must dispatch");
     loop->collected = false; /* from here on a callback that asks for this is refused */
+    loop->step_ticks = clock_ticks();
     int n = coil__loop_dispatch(loop);
     loop->stopping = false;
     coil__loop_leave(loop);

@@ -14,7 +14,7 @@
  *
  * Who runs next when a task parks or ends: if the next slot of this batch is a task's step, that task,
  * straight from stack to stack; else the stack that turns the loop (the hub), since callbacks never
- * run on a task's stack. In debug mode always the hub, which times each step.
+ * run on a task's stack. In debug mode also the hub where there is something to say of a step.
  *
  * Always true:
  *   - task_part.current is the task whose frames run, NULL on the hub;
@@ -136,12 +136,70 @@ static inline void prefetch_task(const void *slot_arg)
     __builtin_prefetch((const void *)(t + offsetof(struct coil__task, leaf)));
 }
 
+/* ---- debug mode: whose step it is ---- */
+
+static void describe_step(const coil_future *f, struct step_about *out)
+{
+    const struct origin *origin = future_origin(f);
+    *out = (struct step_about){.name = ((const struct coil__task *)f)->name,
+                               .file = f->file,
+                               .line = f->line,
+                               .source = origin ? origin->calls : NULL,
+                               .source_n = origin ? origin->n : 0};
+}
+
+static bool step_is_over(coil_future *f, int64_t now_ns)
+{
+    struct coil__task *t = as_task(f);
+    if (t->waiting)
+        t->parked_ns = now_ns;
+    if (f->refs > 1) {
+        f->refs--;
+        return false;
+    }
+    coil_unref(f);
+    return true;
+}
+
+static const struct step_class task_steps = {
+    .name_at = offsetof(struct coil__task, name), .describe = describe_step, .over = step_is_over};
+
+/* The task is held until it is known whether the step took long. */
+static inline void own_step(coil_loop *loop, struct coil__task *t)
+{
+    t->future.refs++;
+    loop->step_class = &task_steps;
+    __atomic_store_n(&loop->step_owner, &t->future, __ATOMIC_RELEASE);
+}
+
+/* next_up in debug mode: straight to the next task only if there is nothing to be said of this one. */
+__attribute__((cold, noinline)) static struct coro *next_up_watched(struct task_part *part)
+{
+    coil_loop *loop = part->loop;
+    coil_future *owner = loop->step_owner;
+    if (loop->raised || loop->closing || !owner || owner->refs == 1 ||
+        (loop->head == loop->batch_end && !coil__loop_next_batch(loop)))
+        return part->hub;
+    const struct slot *slot = &loop->ring[loop->head & loop->mask];
+    if (slot->fn != task_step || !loop_step_follows(loop))
+        return part->hub;
+    struct coil__task *t = slot->arg;
+    loop->head++;
+    loop->callbacks++;
+    uintptr_t later = (uintptr_t)loop->ring[(loop->head + 3) & loop->mask].arg;
+    prefetch_task((const void *)later);
+    __builtin_prefetch((const void *)(later + offsetof(struct coil__task, parked_ns)));
+    (void)step_is_over(owner, loop_about_now(loop));
+    own_step(loop, t);
+    return become(part, t);
+}
+
 /* Whom the leaving task hands over to. */
 static inline struct coro *next_up(struct task_part *part)
 {
     coil_loop *loop = part->loop;
     if (coil_unlikely(loop->raised || loop->debug || loop->closing))
-        return part->hub;
+        return loop->debug ? next_up_watched(part) : part->hub;
     if (loop->head == loop->batch_end && !coil__loop_next_batch(loop))
         return part->hub;
     const struct slot *slot = &loop->ring[loop->head & loop->mask];
@@ -162,25 +220,6 @@ static void bury(struct task_part *part)
         return;
     part->departed = NULL;
     coil_unref(&t->future);
-}
-
-static const void *const *calls_of(const coil_future *f, size_t *out_n)
-{
-    const struct origin *origin = future_origin(f);
-    *out_n = origin ? origin->n : 0;
-    return origin ? origin->calls : NULL;
-}
-
-/* Debug mode: the task is held until it is known whether the step took long. */
-__attribute__((cold)) static void own_step(coil_loop *loop, struct coil__task *t)
-{
-    struct step_owner *owner = &loop->step_owner;
-    owner->future = coil_ref(&t->future);
-    owner->file = t->future.file;
-    owner->line = t->future.line;
-    owner->let_go = coil_unref;
-    owner->source = calls_of;
-    __atomic_store_n(&owner->name, t->name, __ATOMIC_RELAXED);
 }
 
 /* The hub runs a task until control comes back to the hub, by whatever way. */
@@ -262,7 +301,7 @@ coil_ret (*coil__return_hook)(struct coil__task *t, coil_ret rc);
 __attribute__((cold)) static void watch_parking(struct coil__task *t)
 {
     coil_loop *loop = t->future.loop;
-    if (loop->debug)
+    if (loop->debug && t->back) /* else when its step is over */
         t->parked_ns = loop_now_ns(loop);
     if (coil__park_hook)
         coil__park_hook(t);
