@@ -58,6 +58,8 @@ struct loop_part {
     void (*stats)(struct loop_part *part, coil_loop_stats_t *out);
     /* The context variables of what a report speaks of, NULL if there are none; may be NULL. */
     struct coil_context *(*context_of)(const coil_exception_context *context);
+    /* Debug mode is switched off; may be NULL. */
+    void (*debug_ends)(struct loop_part *part);
     /* Last words: give your memory back. Nothing of the loop may be used. */
     void (*release)(struct loop_part *part);
 };

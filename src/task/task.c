@@ -62,9 +62,16 @@ static struct coil_context *part_context_of(const coil_exception_context *contex
     return task ? coil_task_get_context(task) : NULL;
 }
 
+/* What runs without it leaves its stack as it is. */
+static void part_debug_ends(struct loop_part *p)
+{
+    coil__depths_end(container_of(p, struct task_part, part));
+}
+
 static void part_release(struct loop_part *p)
 {
     struct task_part *part = container_of(p, struct task_part, part);
+    coil__depths_end(part);
     /* Finished tasks somebody still refers to live on their stacks: those stay mapped, and the pool with them. */
     if (coil__stack_pool_fini(&part->stacks) == 0)
         coil__free(part);
@@ -87,10 +94,13 @@ struct task_part *coil__task_part(coil_loop *loop)
         return NULL;
     }
     part->stacks.describe = describe_stack;
+    if (loop->debug)
+        coil__depths_begin(part);
     part->part = (struct loop_part){.layout = &coil__sight_tasks,
                                     .closing = part_closing,
                                     .stats = part_stats,
                                     .context_of = part_context_of,
+                                    .debug_ends = part_debug_ends,
                                     .release = part_release};
     part->loop = loop;
     memcpy(part->last_name, "Task-0", 7);
@@ -517,12 +527,13 @@ static void pin_context(struct coil_context *context, bool on)
 
 /* On top of its own stack, if there is room. */
 __attribute__((cold, noinline)) static void keep_origin(struct coil__task *t, struct stack *stack,
-                                                        struct frame newest)
+                                                        struct frame newest, coil_fn body)
 {
     struct origin *origin = coil__stack_reserve(stack, sizeof *origin);
     if (!origin)
         return;
     t->future.origin = (int32_t)((char *)origin - (char *)t);
+    origin->body = body;
     coil__origin_fill(origin, newest);
 }
 
@@ -566,7 +577,7 @@ coil_task *coil__task_make(const coil_task_recipe *recipe, const coil_task_opts 
     t->future.refs = 2; /* the caller's and, until it is done, the loop's */
     t->future.free_result = opts->free_result;
     if (coil_unlikely(loop->debug))
-        keep_origin(t, stack, frames_here());
+        keep_origin(t, stack, frames_here(), coil__body_of(fn, arg));
     err = coil__coro_make(&t->coro, stack, task_entry);
     if (err)
         goto undo_stack;

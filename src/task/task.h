@@ -26,6 +26,7 @@
 #include "coro/coro.h"
 #include "coro/frames.h"
 #include "loop/loop.h"
+#include "task/depth.h"
 
 #include <coil/task.h>
 
@@ -159,6 +160,7 @@ struct coil_future {
  * bounds of a thread's own stack are not known. */
 enum { ORIGIN_CALLS = 10 }; /* asyncio's DEBUG_STACK_DEPTH */
 struct origin {
+    coil_fn body; /* of a task: the function that runs in it */
     size_t n;
     const void *calls[ORIGIN_CALLS];
 };
@@ -291,6 +293,7 @@ struct task_part {
     unsigned last_digits;
     uint64_t number;
     struct stack_pool stacks;
+    struct depths depths; /* debug mode */
 };
 
 struct task_part *coil__task_part(coil_loop *loop);
@@ -314,6 +317,7 @@ void coil__asyncgen_report(coil_loop *loop, struct coil_gen *gen, const char *wh
 
 /* What a task's function will be, also where it was made of a coroutine object. */
 coil_fn coil__task_body(const struct coil__task *t);
+coil_fn coil__body_of(coil_fn fn, const void *arg);
 
 /* The current task of the running loop, or NULL. */
 static inline struct coil__task *coil__current(void)
