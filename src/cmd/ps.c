@@ -48,6 +48,14 @@ static void chain_text(struct target *t, const struct seen_task *task, char *out
     }
 }
 
+/* In debug mode it is known since when. */
+static void add_since(const struct seen_task *task, char *out, size_t n)
+{
+    size_t at = strlen(out);
+    if (task->waits_ns >= 0)
+        snprintf(out + at, n - at, ", for %.1f s now", (double)task->waits_ns / 1e9);
+}
+
 static void wait_text(const struct seen_task *task, char *out, size_t n)
 {
     char also[48] = "";
@@ -66,6 +74,7 @@ static void wait_text(const struct seen_task *task, char *out, size_t n)
         snprintf(out, n, "%s: %s%s", task->what, task->detail, also);
     else
         snprintf(out, n, "%s%s", task->what, also);
+    add_since(task, out, n);
 }
 
 static void plural(uint64_t n, const char *one, const char *many, const char *before)
@@ -241,6 +250,8 @@ static void json_task(struct target *t, const struct seen_loop *l, const struct 
     json_string(task->state == SEEN_WAITING ? task->what : "");
     printf(", \"detail\": ");
     json_string(task->state == SEEN_WAITING ? task->detail : "");
+    if (task->waits_ns >= 0)
+        printf(", \"waiting_seconds\": %.3f", (double)task->waits_ns / 1e9);
     printf(", \"cancels\": %u, \"created_at\": ", task->cancels);
     json_string(task->file);
     printf(", \"line\": %d, \"stack\": [", task->line);
@@ -580,8 +591,9 @@ const struct verb verb_ps = {
     .text = HOW
     "\n"
     "Above the tasks of each loop stands what keeps it alive. Where nothing is left that could\n"
-    "wake it, that is said. With --count it is only told how many tasks were made where, and wait\n"
-    "for what: of a leak they stand first.\n",
+    "wake it, that is said. Of a loop in debug mode it is told for how long each task waits.\n"
+    "With --count it is only told how many tasks were made where, and wait for what: of a leak\n"
+    "they stand first.\n",
     .run = ps,
 };
 

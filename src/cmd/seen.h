@@ -23,6 +23,7 @@ struct seen_task {
     unsigned cancels; /* how many were asked for and not taken back */
     char what[64];    /* what it waits for, or will: "sleep", "recv" */
     char detail[160]; /* which one; "" */
+    int64_t waits_ns; /* for how long already; -1: not known (only debug mode keeps it) */
     uint64_t *calls;  /* addresses within its calls, innermost first */
     size_t calls_n;
     size_t *awaited_by; /* places in the loop's tasks */

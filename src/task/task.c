@@ -162,7 +162,7 @@ static bool step_is_over(coil_future *f, int64_t now_ns)
 {
     struct coil__task *t = as_task(f);
     if (t->waiting)
-        t->parked_ns = now_ns;
+        t->parked_ns = now_ns ? now_ns : 1; /* 0 is no time */
     if (f->refs > 1) {
         f->refs--;
         return false;
@@ -730,12 +730,13 @@ int coil_task_uncancel(coil_task *task)
 
 static void unwind(struct task_part *part, struct coil__task *t)
 {
-    char text[512], words[200];
+    char text[512], words[200], since[40];
     if (!t->silent) {
         coil__wait_words(t->waiting, words, sizeof words);
+        coil__since_words(t, since, sizeof since);
         snprintf(text, sizeof text,
-                 "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s",
-                 t->name, t->future.file ? t->future.file : "?", t->future.line, words);
+                 "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s%s",
+                 t->name, t->future.file ? t->future.file : "?", t->future.line, words, since);
         coil__future_report(&t->future, text, 0, NULL);
     }
 

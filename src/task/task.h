@@ -318,6 +318,8 @@ void coil__asyncgen_report(coil_loop *loop, struct coil_gen *gen, const char *wh
 /* What a task's function will be, also where it was made of a coroutine object. */
 coil_fn coil__task_body(const struct coil__task *t);
 coil_fn coil__body_of(coil_fn fn, const void *arg);
+/* ", for 3.2 s now", of a parked task in debug mode; else "". */
+void coil__since_words(const struct coil__task *t, char *out, size_t size);
 
 /* The current task of the running loop, or NULL. */
 static inline struct coil__task *coil__current(void)

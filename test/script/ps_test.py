@@ -14,10 +14,11 @@ from programs import Skip, main, until
 
 
 @contextlib.contextmanager
-def target(build, backend, mode, **more):
+def target(build, backend, mode, debug=False, **more):
     """test/script/seen_main.c in one of its modes, once it stands where it should."""
     process = subprocess.Popen([f"{build}/seen", mode], stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, "COIL_BACKEND": backend}, **more)
+                               env={**os.environ, "COIL_BACKEND": backend, "COIL_DEBUG": "1" if debug else "0"},
+                               **more)
     try:
         assert process.stdout.readline() == "ready\n"
         yield process
@@ -83,6 +84,24 @@ def test_ps_tells_what_each_task_waits_for(build, backend):
         row = re.search(r"^\d+ +0x[0-9a-f]+ +child .*$", table, re.M).group(0)
         assert re.search(r"sleep: [\d.]+ s left .*-> sleeper .*-> awaits_a_task +parent +0x[0-9a-f]+$", row), row
         assert "\033" not in table
+
+
+def test_of_a_program_in_debug_mode_ps_tells_since_when(build, backend):
+    with target(build, backend, "waits", debug=True) as process:
+        waits_as_it_should(build, process.pid)
+        first = {name: task["waiting_seconds"] for name, task in tasks_of(build, process.pid)[1].items()}
+        assert len(first) == 10 and all(0 <= waited < 60 for waited in first.values()), first
+        until("all wait longer", lambda: all(task["waiting_seconds"] > first[name]
+                                             for name, task in tasks_of(build, process.pid)[1].items()))
+        table = coil(build, "ps", process.pid)
+        assert re.search(r"receiver +recv: fd \d+(, peer unix)?, for \d+\.\d s now ", table), table
+        assert len(re.findall(r", for \d+\.\d s now ", table)) == 10, table
+
+
+def test_without_debug_mode_ps_does_not_guess_since_when(build, backend):
+    with target(build, backend, "waits") as process:
+        assert not any("waiting_seconds" in task for task in tasks_of(build, process.pid)[1].values())
+        assert "s now" not in coil(build, "ps", process.pid)
 
 
 def test_a_stopped_program_is_shown_as_well(build, backend):
