@@ -72,6 +72,7 @@ static void part_release(struct loop_part *p)
 {
     struct task_part *part = container_of(p, struct task_part, part);
     coil__depths_end(part);
+    coil__leaks_forget(part);
     /* Finished tasks somebody still refers to live on their stacks: those stay mapped, and the pool with them. */
     if (coil__stack_pool_fini(&part->stacks) == 0)
         coil__free(part);
@@ -108,6 +109,7 @@ struct task_part *coil__task_part(coil_loop *loop)
     list_init(&part->tasks);
     list_init(&part->callbacks);
     list_init(&part->outers);
+    list_init(&part->kept);
     loop->parts[LOOP_PART_TASK] = &part->part;
     coil__asyncgens_init();
     return part;
@@ -165,6 +167,8 @@ static bool step_is_over(coil_future *f, int64_t now_ns)
         t->parked_ns = now_ns ? now_ns : 1; /* 0 is no time */
     if (f->refs > 1) {
         f->refs--;
+        if (future_done(f))
+            coil__leaks_keep(f);
         return false;
     }
     coil_unref(f);
@@ -454,6 +458,27 @@ static _Noreturn void leave_for_good(struct coil__task *t)
     coil__coro_exit_to(to);
 }
 
+/* It was asked to end, and does as if it had not been. */
+static void report_swallowed(struct coil__task *t)
+{
+    char text[400];
+    snprintf(text, sizeof text,
+             "A cancel was swallowed by %s, created at %s:%d: it was asked to end, and returned no "
+             "error; pass -ECANCELED on, or take the request back (coil_task_uncancel)",
+             t->name, t->future.file ? t->future.file : "?", t->future.line);
+    coil__future_report(&t->future, text, 0, NULL);
+}
+
+__attribute__((cold, noinline)) static coil_ret watch_return(struct coil__task *t, coil_ret rc)
+{
+    if (coil__return_hook)
+        rc = coil__return_hook(t, rc);
+    if (t->future.loop->debug && t->cancelling > 0 && !t->must_cancel && !t->coro.unwinding &&
+        !coil_iserr(rc))
+        report_swallowed(t);
+    return rc;
+}
+
 CORO_ENTRY static void task_entry(struct coro *co)
 {
     struct coil__task *t = container_of(co, struct coil__task, coro);
@@ -465,8 +490,8 @@ CORO_ENTRY static void task_entry(struct coro *co)
     } else {
         t->started = true;
         rc = t->fn(t->arg);
-        if (coil_unlikely(t->future.loop->watched) && coil__return_hook)
-            rc = coil__return_hook(t, rc);
+        if (coil_unlikely(t->future.loop->watched))
+            rc = watch_return(t, rc);
     }
     finish(t, rc);
     leave_for_good(t);

@@ -72,6 +72,65 @@ LOOP(waiting_is_told_without_since_when_otherwise)
     stage.report.n = 0;
 }
 
+/* ---- cancels ---- */
+
+static coil_ret ends_well_all_the_same(void *arg)
+{
+    (void)arg;
+    FACT_INT(coil_sleep(60), -ECANCELED);
+    return 0;
+}
+
+static coil_ret takes_it_back(void *arg)
+{
+    (void)arg;
+    FACT_INT(coil_sleep(60), -ECANCELED);
+    FACT_INT(coil_task_uncancel(coil_current_task()), 0);
+    return 0;
+}
+
+static coil_ret passes_it_on(void *arg)
+{
+    (void)arg;
+    return coil_sleep(60);
+}
+
+static coil_ret fails_meanwhile(void *arg)
+{
+    (void)arg;
+    FACT_INT(coil_sleep(60), -ECANCELED);
+    return coil_fail(-EIO, "while it cleaned up");
+}
+
+static void cancel_one(coil_fn fn)
+{
+    coil_task *task = start("stubborn", fn, NULL);
+    one_turn();
+    coil_task_cancel(task, NULL);
+    (void)coil_loop_run_until_complete(stage.loop, task);
+    coil_unref(task);
+}
+
+LOOP(cancel_that_was_swallowed_is_reported_in_debug_mode)
+{
+    cancel_one(ends_well_all_the_same);
+    FACT_INT(stage.report.n, 0);
+    coil_loop_set_debug(stage.loop, true);
+    cancel_one(ends_well_all_the_same);
+    FACT(stage.report.task != NULL);
+    FACT_HAS(stage.report.message, "test_reports.c:");
+    FACT_REPORT("A cancel was swallowed by stubborn, created at ");
+}
+
+LOOP(cancel_that_was_answered_is_not_reported)
+{
+    coil_loop_set_debug(stage.loop, true);
+    cancel_one(takes_it_back);
+    cancel_one(passes_it_on);
+    cancel_one(fails_meanwhile);
+    FACT_INT(stage.report.n, 0);
+}
+
 /* ---- never retrieved ---- */
 
 LOOP(future_error_never_retrieved_is_reported)
@@ -292,6 +351,8 @@ LOOP(coroutine_never_awaited_tells_name_and_place)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cancel_that_was_swallowed_is_reported_in_debug_mode),
+        cmocka_unit_test(cancel_that_was_answered_is_not_reported),
         cmocka_unit_test(waiting_is_told_with_since_when_in_debug_mode),
         cmocka_unit_test(waiting_is_told_without_since_when_otherwise),
         cmocka_unit_test(future_error_never_retrieved_is_reported),
