@@ -498,6 +498,18 @@ static void make_idle(struct stack_class *cls, struct stack *s)
     cls->deep_n += s->deep;
 }
 
+/* Whether it is deep is not asked: looking would give it a page. */
+__attribute__((cold, noinline)) static void put_measured(struct stack_pool *pool,
+                                                         struct stack_class *cls, struct stack *s)
+{
+    measure(s);
+    s->deep = false;
+    if (pool->idle_max && cls->idle_n >= pool->idle_max)
+        give_back_whole(cls, s);
+    else
+        make_idle(cls, s);
+}
+
 void coil__stack_put(struct stack *s)
 {
     if (!s)
@@ -508,14 +520,15 @@ void coil__stack_put(struct stack *s)
         put_own(pool, s, false);
         return;
     }
-    bool measured = coil_unlikely(pool->measured != NULL);
-    if (measured)
-        measure(s);
+    if (coil_unlikely(pool->measured != NULL)) {
+        put_measured(pool, cls, s);
+        return;
+    }
     if (pool->idle_max && cls->idle_n >= pool->idle_max) {
         give_back_whole(cls, s);
         return;
     }
-    s->deep = !measured && is_deep(s); /* looking would give it a page */
+    s->deep = is_deep(s);
     if (s->deep && cls->deep_n >= DEEP_MAX)
         give_back_deep(s);
     make_idle(cls, s);
