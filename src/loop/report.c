@@ -222,7 +222,8 @@ void coil__loop_set_slow(struct coil_loop *loop, int64_t ns)
 void coil__loop_time_steps(struct coil_loop *loop)
 {
     loop->base_ns = loop->first_ns = coil__clock_real_ns();
-    loop->step_ticks = loop->base_ticks = loop->first_ticks = clock_ticks();
+    loop->base_ticks = loop->first_ticks = clock_ticks();
+    __atomic_store_n(&loop->step_ticks, loop->first_ticks, __ATOMIC_RELAXED);
 }
 
 /* So many ticks up to now, in ns; by what both clocks say of the time since debug mode began, which is longer. */

@@ -393,8 +393,9 @@ static int64_t tick(struct slow *s, uint64_t *told)
         *told = step;
         look_at(s, step);
         char name[ERROR_NAME_MAX] = "";
-        const char *owner = __atomic_load_n((const char **)&s->loop->step_owner, __ATOMIC_ACQUIRE);
-        if (owner && copy_from(name, owner + s->loop->step_class->name_at, sizeof name))
+        const coil_future *owner = __atomic_load_n(&s->loop->step_owner, __ATOMIC_ACQUIRE);
+        const struct step_class *cls = __atomic_load_n(&s->loop->step_class, __ATOMIC_RELAXED);
+        if (owner && copy_from(name, (const char *)owner + cls->name_at, sizeof name))
             name[sizeof name - 1] = '\0';
         if (runs(s, step))
             coil__loop_report_endless(s->loop, name, now - began, &s->look);

@@ -180,7 +180,8 @@ int coil__loop_collect(struct coil_loop *loop, int64_t limit_ns)
     loop->batch_end = loop->tail;
     loop->turns++;
     loop->idle_turns = 0;
-    loop->step_ticks = loop->look_ticks = clock_ticks();
+    loop->look_ticks = clock_ticks();
+    __atomic_store_n(&loop->step_ticks, loop->look_ticks, __ATOMIC_RELAXED);
     return 0;
 }
 
@@ -383,7 +384,7 @@ int coil_loop_dispatch(coil_loop *loop)
     if (coil__running_loop != loop)
         return (int)coil__fail(COIL_EWRONGTHREAD, "another thread collected; it must dispatch");
     loop->collected = false; /* from here on a callback that asks for this is refused */
-    loop->step_ticks = clock_ticks();
+    __atomic_store_n(&loop->step_ticks, clock_ticks(), __ATOMIC_RELAXED);
     int n = coil__loop_dispatch(loop);
     loop->stopping = false;
     coil__loop_leave(loop);

@@ -182,7 +182,7 @@ static const struct step_class task_steps = {
 static inline void own_step(coil_loop *loop, struct coil__task *t)
 {
     t->future.refs++;
-    loop->step_class = &task_steps;
+    __atomic_store_n(&loop->step_class, &task_steps, __ATOMIC_RELAXED);
     __atomic_store_n(&loop->step_owner, &t->future, __ATOMIC_RELEASE);
 }
 

@@ -113,7 +113,8 @@ LOOP(depth_is_seen_at_any_time)
         run(stays_flat, NULL, 0);
     if (on_valgrind())
         return;
-    FACT(use_of(goes_deep).used_bytes > 50 * KB);
+    if (COIL_STACK_FACTOR == 1) /* in sanitizers' frames much is never written to */
+        FACT(use_of(goes_deep).used_bytes > 50 * KB);
     FACT(use_of(stays_flat).used_bytes < 16 * KB * COIL_STACK_FACTOR);
 }
 
