@@ -43,7 +43,7 @@ DOORS = re.compile(
 HARMLESS = re.compile(
     r"^_*(isoc(99|23)_)?("
     r"mem(chr|cmp|cpy|mem|move|set)|str(n?len|n?cmp|n?casecmp|n?cat|n?cpy|r?chr|c?spn|str|to(u?ll?|d))|atoi|v?s(n?printf|scanf)"
-    r"|hton[sl]|ntoh[sl]|inet_(ntop|pton)|in6addr_(any|loopback)|gai_strerror|strerrordesc_np|strsignal|qsort"
+    r"|hton[sl]|ntoh[sl]|inet_(ntop|pton)|in6addr_(any|loopback)|gai_strerror|strerrordesc_np|strsignal|qsort|bsearch"
     r"|sig(add|del|empty|fill)set|sigismember|libc_current_sigrtm(in|ax)|errno_location"
     r"|v?fprintf|fputs|fwrite|fflush|stderr|stdout|abort"
     r"|GLOBAL_OFFSET_TABLE_|tls_get_addr|(start|stop)_coil_entry|stack_chk_fail"

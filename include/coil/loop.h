@@ -36,10 +36,11 @@ typedef struct {
         *backend;      /* "auto", "uring", "epoll", "poll", "sim"; NULL: COIL_BACKEND, else auto */
     bool debug;        /* also switched on by COIL_DEBUG=1 */
     bool virtual_time; /* the clock jumps when nothing but a timer can wake anyone */
-    /* coil_run installs neither SIGINT nor the stack-overflow report, debug mode takes no SIGRTMAX */
+    /* coil_run installs no handler and no stack-overflow report, debug mode takes no SIGRTMAX */
     bool no_signals;
     uint64_t seed;     /* of the imaginary kernel; 0: COIL_SEED, else 1 */
     size_t stack_size; /* of tasks that do not say; 0: 256 KB */
+    bool quit_tree;    /* coil_run shows its tasks on SIGQUIT; also COIL_QUIT_TREE=1 */
 } coil_run_opts;
 
 /* ---- which loop ---- */
@@ -204,6 +205,9 @@ typedef struct {
     /* debug mode: the calls that made the future or coroutine, the newest last; coil_frame_describe (coil/debug.h) */
     const void *const *source_stack;
     size_t source_stack_n;
+    const char *kind; /* one word for it, as in coil_log_record (coil/debug.h); NULL: "exception" */
+    const char *file; /* where what it speaks of was made; NULL: where the future was */
+    int line;
     /* debug mode, of a step that took long: the calls it was in meanwhile, the newest last */
     const void *const *stack;
     size_t stack_n;
@@ -220,7 +224,7 @@ COIL_API coil_exception_handler_fn coil_loop_get_exception_handler(coil_loop *lo
 /* Report a trouble as the loop itself does. asyncio: loop.call_exception_handler */
 COIL_API void coil_loop_call_exception_handler(coil_loop *loop,
                                                const coil_exception_context *context);
-/* Print it to standard error. asyncio: loop.default_exception_handler */
+/* Give it to the log (coil_set_log), which prints it to standard error. asyncio: loop.default_exception_handler */
 COIL_API void coil_loop_default_exception_handler(coil_loop *loop,
                                                   const coil_exception_context *context);
 
@@ -251,6 +255,10 @@ typedef struct {
 /* The loop's structures, by size. asyncio has no such call; the four queues of its lore are the first
  * four fields. */
 COIL_API void coil_loop_stats(coil_loop *loop, coil_loop_stats_t *out);
+/* Give the memory of stacks that no task uses back to the kernel. A loop keeps what the most tasks at a time needed (16 KiB and
+ * less each, of a few that went deeper all of it), since they will likely come again; whoever knows better calls this after a
+ * peak. Returns how many stacks gave something; COIL_ENOLOOP, COIL_EWRONGTHREAD in debug mode. asyncio has no such call. */
+COIL_API int coil_loop_trim(coil_loop *loop);
 COIL_API const char *coil_loop_backend(coil_loop *loop);
 
 /* Yours to use: one pointer a loop, for bindings and tests. */

@@ -4,8 +4,8 @@
  *
  *     int main(void) { return coil_report(coil_run(program, NULL)); }
  *
- * Four variables of the environment are read: COIL_BACKEND (auto, uring, epoll, poll, sim), COIL_DEBUG=1,
- * COIL_SEED (of the imaginary kernel) and COIL_VIRTUAL_TIME=1. */
+ * Five variables of the environment are read: COIL_BACKEND (auto, uring, epoll, poll, sim), COIL_DEBUG=1,
+ * COIL_SEED (of the imaginary kernel), COIL_VIRTUAL_TIME=1 and COIL_QUIT_TREE=1. */
 #ifndef COIL_RUN_H
 #define COIL_RUN_H
 
@@ -22,6 +22,11 @@ extern "C" {
  * Ctrl-C, that is SIGINT, cancels this task; a second one ends the run as soon as the current callback returns; a
  * third one does what SIGINT does without us. So it is in the main thread, as long as the task runs, and if SIGINT has
  * its default action.
+ *
+ * With COIL_QUIT_TREE=1, or `quit_tree` in the options, SIGQUIT (Ctrl-\) ends nothing: the tasks are drawn on standard error,
+ * as coil_loop_print_tree does, and the program goes on. If a step is under way, which may be one that never ends, it is said
+ * at once whose; the drawing comes when the loop turns. So it is in the main thread, until the loop is closed, and if SIGQUIT
+ * has its default action; a program that asks for SIGQUIT itself gets it instead.
  *
  *   Where:  a thread that runs no loop. A stack overflow in a task is told by name meanwhile.
  *   Errors: COIL_EINTERRUPTED when Ctrl-C ended it: the task was cancelled by nothing else, or the run was ended. A

@@ -14,9 +14,14 @@
 
 enum { HEADERS_MAX = 64, SECTIONS_MAX = 65536, TABLE_MAX = 256 << 20 };
 
-struct function {
+struct symbol {
     uint64_t from, size;
     uint32_t name; /* in `names` */
+};
+
+struct symbols {
+    struct symbol *all; /* sorted by `from` */
+    size_t n;
 };
 
 struct function_file {
@@ -24,8 +29,7 @@ struct function_file {
     const char *path;
     Elf64_Phdr headers[HEADERS_MAX];
     size_t headers_n;
-    struct function *all; /* sorted by `from` */
-    size_t n;
+    struct symbols code, variables;
     char *names;
     size_t names_n;
 };
@@ -47,24 +51,25 @@ static void *read_table(int fd, const Elf64_Shdr *s)
 
 static int by_address(const void *a, const void *b)
 {
-    const struct function *x = a, *y = b;
+    const struct symbol *x = a, *y = b;
     return (x->from > y->from) - (x->from < y->from);
 }
 
-static void take_symbols(struct function_file *file, int fd, const Elf64_Shdr *table)
+static void take_symbols(struct function_file *file, int fd, const Elf64_Shdr *table, int type,
+                         struct symbols *out)
 {
     Elf64_Sym *symbols = read_table(fd, table);
     size_t n = symbols ? (size_t)(table->sh_size / sizeof *symbols) : 0;
-    file->all = n ? malloc(n * sizeof *file->all) : NULL;
-    for (size_t i = 0; file->all && i < n; i++) {
+    out->all = n ? malloc(n * sizeof *out->all) : NULL;
+    for (size_t i = 0; out->all && i < n; i++) {
         const Elf64_Sym *s = &symbols[i];
-        if (ELF64_ST_TYPE(s->st_info) == STT_FUNC && s->st_shndx != SHN_UNDEF && s->st_size > 0 &&
+        if (ELF64_ST_TYPE(s->st_info) == type && s->st_shndx != SHN_UNDEF && s->st_size > 0 &&
             s->st_name < file->names_n)
-            file->all[file->n++] = (struct function){s->st_value, s->st_size, s->st_name};
+            out->all[out->n++] = (struct symbol){s->st_value, s->st_size, s->st_name};
     }
     free(symbols);
-    if (file->n > 1)
-        qsort(file->all, file->n, sizeof *file->all, by_address);
+    if (out->n > 1)
+        qsort(out->all, out->n, sizeof *out->all, by_address);
 }
 
 /* The full table, or the one of exported names if the file was stripped. */
@@ -85,7 +90,8 @@ static void read_symbols(struct function_file *file, int fd, const Elf64_Ehdr *e
     file->names_n = file->names ? (size_t)names.sh_size : 0;
     if (file->names_n > 0)
         file->names[file->names_n - 1] = '\0';
-    take_symbols(file, fd, &table);
+    take_symbols(file, fd, &table, STT_FUNC, &file->code);
+    take_symbols(file, fd, &table, STT_OBJECT, &file->variables);
 }
 
 static void read_file(struct function_file *file, int fd)
@@ -131,18 +137,40 @@ static struct function_file *file_of(struct functions *f, const struct peer *p, 
     return file;
 }
 
-static const struct function *find(const struct function_file *file, uint64_t address)
+static const struct symbol *find(const struct symbols *symbols, uint64_t address)
 {
-    size_t low = 0, high = file->n;
+    size_t low = 0, high = symbols->n;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (file->all[middle].from <= address)
+        if (symbols->all[middle].from <= address)
             low = middle + 1;
         else
             high = middle;
     }
-    const struct function *last = low > 0 ? &file->all[low - 1] : NULL;
+    const struct symbol *last = low > 0 ? &symbols->all[low - 1] : NULL;
     return last && address - last->from < last->size ? last : NULL;
+}
+
+/* Where the file wants the byte that is at `in` of it; 0: not known. */
+static uint64_t address_in(const struct function_file *file, uint64_t in)
+{
+    for (size_t i = 0; i < file->headers_n; i++) {
+        const Elf64_Phdr *h = &file->headers[i];
+        if (h->p_type == PT_LOAD && in >= h->p_offset && in - h->p_offset < h->p_filesz)
+            return in - h->p_offset + h->p_vaddr;
+    }
+    return 0;
+}
+
+/* What compilers add to the name of a thing that they have taken apart, or made one of several of, begins with a dot. */
+static void take_name(const struct function_file *file, const struct symbol *symbol, char *out,
+                      size_t n)
+{
+    snprintf(out, n, "%s", file->names + symbol->name);
+    char *dot = strchr(out, '.');
+    if (dot && dot != out)
+        *dot = '\0';
+    peer_clean(out);
 }
 
 bool functions_find(struct functions *f, struct peer *p, uint64_t pc, struct place *out)
@@ -153,29 +181,65 @@ bool functions_find(struct functions *f, struct peer *p, uint64_t pc, struct pla
         return false;
     out->file = m->path;
     struct function_file *file = m->path[0] ? file_of(f, p, m->path) : NULL;
-    uint64_t in = pc - m->from + m->offset;
-    for (size_t i = 0; file && i < file->headers_n; i++) {
-        const Elf64_Phdr *h = &file->headers[i];
-        if (h->p_type == PT_LOAD && in >= h->p_offset && in - h->p_offset < h->p_filesz)
-            out->address = in - h->p_offset + h->p_vaddr;
-    }
-    const struct function *found = out->address ? find(file, out->address) : NULL;
-    if (found) {
-        snprintf(out->function, sizeof out->function, "%s", file->names + found->name);
-        /* What compilers add to a function that they have taken apart begins with a dot. */
-        char *dot = strchr(out->function, '.');
-        if (dot && dot != out->function)
-            *dot = '\0';
-        peer_clean(out->function);
-    }
+    out->address = file ? address_in(file, pc - m->from + m->offset) : 0;
+    const struct symbol *found = out->address ? find(&file->code, out->address) : NULL;
+    if (found)
+        take_name(file, found, out->function, sizeof out->function);
     return true;
+}
+
+/* The map of the file that a variable belongs to. What begins as zeros may have no file of its own, and follows. */
+static const struct peer_map *map_with_file(const struct peer *p, uint64_t at)
+{
+    const struct peer_map *m = peer_map_of(p, at);
+    if (m && !m->path[0] && m > p->maps && m[-1].to == m->from)
+        m--;
+    return m && m->path[0] && !m->code ? m : NULL;
+}
+
+/* How much higher the file lies in memory than it says itself. */
+static bool find_lift(const struct function_file *file, const struct peer *p,
+                      const struct peer_map *m, uint64_t *out)
+{
+    for (; m->offset > 0 || strcmp(m->path, file->path) != 0; m--)
+        if (m == p->maps)
+            return false;
+    for (size_t i = 0; i < file->headers_n; i++) {
+        const Elf64_Phdr *h = &file->headers[i];
+        if (h->p_type != PT_LOAD || h->p_offset > 0)
+            continue;
+        *out = m->from - h->p_vaddr;
+        return true;
+    }
+    return false;
+}
+
+void functions_variable(struct functions *f, struct peer *p, uint64_t at, char *out, size_t n)
+{
+    const struct peer_map *m = map_with_file(p, at);
+    struct function_file *file = m ? file_of(f, p, m->path) : NULL;
+    uint64_t lift;
+    char name[96];
+    out[0] = '\0';
+    if (!file || !find_lift(file, p, m, &lift))
+        return;
+    const struct symbol *found = find(&file->variables, at - lift);
+    if (!found)
+        return;
+    take_name(file, found, name, sizeof name);
+    uint64_t within = at - lift - found->from;
+    if (within)
+        snprintf(out, n, "%s+%llu", name, (unsigned long long)within);
+    else
+        snprintf(out, n, "%s", name);
 }
 
 void functions_free(struct functions *f)
 {
     while (f->files) {
         struct function_file *next = f->files->next;
-        free(f->files->all);
+        free(f->files->code.all);
+        free(f->files->variables.all);
         free(f->files->names);
         free(f->files);
         f->files = next;

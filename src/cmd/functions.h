@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * functions.h: names for the code of another process, from the files it was made of. */
+ * functions.h: names for the code and the variables of another process, from the files it was made of. */
 #ifndef COIL_CMD_FUNCTIONS_H
 #define COIL_CMD_FUNCTIONS_H
 
@@ -19,6 +19,8 @@ struct place {
 
 /* False: no code is there. */
 bool functions_find(struct functions *f, struct peer *p, uint64_t pc, struct place *out);
+/* The variable at an address, or within it: "orders", "app+16"; "": nobody knows. */
+void functions_variable(struct functions *f, struct peer *p, uint64_t at, char *out, size_t n);
 void functions_free(struct functions *f);
 
 #endif

@@ -362,13 +362,25 @@ static bool read_registers(pid_t tid, uint64_t *out_pc, uint64_t *out_fp)
 #endif
 }
 
+/* It stands still from its stop until we go on, so we do not fall asleep at once: on a busy machine it is long until one is
+ * woken. */
+static bool wait_for_stop(pid_t tid)
+{
+    enum { LOOKS = 2000 }; /* about a millisecond */
+    int status;
+    pid_t got = 0;
+    for (int i = 0; i < LOOKS && got == 0; i++)
+        got = waitpid(tid, &status, __WALL | WNOHANG);
+    if (got == 0)
+        got = waitpid(tid, &status, __WALL);
+    return got == tid && WIFSTOPPED(status);
+}
+
 bool peer_registers(struct peer *p, pid_t tid, uint64_t *out_pc, uint64_t *out_fp)
 {
-    int status;
     if (!p->pid || ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0)
         return false;
-    bool known = ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) == 0 &&
-                 waitpid(tid, &status, __WALL) == tid && WIFSTOPPED(status) &&
+    bool known = ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) == 0 && wait_for_stop(tid) &&
                  read_registers(tid, out_pc, out_fp);
     ptrace(PTRACE_DETACH, tid, NULL, NULL);
     return known;

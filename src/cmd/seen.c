@@ -8,10 +8,11 @@
  * so far and no farther, every step back must lead to where it came from, numbers are compared with what is possible. A loop whose list
  * of tasks was torn is read again, some times.
  *
- * Elsewhere: reading (peer.c), names (functions.c), printing (ps.c). */
+ * Elsewhere: reading (peer.c), names (functions.c), what stands in line (objects.c), printing (look.c). */
 #include "cmd/seen.h"
 
 #include "cmd/cmd.h"
+#include "cmd/objects.h"
 #include "loop/sight.h"
 
 #include <coil/net.h>
@@ -163,7 +164,12 @@ static void tell_wait(struct reader *r, uint64_t loop, uint64_t wait, struct see
         tell_future(r, t->waits_at, t->detail, sizeof t->detail);
         break;
     case SHOWS_OWNER: /* its name comes when all are known */
+        t->in_line = t->object = peer_word(r->p, there);
         t->waits_number = peer_word(r->p, peer_word(r->p, there) + (uint64_t)then);
+        break;
+    case SHOWS_OBJECT:
+        t->in_line = peer_word(r->p, there);
+        t->object = t->in_line + (uint64_t)then;
         break;
     case SHOWS_PID:
         snprintf(t->detail, sizeof t->detail, "pid %u",
@@ -279,6 +285,8 @@ static void read_task(struct reader *r, uint64_t loop, uint64_t at, uint64_t cur
     t->waits_ns = t->state == SEEN_WAITING ? waited_ns(r, loop, at) : -1;
     if (r->stacks)
         read_calls(r, tid, t);
+    uint64_t stack = peer_word(r->p, at + l->task.coro + l->coro.stack);
+    t->stack_low = stack ? peer_word(r->p, stack + l->coro.stack_low) : 0;
 }
 
 static void free_tasks(struct seen_loop *l)
@@ -499,6 +507,7 @@ static int read_loops(struct reader *r, struct seen *s)
             return complain(EXIT_TROUBLE, ENOMEM, "cannot look");
         s->loops = loops;
         read_loop(r, at, &s->loops[s->loops_n++]);
+        objects_name(&s->loops[s->loops_n - 1], &s->functions, r->p);
         last = link;
         link = peer_word(r->p, link);
     }

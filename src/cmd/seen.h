@@ -8,6 +8,7 @@
 #include "cmd/peer.h"
 
 #define SEEN_NOBODY SIZE_MAX
+enum { SEEN_ALSO = 3 };
 
 enum seen_state { SEEN_NEW, SEEN_RUNNING, SEEN_READY, SEEN_WAITING };
 
@@ -24,7 +25,14 @@ struct seen_task {
     char what[64];    /* what it waits for, or will: "sleep", "recv" */
     char detail[160]; /* which one; "" */
     int64_t waits_ns; /* for how long already; -1: not known (only debug mode keeps it) */
-    uint64_t *calls;  /* addresses within its calls, innermost first */
+    uint64_t
+        object; /* the lock, event, queue or the like that it waits for; 0: it waits for nothing of that kind */
+    uint64_t in_line; /* the line of waiters that it stands in: a queue has several */
+    char which[80];   /* that object, in words: "orders", "0x7ffd2a10 on the stack of Task-1"; "" */
+    size_t also[SEEN_ALSO]; /* places of others in that line, the first ones */
+    size_t also_n;          /* how many others there are */
+    uint64_t stack_low;     /* the lowest byte of its stack, which ends below `at`; 0: not known */
+    uint64_t *calls;        /* addresses within its calls, innermost first */
     size_t calls_n;
     size_t *awaited_by; /* places in the loop's tasks */
     size_t awaited_by_n;

@@ -452,12 +452,18 @@ coil_ret coil_group_exit(coil_group *group, coil_ret rc)
 static void report_left(struct group *g)
 {
     char text[ERROR_TEXT_MAX];
-    if (g->parent->future.loop->debug) {
-        snprintf(text, sizeof text,
-                 "the group begun at %s:%d was left by return; its children are cancelled", g->file,
-                 g->line);
-        coil__loop_report(g->parent->future.loop, text, 0, NULL, NULL);
-    }
+    if (!g->parent->future.loop->debug)
+        return;
+    snprintf(text, sizeof text,
+             "the group begun at %s:%d was left by return; its children are cancelled", g->file,
+             g->line);
+    coil_exception_context context = {.size = sizeof context,
+                                      .message = text,
+                                      .fd = -1,
+                                      .kind = "group-left",
+                                      .file = g->file,
+                                      .line = g->line};
+    coil_loop_call_exception_handler(g->parent->future.loop, &context);
 }
 
 void coil_group_leave(coil_group *group)
@@ -489,8 +495,9 @@ void coil_group_leave(coil_group *group)
         deliver_later(g->parent);
     if (g->errors_n) {
         coil_ret code = fail_together(g);
-        coil__loop_report(g->parent->future.loop, "errors in a group that was left by return", code,
-                          coil_last_error(), NULL);
+        coil__loop_report(g->parent->future.loop, "group-errors",
+                          "errors in a group that was left by return", code, coil_last_error(),
+                          NULL);
     }
     drop_errors(g);
     g->over = true;

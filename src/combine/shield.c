@@ -98,7 +98,7 @@ static void report_told(struct follower *follower)
     if (outer_has_failed(inner)) {
         coil_ret code = inner->result;
         struct error_record *error = coil__future_take_error(inner);
-        coil__loop_report(s->outer.loop, "exception in shielded future", code,
+        coil__loop_report(s->outer.loop, "shielded-error", "exception in shielded future", code,
                           coil__error_show(error, code), inner);
         coil__error_unref(error);
     }

@@ -79,15 +79,3 @@ coil_ret coil__coro_refuse(struct coro *co)
     }
     return COIL_EEXIT;
 }
-
-static void to_stderr(const char *line)
-{
-    struct iovec parts[] = {
-        {(void *)(uintptr_t) "coil: ", 6},
-        {(void *)(uintptr_t)line, strlen(line)},
-        {(void *)(uintptr_t) "\n", 1},
-    };
-    (void)sys_writev(2, parts, 3);
-}
-
-void (*coil__coro_complain)(const char *line) = to_stderr;

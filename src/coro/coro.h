@@ -184,8 +184,4 @@ static inline struct coro *coil__coro_unwinding(void)
  * thousandth does not return: co->abandon is called, the stack is left as it is. */
 coil_ret coil__coro_refuse(struct coro *co);
 
-/* Where this floor says what no return value can: one line, without a newline. To stderr unless a
- * test or an upper floor takes it. */
-extern void (*coil__coro_complain)(const char *line);
-
 #endif

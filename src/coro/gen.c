@@ -27,6 +27,7 @@
 #include "base/error.h"
 #include "base/inbox.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/opts.h"
 #include "base/thread.h"
@@ -78,14 +79,16 @@ static bool is_here(const coil_gen *gen)
     return here && gen->coro.stack->pool == &here->pool;
 }
 
-COIL_PRINTF(1, 2) static void complain(const char *fmt, ...)
+/* What no return value can say. `gen` may be NULL. */
+COIL_PRINTF(3, 4)
+static void complain(const char *kind, const coil_gen *gen, const char *fmt, ...)
 {
     char line[256];
     va_list args;
     va_start(args, fmt);
     vsnprintf(line, sizeof line, fmt, args);
     va_end(args);
-    coil__coro_complain(line);
+    coil__log_line(kind, line, gen ? gen->file : NULL, gen ? gen->line : 0);
 }
 
 /* ---- the thread's own ---- */
@@ -120,7 +123,8 @@ static void thread_ends(void *arg)
     (void)arg;
     size_t left = coil__gen_thread_fini();
     if (left > 0) {
-        complain("a thread ends with %zu generators that were never released", left);
+        complain("generator-lost", NULL,
+                 "a thread ends with %zu generators that were never released", left);
         here = NULL;
     }
 }
@@ -307,11 +311,13 @@ static void unwind(coil_gen *gen)
     coro_unwind(&gen->coro, &gen->coro);
     if (gen->abandoned)
         complain(
+            "generator-error", gen,
             "generator %s (%s:%d) was told to end and went on %d times; its stack is abandoned",
             gen->name, gen->file, gen->line, CORO_REFUSALS_MAX);
     else if (coil_iserr(gen->word) && gen->word != COIL_EEXIT)
-        complain("generator %s (%s:%d) raised %s while it was unwound: %s", gen->name, gen->file,
-                 gen->line, coil_errname(gen->word), coil_strerror(gen->word));
+        complain("generator-error", gen, "generator %s (%s:%d) raised %s while it was unwound: %s",
+                 gen->name, gen->file, gen->line, coil_errname(gen->word),
+                 coil_strerror(gen->word));
 }
 
 __attribute__((noinline)) static void destroy(coil_gen *gen)
@@ -320,7 +326,8 @@ __attribute__((noinline)) static void destroy(coil_gen *gen)
     if (!is_here(gen)) {
         if (send_home(gen))
             return;
-        complain("generator %s (%s:%d) was released by another thread; it is lost", gen->name,
+        complain("generator-lost", gen,
+                 "generator %s (%s:%d) was released by another thread; it is lost", gen->name,
                  gen->file, gen->line);
         return;
     }

@@ -167,7 +167,8 @@ static void report_not_run(coil_handle *h, coil_ret why)
         .message = "a callback was not run: its context is already entered",
         .code = why,
         .handle = h,
-        .fd = -1};
+        .fd = -1,
+        .kind = "callback-not-run"};
     coil_loop_call_exception_handler(h->loop, &context);
 }
 

@@ -25,6 +25,7 @@
 #include "io/backend.h"
 #include "loop/sight.h"
 
+#include <coil/debug.h>
 #include <coil/loop.h>
 
 #include <errno.h>
@@ -60,6 +61,8 @@ struct loop_part {
     struct coil_context *(*context_of)(const coil_exception_context *context);
     /* Debug mode is switched off; may be NULL. */
     void (*debug_ends)(struct loop_part *part);
+    /* Whom a report speaks of: fills in the task, its name, where it was made; may be NULL. */
+    void (*name)(const coil_exception_context *context, coil_log_record *out);
     /* Last words: give your memory back. Nothing of the loop may be used. */
     void (*release)(struct loop_part *part);
 };
@@ -371,8 +374,8 @@ static inline bool loop_step_follows(struct coil_loop *loop)
     return true;
 }
 
-/* message, and optionally an error and the future concerned. */
-void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret code,
+/* Which trouble (the kinds of coil/debug.h), a message, and optionally an error and the future concerned. */
+void coil__loop_report(struct coil_loop *loop, const char *kind, const char *message, coil_ret code,
                        const coil_error *error, coil_future *future);
 
 static inline struct loop_part *loop_part(struct coil_loop *loop, int which)

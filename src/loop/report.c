@@ -2,8 +2,11 @@
  *
  * report.c: troubles nobody can be told of otherwise, and callbacks that took too long.
  *
+ *     trouble --> the loop's exception handler, if it has one --> the log (base/log.c)
+ *
  * Runs on the loop's thread. */
 #include "base/error.h"
+#include "base/log.h"
 #include "base/opts.h"
 #include "base/symbols.h"
 #include "loop/loop.h"
@@ -74,30 +77,55 @@ static void add_calls(struct report *r, const char *title, const void *const *ca
     }
 }
 
+/* The text of a report, and what is told beside it. */
+static void add_report(struct report *r, const coil_exception_context *context, const char *message,
+                       const coil_error *e)
+{
+    bool long_winded = strlen(message) > MESSAGE_MAX; /* the error is to be told, too */
+    add(r, "coil: %.*s%s\n", MESSAGE_MAX, message, long_winded ? "..." : "");
+    if (e) {
+        add(r, "  ");
+        size_t room = sizeof r->text - r->n, more = coil_error_format(e, r->text + r->n, room);
+        r->n += more < room ? more : room - 1;
+    }
+    add_calls(r, "Stack while it ran", context->stack, context->stack_n);
+    add_calls(r, "Object created at", context->source_stack, context->source_stack_n);
+    if (r->n == sizeof r->text - 1)
+        memcpy(r->text + sizeof r->text - 5, "...\n", 5);
+}
+
 void coil_loop_default_exception_handler(coil_loop *loop, const coil_exception_context *context)
 {
-    (void)loop;
     coil_exception_context own;
     context = read_context(context, &own);
-    struct report r = {.n = 0};
-    const char *message = context->message ? context->message : "Unhandled exception in event loop";
-    bool long_winded = strlen(message) > MESSAGE_MAX; /* the error is to be told, too */
-    add(&r, "coil: %.*s%s\n", MESSAGE_MAX, message, long_winded ? "..." : "");
-    const coil_error *e = context->error;
     coil_error plain = {.code = context->code, .message = coil_strerror(context->code), .task = ""};
-    if (!e && context->code)
-        e = &plain;
-    if (e) {
-        add(&r, "  ");
-        size_t room = sizeof r.text - r.n, more = coil_error_format(e, r.text + r.n, room);
-        r.n += more < room ? more : room - 1;
-    }
-    add_calls(&r, "Stack while it ran", context->stack, context->stack_n);
-    add_calls(&r, "Object created at", context->source_stack, context->source_stack_n);
-    if (r.n == sizeof r.text - 1)
-        memcpy(r.text + sizeof r.text - 5, "...\n", 5);
-    /* One write, so that lines of several threads do not mix. */
-    fputs(r.text, stderr);
+    struct report r = {.n = 0};
+    coil_log_record record = {
+        .size = sizeof record,
+        .kind = context->kind ? context->kind : "exception",
+        .message = context->message ? context->message : "Unhandled exception in event loop",
+        .text = r.text,
+        .loop = loop,
+        .future = context->future,
+        .task = context->task,
+        .task_name = "",
+        .file = context->file,
+        .line = context->line,
+        .code = context->code    ? context->code
+                : context->error ? context->error->code
+                                 : 0,
+        .error = context->error  ? context->error
+                 : context->code ? &plain
+                                 : NULL,
+        .source_stack = context->source_stack,
+        .source_stack_n = context->source_stack_n,
+    };
+    record.level = coil__log_level(record.kind, record.code);
+    for (int i = 0; loop && i < LOOP_PARTS; i++)
+        if (loop->parts[i] && loop->parts[i]->name)
+            loop->parts[i]->name(context, &record);
+    add_report(&r, context, record.message, record.error);
+    coil__log(&record);
 }
 
 void coil_loop_call_exception_handler(coil_loop *loop, const coil_exception_context *context)
@@ -127,7 +155,7 @@ void coil_loop_call_exception_handler(coil_loop *loop, const coil_exception_cont
     coil__context_ptr = before;
 }
 
-void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret code,
+void coil__loop_report(struct coil_loop *loop, const char *kind, const char *message, coil_ret code,
                        const coil_error *error, coil_future *future)
 {
     coil_exception_context context = {.size = sizeof context,
@@ -135,7 +163,8 @@ void coil__loop_report(struct coil_loop *loop, const char *message, coil_ret cod
                                       .code = code,
                                       .error = error,
                                       .future = future,
-                                      .fd = -1};
+                                      .fd = -1,
+                                      .kind = kind};
     coil_loop_call_exception_handler(loop, &context);
 }
 
@@ -173,7 +202,7 @@ static void report_slow(struct coil_loop *loop, int64_t took, const struct slow_
     const void *calls[SLOW_CALLS];
     struct step_about about = {.name = ""};
     coil_exception_context context = {
-        .size = sizeof context, .message = text, .fd = -1, .stack = calls};
+        .size = sizeof context, .kind = "slow-step", .message = text, .fd = -1, .stack = calls};
     if (loop->step_owner)
         loop->step_class->describe(loop->step_owner, &about);
     snprintf(text, sizeof text, "Executing %s%s took %.3f seconds",
@@ -204,8 +233,12 @@ void coil__loop_report_endless(struct coil_loop *loop, const char *task, int64_t
              "A %s%s has been running for %.3f seconds and goes on; nothing else runs meanwhile",
              *task ? "step of " : "callback", task, (double)so_long_ns / 1e9);
     tell_look(&of_now, text, sizeof text, calls);
-    coil_exception_context context = {
-        .size = sizeof context, .message = text, .fd = -1, .stack = calls, .stack_n = look->n};
+    coil_exception_context context = {.size = sizeof context,
+                                      .kind = "slow-step",
+                                      .message = text,
+                                      .fd = -1,
+                                      .stack = calls,
+                                      .stack_n = look->n};
     /* A handler of the program's is not for this thread. */
     coil_loop_default_exception_handler(loop, &context);
 }

@@ -62,6 +62,16 @@ void coil__sight_add(struct coil_loop *loop)
     coil__mutex_unlock(&lock);
 }
 
+size_t coil__sight_count(void)
+{
+    size_t n = 0;
+    coil__mutex_lock(&lock);
+    LIST_FOREACH(link, &loops)
+        n++;
+    coil__mutex_unlock(&lock);
+    return n;
+}
+
 void coil__sight_remove(struct coil_loop *loop)
 {
     if (loop_inherited(loop))

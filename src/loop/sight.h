@@ -52,8 +52,10 @@ enum wait_shows {
     SHOWS_FD,     /* an int: a descriptor */
     SHOWS_WHEN,   /* an int64_t: a time on the loop's clock, in ns */
     SHOWS_FUTURE, /* a pointer to a future */
-    SHOWS_OWNER, /* a pointer; `then` bytes from there the number (uint64_t) of a task that holds it; 0: nobody */
+    /* A pointer to an object; `then` bytes from there the number (uint64_t) of a task that holds it; 0: nobody. */
+    SHOWS_OWNER,
     SHOWS_PID, /* a pointer; `then` bytes from there a process number (pid_t) */
+    SHOWS_OBJECT, /* a pointer to a line of waiters; `then` bytes from there begins the object that a user has */
 };
 
 struct sight_tasks {
@@ -84,6 +86,8 @@ struct sight_tasks {
 struct coil_loop;
 void coil__sight_add(struct coil_loop *loop);
 void coil__sight_remove(struct coil_loop *loop);
+/* How many there are. */
+size_t coil__sight_count(void);
 /* In the child of a fork. */
 void coil__sight_forked(void);
 

@@ -75,6 +75,8 @@ static bool tell(struct catcher *c)
 {
     if (c->lasts && atomic_fetch_add(&c->total, 1) >= c->lasts)
         return false;
+    if (c->at_once)
+        c->at_once(c);
     unsigned n = atomic_load_explicit(&c->came, memory_order_relaxed);
     do
         if (n >= c->most)
@@ -250,6 +252,13 @@ void coil__signal_let_go(struct catcher *c)
 unsigned coil__signal_take(struct catcher *c)
 {
     return atomic_fetch_sub(&c->came, 1) - 1;
+}
+
+bool coil__signal_is_default(int signo)
+{
+    struct sigaction now;
+    return sys_sigaction(signo, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
+           now.sa_handler == SIG_DFL;
 }
 
 /* ---- callbacks ---- */

@@ -18,8 +18,11 @@ struct catcher {
     unsigned most;          /* further ones are those that wait already */
     _Atomic unsigned total; /* in all, if... */
     unsigned
-        lasts;   /* ...only so many are caught: what comes then does what it did before; 0: all */
-    bool yields; /* another catcher may stand before this one */
+        lasts; /* ...only so many are caught: what comes then does what it did before; 0: all */
+    /* Also called by the handler itself, each time, in whatever thread and in the middle of anything; NULL: nothing is to
+     * be done there. */
+    void (*at_once)(struct catcher *c);
+    bool yields;            /* another catcher may stand before this one */
     struct catcher *behind; /* who catches when this one lets go; NULL: nobody */
 };
 
@@ -31,6 +34,9 @@ void coil__signal_let_go(struct catcher *c);
 
 /* Takes one of those that came; returns how many still wait. */
 unsigned coil__signal_take(struct catcher *c);
+
+/* Does the process do with this signal what it does when nobody asked for anything? */
+bool coil__signal_is_default(int signo);
 
 /* As if the kernel had delivered it. False if nobody catches it. Any thread. */
 bool coil__signal_deliver(int signo);

@@ -41,7 +41,8 @@ static void report_failure(struct fd_watch *w)
         .size = sizeof context,
         .message = "a watched descriptor failed; its callback is removed",
         .code = (coil_ret)w->failed,
-        .fd = w->op.fd};
+        .fd = w->op.fd,
+        .kind = "watch-error"};
     list_remove(&w->link);
     free_watch(w);
     coil_loop_call_exception_handler(loop, &context);

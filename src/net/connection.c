@@ -403,6 +403,7 @@ static void report_client(struct connection *conn, coil_task *task, coil_ret cod
         .future = task,
         .task = task,
         .fd = coil_sock_fileno(conn->sock),
+        .kind = "client-error",
     };
     coil_loop_call_exception_handler(conn->loop, &context);
     coil__error_unref(record);
@@ -455,7 +456,7 @@ static void report_unclosed(struct connection *conn)
     if (coil__sock_peer(conn->sock, &address) == 0)
         coil_address_format(&address, peer, sizeof peer);
     snprintf(text, sizeof text, "unclosed connection, peer %s", peer);
-    coil__loop_report(conn->loop, text, 0, NULL, NULL);
+    coil__loop_report(conn->loop, "unclosed", text, 0, NULL, NULL);
 }
 
 /* The tasks are gone, so is everything that waited; no slot will run any more. */

@@ -199,6 +199,7 @@ static void report_callback(struct coil_datagram_transport *t, const char *messa
         .protocol = (void *)(uintptr_t)t->protocol,
         .transport = t,
         .fd = coil_sock_fileno(t->sock),
+        .kind = "protocol-error",
     };
     coil_loop_call_exception_handler(t->loop, &context);
 }
@@ -699,7 +700,7 @@ static void report_unclosed(struct coil_datagram_transport *t)
     const char *own = coil_datagram_transport_get_extra_info(t, "sockname");
     char text[COIL_ADDRESS_TEXT_MAX + 40];
     snprintf(text, sizeof text, "unclosed datagram endpoint %s", own ? own : "?");
-    coil__loop_report(t->loop, text, 0, NULL, NULL);
+    coil__loop_report(t->loop, "unclosed", text, 0, NULL, NULL);
 }
 
 /* The tasks are gone, and no slot will run any more. Nobody is told. */

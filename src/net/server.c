@@ -169,7 +169,8 @@ static int welcome_stream(struct coil_server *server, coil_sock *sock)
 static void report_client(struct coil_server *server, const char *message, coil_ret error)
 {
     struct error_record *words = coil__error_capture(error);
-    coil__loop_report(server->loop, message, error, coil__error_show(words, error), NULL);
+    coil__loop_report(server->loop, "client-error", message, error, coil__error_show(words, error),
+                      NULL);
     coil__error_unref(words);
 }
 
@@ -310,6 +311,7 @@ static bool rest(struct listener *l, coil_ret error)
                                            : "Accept failed on a socket",
         .code = error,
         .fd = coil_sock_fileno(l->sock),
+        .kind = "accept-error",
     };
     coil_loop_call_exception_handler(l->server->loop, &context);
     if (l->server->closed || coil_sock_is_closed(l->sock))

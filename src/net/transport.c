@@ -217,6 +217,7 @@ static void report(struct coil_transport *t, const char *message, coil_ret code,
         .protocol = (void *)(uintptr_t)t->protocol,
         .transport = t,
         .fd = coil_sock_fileno(t->sock),
+        .kind = "protocol-error",
     };
     coil_loop_call_exception_handler(t->loop, &context);
 }

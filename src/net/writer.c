@@ -240,7 +240,7 @@ void coil_writer_unref(coil_writer *writer)
     struct connection *conn = connection_of_writer(writer);
     if (--writer->refs == 0 && !conn->closing) {
         if (conn->loop->debug)
-            coil__loop_report(conn->loop, "unclosed StreamWriter", 0, NULL, NULL);
+            coil__loop_report(conn->loop, "unclosed", "unclosed StreamWriter", 0, NULL, NULL);
         coil__connection_close(conn);
     }
     coil__connection_unref(conn);

@@ -108,7 +108,7 @@ static void say_lost(const struct child *child)
              ends_are_ignored() ? "ended while SIGCHLD is ignored here"
                                 : "was waited for by somebody else",
              CHILD_LOST);
-    coil__loop_report(child->loop, text, 0, NULL, NULL);
+    coil__loop_report(child->loop, "child-lost", text, 0, NULL, NULL);
 }
 
 static void watch_again(struct child *child);
@@ -353,7 +353,7 @@ static int wait_for_the_last(struct child *child, int *out_code)
         char text[80];
         snprintf(text, sizeof text, "child process %d was killed and does not end",
                  (int)child->id.pid);
-        coil__loop_report(child->loop, text, 0, NULL, NULL);
+        coil__loop_report(child->loop, "child-lost", text, 0, NULL, NULL);
     }
     return rc;
 }

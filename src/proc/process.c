@@ -85,7 +85,7 @@ static void report_unclosed(const coil_process *process)
     char text[80];
     snprintf(text, sizeof text, "process %d was given up while it runs: it is killed",
              (int)process->child.id.pid);
-    coil__loop_report(process->child.loop, text, 0, NULL, NULL);
+    coil__loop_report(process->child.loop, "unclosed", text, 0, NULL, NULL);
 }
 
 /* Nobody can ask for it any more. */

@@ -51,13 +51,6 @@ static void told(struct inbox_node *node)
     push(container_of(node, struct interrupt, catcher.node));
 }
 
-static bool has_default_action(void)
-{
-    struct sigaction now;
-    return sys_sigaction(SIGINT, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
-           now.sa_handler == SIG_DFL;
-}
-
 void coil__interrupt_install(struct interrupt *in, coil_loop *loop, coil_task *task)
 {
     *in = (struct interrupt){.task = task,
@@ -67,7 +60,8 @@ void coil__interrupt_install(struct interrupt *in, coil_loop *loop, coil_task *t
                                          .most = LAST_CAUGHT,
                                          .lasts = LAST_CAUGHT,
                                          .yields = true}};
-    if (sys_gettid() != sys_getpid() || !has_default_action() || coil__loop_hold(loop, 1) < 0)
+    if (sys_gettid() != sys_getpid() || !coil__signal_is_default(SIGINT) ||
+        coil__loop_hold(loop, 1) < 0)
         return;
     in->installed = coil__signal_catch(&in->catcher) == 0;
     if (in->installed)

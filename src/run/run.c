@@ -18,6 +18,7 @@
 #include "coro/overflow.h"
 #include "loop/loop.h"
 #include "run/interrupt.h"
+#include "run/quit.h"
 #include "task/task.h"
 #include "work/work.h"
 
@@ -41,7 +42,8 @@ static void report_error_of(coil_loop *loop, coil_task *task)
                                       .error = error,
                                       .future = task,
                                       .task = task,
-                                      .fd = -1};
+                                      .fd = -1,
+                                      .kind = "shutdown-error"};
     coil_loop_call_exception_handler(loop, &context);
 }
 
@@ -138,6 +140,7 @@ struct coil_runner {
     coil_context *context; /* what the runs share; NULL: each task gets a copy of its maker's */
     bool tells_overflow;
     struct interrupt interrupt;
+    struct quit quit;
 };
 
 coil_runner *coil_runner_new(const coil_run_opts *opts)
@@ -172,6 +175,8 @@ static int open_runner(coil_runner *runner)
     }
     runner->context = context;
     runner->tells_overflow = !runner->opts.no_signals && coil__overflow_install() == 0;
+    if (!runner->opts.no_signals && (runner->opts.quit_tree || coil__env_flag("COIL_QUIT_TREE")))
+        coil__quit_install(&runner->quit, runner->loop);
     coil_set_event_loop(runner->loop);
     runner->state = RUNNER_OPEN;
     return 0;
@@ -230,6 +235,7 @@ coil_ret coil_runner_run(coil_runner *runner, coil_fn fn, void *arg)
 /* The copies of the parent's tasks cannot be ended here. */
 static void let_go_after_fork(coil_runner *runner)
 {
+    coil__quit_remove(&runner->quit);
     coil_loop_fork_child(runner->loop);
     runner->loop = NULL; /* its memory is full of what the parent uses */
 }
@@ -239,6 +245,7 @@ static void end_loop(coil_runner *runner, const struct run_hooks *hooks)
     cancel_leftovers(runner->loop);
     shut_down_asyncgens(runner->loop);
     shut_down_executor(runner->loop);
+    coil__quit_remove(&runner->quit);
     look(hooks->all_ended, runner->loop, hooks->arg);
     coil_loop_close(runner->loop);
     coil__leaks_tell(runner->loop);
@@ -286,6 +293,8 @@ static _Thread_local coil_runner *one_run; /* NULL: none; for who leaves it in t
 void coil__run_forget(void)
 {
     coil__interrupt_forget();
+    if (one_run)
+        coil__quit_remove(&one_run->quit);
     coil__free(one_run);
     one_run = NULL;
 }

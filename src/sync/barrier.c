@@ -44,6 +44,9 @@ static const struct wait_class barrier_wait = {
     .what = "barrier",
     .cancel = coil__waiter_cancel,
     .describe = describe,
+    .shows = SHOWS_OBJECT,
+    .at = offsetof(struct waiter, line),
+    .then = -(int)(offsetof(struct barrier, condition) + offsetof(struct condition, waiters)),
 };
 
 /* With the lock held: wait while the state is one of these. */

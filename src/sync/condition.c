@@ -17,6 +17,9 @@
 static const struct wait_class condition_wait = {
     .what = "condition",
     .cancel = coil__waiter_cancel,
+    .shows = SHOWS_OBJECT,
+    .at = offsetof(struct waiter, line),
+    .then = -(int)offsetof(struct condition, waiters),
 };
 
 static struct condition *condition_of(coil_condition *condition)

@@ -20,6 +20,9 @@ _Static_assert(_Alignof(struct event) <= _Alignof(coil_event), "coil_event is no
 static const struct wait_class event_wait = {
     .what = "event",
     .cancel = coil__waiter_cancel,
+    .shows = SHOWS_OBJECT,
+    .at = offsetof(struct waiter, line),
+    .then = -(int)offsetof(struct event, waiters),
 };
 
 COIL_ASYNC coil_ret coil_event_wait(coil_event *public)

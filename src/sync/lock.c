@@ -147,7 +147,7 @@ void coil_sync_leave(coil_sync_scope *scope)
     struct coil__task *current = coil__current();
     /* A task that is unwound may have lost its lock in a condition: no mistake of anyone. */
     if (err < 0 && current && !coil__coro_unwinding())
-        coil__loop_report(current->future.loop,
+        coil__loop_report(current->future.loop, "given-back-twice",
                           "the block held something that was given back already", err,
                           coil_last_error(), &current->future);
 }

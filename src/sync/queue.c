@@ -53,12 +53,15 @@ static int describe_join(const struct wait *wait, char *out, size_t n)
     return snprintf(out, n, "%zu unfinished items", q->unfinished);
 }
 
-static const struct wait_class get_wait = {
-    .what = "queue", .cancel = coil__waiter_cancel, .describe = describe_get, .also = "get"};
-static const struct wait_class put_wait = {
-    .what = "queue", .cancel = coil__waiter_cancel, .describe = describe_put, .also = "put"};
-static const struct wait_class join_wait = {
-    .what = "queue", .cancel = coil__waiter_cancel, .describe = describe_join, .also = "join"};
+#define QUEUE_WAIT_CLASS(word, line_)                                                \
+    {                                                                                \
+        .what = "queue", .cancel = coil__waiter_cancel, .describe = describe_##word, \
+        .also = #word, .shows = SHOWS_OBJECT, .at = offsetof(struct waiter, line),   \
+        .then = -(int)offsetof(struct queue, line_)                                  \
+    }
+static const struct wait_class get_wait = QUEUE_WAIT_CLASS(get, getters);
+static const struct wait_class put_wait = QUEUE_WAIT_CLASS(put, putters);
+static const struct wait_class join_wait = QUEUE_WAIT_CLASS(join, joiners);
 
 static struct queue *queue_of(coil_queue *queue)
 {

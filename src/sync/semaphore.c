@@ -38,6 +38,9 @@ static const struct wait_class semaphore_wait = {
     .what = "semaphore",
     .cancel = coil__waiter_cancel,
     .describe = describe,
+    .shows = SHOWS_OBJECT,
+    .at = offsetof(struct waiter, line),
+    .then = -(int)offsetof(struct semaphore, waiters),
 };
 
 static int check(const struct semaphore *s)

@@ -27,7 +27,10 @@ void coil__asyncgen_report(coil_loop *loop, coil_gen *gen, const char *what, coi
                                       .code = code,
                                       .error = error,
                                       .fd = -1,
-                                      .asyncgen = gen};
+                                      .asyncgen = gen,
+                                      .kind = "generator-error",
+                                      .file = file,
+                                      .line = line};
     coil_loop_call_exception_handler(loop, &context);
 }
 

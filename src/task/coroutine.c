@@ -7,6 +7,7 @@
  *        +-- free: "was never awaited"; close: silently
  *
  * Runs on the loop's thread; making and freeing one needs no loop. */
+#include "base/log.h"
 #include "base/mem.h"
 #include "task/task.h"
 
@@ -69,7 +70,12 @@ void coil_coro_free(coil_coro *coro)
     snprintf(text, sizeof text, "coroutine '%s' was never awaited, created at %s:%d", coro->name,
              coro->file, coro->line);
     coil_loop *loop = coil__running_loop;
-    coil_exception_context context = {.size = sizeof context, .message = text, .fd = -1};
+    coil_exception_context context = {.size = sizeof context,
+                                      .message = text,
+                                      .fd = -1,
+                                      .kind = "never-awaited",
+                                      .file = coro->file,
+                                      .line = coro->line};
     if (coro->traced) {
         context.source_stack = coro->origin->calls;
         context.source_stack_n = coro->origin->n;
@@ -77,7 +83,7 @@ void coil_coro_free(coil_coro *coro)
     if (loop)
         coil_loop_call_exception_handler(loop, &context);
     else
-        fprintf(stderr, "coil: %s\n", text);
+        coil__log_line("never-awaited", text, coro->file, coro->line);
     free_coro(coro);
 }
 

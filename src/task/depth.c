@@ -73,7 +73,7 @@ static void tell(struct task_part *part, const struct depth *d)
              "The stack of %s is nearly full: %zu of %zu KiB were used; give its tasks a larger "
              "stack_size",
              frame.function[0] ? frame.function : "a task", (d->used + KB - 1) / KB, d->whole / KB);
-    coil__loop_report(part->loop, text, 0, NULL, NULL);
+    coil__loop_report(part->loop, "stack-nearly-full", text, 0, NULL, NULL);
 }
 
 static void stack_measured(const struct stack *stack, size_t used)

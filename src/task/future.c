@@ -105,7 +105,7 @@ coil_future *coil_ref(coil_future *future)
     return future;
 }
 
-void coil__future_report(coil_future *f, const char *message, coil_ret code,
+void coil__future_report(coil_future *f, const char *kind, const char *message, coil_ret code,
                          const coil_error *error)
 {
     coil_exception_context context = {.size = sizeof context,
@@ -114,7 +114,8 @@ void coil__future_report(coil_future *f, const char *message, coil_ret code,
                                       .error = error,
                                       .future = f,
                                       .task = f->is_task ? f : NULL,
-                                      .fd = -1};
+                                      .fd = -1,
+                                      .kind = kind};
     const struct origin *origin = future_origin(f);
     if (origin && origin->n > 0) {
         context.source_stack = origin->calls;
@@ -132,7 +133,8 @@ static void report_unretrieved(coil_future *f)
     else
         snprintf(text, sizeof text, "%s exception was never retrieved, created at %s:%d",
                  f->cls->name, f->file ? f->file : "?", f->line);
-    coil__future_report(f, text, f->result, coil__error_show(f->error, f->result));
+    coil__future_report(f, "never-retrieved", text, f->result,
+                        coil__error_show(f->error, f->result));
 }
 
 static void destroy(coil_future *f)
@@ -336,8 +338,9 @@ static void done_run(void *arg)
     if (d->context) {
         coil_ret rc = coil_context_run(d->context, call_done, d);
         if (coil_iserr(rc))
-            coil__future_report(
-                d->future, "a done-callback was not run: its context is already entered", rc, NULL);
+            coil__future_report(d->future, "callback-not-run",
+                                "a done-callback was not run: its context is already entered", rc,
+                                NULL);
     } else {
         d->loop->hub_context.map = d->map;
         d->map = NULL;

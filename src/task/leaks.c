@@ -35,7 +35,7 @@ static void tell(coil_future *f)
              "A reference to %s%s was never given back (coil_unref, coil_join); created at %s:%d",
              f->is_task ? "task " : "a future", f->is_task ? as_task(f)->name : "",
              f->file ? f->file : "?", f->line);
-    coil__future_report(f, text, 0, NULL);
+    coil__future_report(f, "leaked-reference", text, 0, NULL);
 }
 
 void coil__leaks_tell(coil_loop *loop)
@@ -57,5 +57,5 @@ void coil__leaks_tell(coil_loop *loop)
     char text[80];
     snprintf(text, sizeof text, "So were references to %zu others", all - n);
     if (all > n)
-        coil__loop_report(loop, text, 0, NULL, NULL);
+        coil__loop_report(loop, "leaked-reference", text, 0, NULL, NULL);
 }

@@ -56,6 +56,15 @@ static void part_stats(struct loop_part *p, coil_loop_stats_t *out)
     out->stacks_max = part->stacks.high_water;
 }
 
+int coil_loop_trim(coil_loop *loop)
+{
+    loop = coil__loop_use(loop);
+    if (!loop)
+        return (int)coil_last_error()->code;
+    struct task_part *part = coil__task_part(loop);
+    return part ? (int)coil__stack_pool_trim(&part->stacks, 0, 0) : (int)coil_last_error()->code;
+}
+
 static struct coil_context *part_context_of(const coil_exception_context *context)
 {
     coil_task *task = context->task ? context->task : context->future;
@@ -66,6 +75,21 @@ static struct coil_context *part_context_of(const coil_exception_context *contex
 static void part_debug_ends(struct loop_part *p)
 {
     coil__depths_end(container_of(p, struct task_part, part));
+}
+
+static void part_name(const coil_exception_context *context, coil_log_record *out)
+{
+    const coil_future *f = context->task ? context->task : context->future;
+    if (!f)
+        return;
+    if (!out->file) {
+        out->file = f->file;
+        out->line = f->line;
+    }
+    if (f->is_task) {
+        out->task = (coil_task *)(uintptr_t)f;
+        out->task_name = ((const struct coil__task *)f)->name;
+    }
 }
 
 static void part_release(struct loop_part *p)
@@ -101,6 +125,7 @@ struct task_part *coil__task_part(coil_loop *loop)
                                     .closing = part_closing,
                                     .stats = part_stats,
                                     .context_of = part_context_of,
+                                    .name = part_name,
                                     .debug_ends = part_debug_ends,
                                     .release = part_release};
     part->loop = loop;
@@ -466,7 +491,7 @@ static void report_swallowed(struct coil__task *t)
              "A cancel was swallowed by %s, created at %s:%d: it was asked to end, and returned no "
              "error; pass -ECANCELED on, or take the request back (coil_task_uncancel)",
              t->name, t->future.file ? t->future.file : "?", t->future.line);
-    coil__future_report(&t->future, text, 0, NULL);
+    coil__future_report(&t->future, "swallowed-cancel", text, 0, NULL);
 }
 
 __attribute__((cold, noinline)) static coil_ret watch_return(struct coil__task *t, coil_ret rc)
@@ -762,7 +787,7 @@ static void unwind(struct task_part *part, struct coil__task *t)
         snprintf(text, sizeof text,
                  "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s%s",
                  t->name, t->future.file ? t->future.file : "?", t->future.line, words, since);
-        coil__future_report(&t->future, text, 0, NULL);
+        coil__future_report(&t->future, "destroyed-pending", text, 0, NULL);
     }
 
     part->hub = coro_current();
@@ -784,7 +809,7 @@ static void unwind(struct task_part *part, struct coil__task *t)
                  "%s, created at %s:%d, would not end: it went on waiting %d times after "
                  "COIL_EEXIT; its stack is lost",
                  t->name, t->future.file ? t->future.file : "?", t->future.line, CORO_REFUSALS_MAX);
-        coil__future_report(&t->future, text, COIL_EEXIT, NULL);
+        coil__future_report(&t->future, "will-not-end", text, COIL_EEXIT, NULL);
     }
 }
 

@@ -189,7 +189,7 @@ coil_future *coil__future_failed(coil_ret error);
 void coil__future_finish(coil_future *f, coil_ret result, struct error_record *error);
 
 /* A report of the loop's that speaks of this future. */
-void coil__future_report(coil_future *f, const char *message, coil_ret code,
+void coil__future_report(coil_future *f, const char *kind, const char *message, coil_ret code,
                          const coil_error *error);
 
 /* For loops that close, and futures that go while pending: callbacks that will never run. */

@@ -3,6 +3,7 @@
  * until.c: turning a loop until one future is done.
  *
  * Runs on the thread that becomes the loop's. */
+#include "base/log.h"
 #include "task/task.h"
 
 #include <stdio.h>
@@ -55,7 +56,21 @@ static coil_ret name_the_waiting(coil_loop *loop)
     if (part->tasks_n == 0)
         snprintf(text + n, sizeof text - (size_t)n,
                  " there are no tasks, and the future is still pending");
-    return coil__fail(COIL_EDEADLOCK, "%s", text);
+    coil_ret rc = coil__fail(COIL_EDEADLOCK, "%s", text);
+    const coil_error *error = coil_last_error();
+    char line[ERROR_TEXT_MAX + 16];
+    snprintf(line, sizeof line, "coil: %s\n", error->message);
+    /* The caller is told and may print it: to a hook only. */
+    coil__log(&(coil_log_record){.size = sizeof(coil_log_record),
+                                 .level = COIL_LOG_INFO,
+                                 .kind = "deadlock",
+                                 .message = error->message,
+                                 .text = line,
+                                 .loop = loop,
+                                 .task_name = "",
+                                 .code = rc,
+                                 .error = error});
+    return rc;
 }
 
 coil_ret coil_loop_run_until_complete_future(coil_loop *loop, coil_future *future)

@@ -249,7 +249,7 @@ static int join_until(coil_executor *executor, int64_t deadline_ns)
         return (int)coil__fail(COIL_EDEADLOCK,
                                "a thread of the executor cannot wait for the executor's threads");
     if (coil__running_loop && coil__running_loop->debug)
-        coil__loop_report(coil__running_loop,
+        coil__loop_report(coil__running_loop, "blocking-wait",
                           "the loop stands still while its thread waits for an executor's threads",
                           0, NULL, NULL);
     return executor->cls->join(executor, deadline_ns) ? 0 : (int)coil__fail_plain(-ETIMEDOUT);

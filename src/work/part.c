@@ -215,7 +215,7 @@ coil_ret coil_loop_shutdown_default_executor(coil_loop *loop, double timeout)
         char text[96];
         snprintf(text, sizeof text,
                  "The executor did not finish joining its threads within %g seconds.", timeout);
-        coil__loop_report(loop, text, 0, NULL, NULL);
+        coil__loop_report(loop, "threads-left", text, 0, NULL, NULL);
     }
     coil_executor_unref(executor);
     return coil_iserr(rc) ? rc : 0;

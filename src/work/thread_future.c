@@ -181,7 +181,7 @@ int coil__thread_future_say_blocking(void)
 {
     coil_loop *loop = coil__running_loop;
     if (loop && loop->debug)
-        coil__loop_report(loop,
+        coil__loop_report(loop, "blocking-wait",
                           "the loop stands still while its thread waits for a thread future; await "
                           "coil_wrap_future(future, NULL)",
                           0, NULL, NULL);

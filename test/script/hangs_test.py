@@ -4,9 +4,11 @@ Numbers, addresses and folders are not compared, nor calls inside the library, w
 import os
 import platform
 import re
+import signal
 import subprocess
+import tempfile
 
-from programs import TOP, Skip, main, until
+from programs import TOP, Skip, main, read_output, until
 
 GUIDE = f"{TOP}/docs/guide/when-it-hangs.md"
 
@@ -67,6 +69,41 @@ def played(build, backend, program):
     finally:
         process.kill()
         process.wait()
+
+
+def catches(pid, signo):
+    with open(f"/proc/{pid}/status") as f:
+        return int(re.search(r"SigCgt:\s+(\w+)", f.read()).group(1), 16) >> (signo - 1) & 1
+
+
+def test_sigquit_draws_what_the_guide_shows(build, backend):
+    path = os.path.join(build, "examples", "hangs", "deadlock")
+    if not os.path.exists(path):
+        raise Skip("examples are not built here")
+    with open(GUIDE) as f:
+        guide = re.search(r"^\$ COIL_QUIT_TREE=1 \./deadlock [^\n]*\n(.*?)^```$", f.read(), re.M | re.S).group(1)
+
+    with tempfile.TemporaryFile() as err:
+        # Who starts us may have SIGQUIT ignored, and then it stays so.
+        process = subprocess.Popen([path], env={**os.environ, "COIL_BACKEND": backend, "COIL_QUIT_TREE": "1"},
+                                   stdout=subprocess.DEVNULL, stderr=err,
+                                   preexec_fn=lambda: signal.signal(signal.SIGQUIT, signal.SIG_DFL))
+        try:
+            until("it catches SIGQUIT", lambda: catches(process.pid, signal.SIGQUIT))
+
+            def as_it_stands():
+                process.send_signal(signal.SIGQUIT)
+                said = read_output(err)
+                return plain(said[said.rfind("loop 0x"):], "deadlock") == plain(guide, "deadlock")
+
+            try:
+                until("it is drawn as it should", as_it_stands, seconds=30)
+            except AssertionError:
+                raise AssertionError(f"{read_output(err)} has no {guide}") from None
+            assert process.poll() is None
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_deadlock(build, backend):

@@ -14,11 +14,10 @@ from programs import Skip, main, until
 
 
 @contextlib.contextmanager
-def target(build, backend, mode, debug=False, **more):
+def target(build, backend, mode, env_more=None, **more):
     """test/script/seen_main.c in one of its modes, once it stands where it should."""
     process = subprocess.Popen([f"{build}/seen", mode], stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, "COIL_BACKEND": backend, "COIL_DEBUG": "1" if debug else "0"},
-                               **more)
+                               env={**os.environ, "COIL_BACKEND": backend, **(env_more or {})}, **more)
     try:
         assert process.stdout.readline() == "ready\n"
         yield process
@@ -26,6 +25,8 @@ def target(build, backend, mode, debug=False, **more):
         process.kill()
         process.wait()
         process.stdout.close()
+        if process.stderr:
+            process.stderr.close()
 
 
 def state_of(pid):
@@ -68,10 +69,36 @@ def waits_as_it_should(build, *words, live=True):
         assert re.fullmatch(detail, task["detail"]) or (not live and what == "sleep"), task
         assert function in task["stack"], task
         assert task["created_at"].endswith("seen_main.c") or name == "Task-1", task
+    assert tasks["locker"]["object"] == "lock", tasks["locker"]
     ids = {task["id"]: name for name, task in tasks.items()}
     for child, parent in [("child", "parent"), ("first", "gatherer"), ("second", "gatherer")]:
         assert [ids[by] for by in tasks[child]["awaited_by"]] == [parent], tasks[child]
     assert tasks["parent"]["awaited_by"] == []
+
+
+def test_ps_tells_which_object_and_who_else_waits(build, backend):
+    with target(build, backend, "lines") as process:
+        _, tasks = tasks_of(build, process.pid)
+        table = coil(build, "ps", process.pid)
+    for name, what, detail, which, others in [
+            ("first", "event", "", "never", 4), ("fifth", "event", "", "never", 4),
+            ("getter", "queue", "get", r"app\+8", 0),
+            ("patient", "semaphore", "", r"0x[0-9a-f]+ on the stack of Task-1", 0),
+            ("listener", "condition", "", r"0x[0-9a-f]+", 0),
+            ("early", "barrier", "", "gate", 1)]:
+        task = tasks[name]
+        assert (task["waits_for"], task["detail"], task["others_there"]) == (what, detail, others), task
+        assert re.fullmatch(which, task["object"]), task
+        assert re.fullmatch(r"0x[0-9a-f]+", task["object_id"]), task
+    assert tasks["Task-1"]["object"] is None and tasks["Task-1"]["object_id"] is None, tasks["Task-1"]
+    assert tasks["Task-1"]["others_there"] == 0, tasks["Task-1"]
+    assert tasks["first"]["object_id"] == tasks["fifth"]["object_id"], tasks
+    for words in ["first +event never; also: second, third, fourth and 1 more ",
+                  "second +event never; also: first, third, fourth and 1 more ",
+                  r"getter +queue app\+8: get ",
+                  "earlier +barrier gate; also: early ",
+                  "patient +semaphore 0x[0-9a-f]+ on the stack of Task-1 "]:
+        assert re.search(words, table), (words, table)
 
 
 def test_ps_tells_what_each_task_waits_for(build, backend):
@@ -87,7 +114,7 @@ def test_ps_tells_what_each_task_waits_for(build, backend):
 
 
 def test_of_a_program_in_debug_mode_ps_tells_since_when(build, backend):
-    with target(build, backend, "waits", debug=True) as process:
+    with target(build, backend, "waits", {"COIL_DEBUG": "1"}) as process:
         waits_as_it_should(build, process.pid)
         first = {name: task["waiting_seconds"] for name, task in tasks_of(build, process.pid)[1].items()}
         assert len(first) == 10 and all(0 <= waited < 60 for waited in first.values()), first
@@ -130,8 +157,67 @@ def test_pstree_draws_who_awaits_whom(build, backend):
     deep = {name: len(before) for before, name in names}
     assert deep["holder"] == deep["parent"] == deep["gatherer"] == 4, tree
     assert deep["child"] > deep["parent"] and deep["first"] == deep["second"] > deep["gatherer"], tree
-    assert re.search(r"^└── \(T\) parent\n    └──  awaits_a_task\n        └──  coil_join\n", tree, re.M), tree
+    line = r"[^ \n]*/seen_main\.c:\d+" if shutil.which("addr2line") else ""
+    assert re.search(rf"^└── \(T\) parent\n    └──  awaits_a_task ?{line}\n        └──  coil_join\b", tree, re.M), tree
+    assert "/../" not in tree, tree
     assert re.search(r"├── \(T\) first$", tree, re.M) and re.search(r"└── \(T\) second$", tree, re.M), tree
+
+
+def test_pstree_as_json_nests_those_that_are_awaited(build, backend):
+    with target(build, backend, "waits") as process:
+        [loop] = json.loads(coil(build, "pstree", "--json", process.pid))["loops"]
+    trees = {tree["name"]: tree for tree in loop["trees"]}
+    assert len(loop["trees"]) == 7 and not loop["torn"], loop
+    assert [child["name"] for child in trees["gatherer"]["awaits"]] == ["first", "second"], trees
+    [child] = trees["parent"]["awaits"]
+    assert child["name"] == "child" and child["awaited_by"] == [trees["parent"]["id"]] and child["awaits"] == [], child
+    assert child["waits_for"] == "sleep" and "circle" not in trees["parent"], child
+    assert [call["function"] for call in trees["locker"]["stack"]][-1] == "locker", trees["locker"]
+
+
+def test_dump_as_json_has_calls_and_lines(build, backend):
+    with target(build, backend, "waits") as process:
+        told = json.loads(coil(build, "dump", "--json", process.pid))
+    assert told["pid"] == process.pid
+    tasks = {task["name"]: task for task in told["loops"][0]["tasks"]}
+    assert len(tasks) == 10, tasks
+    call = tasks["locker"]["stack"][-1]
+    assert call["function"] == "locker" and call["file"].endswith("/seen"), call
+    assert int(call["address"], 16) > 0, call
+    if shutil.which("addr2line"):
+        assert re.search(r"seen_main\.c:\d+$", call["source"]), call
+    assert tasks["locker"]["detail"] == "held by holder", tasks["locker"]
+
+
+def without_lines(tree):
+    return re.sub(r" [^ \n]*\.[ch]:\d+$", "", tree, flags=re.M)
+
+
+def quit_tree(build, backend, mode):
+    # Who starts us may have SIGQUIT ignored, and then it stays so.
+    return target(build, backend, mode, stderr=subprocess.PIPE, env_more={"COIL_QUIT_TREE": "1"},
+                  preexec_fn=lambda: signal.signal(signal.SIGQUIT, signal.SIG_DFL))
+
+
+def test_sigquit_draws_what_pstree_draws(build, backend):
+    with quit_tree(build, backend, "waits") as process:
+        tree = without_lines(coil(build, "pstree", process.pid))
+        for _ in range(2):  # and it goes on
+            process.send_signal(signal.SIGQUIT)
+            drawn = process.stderr.readline()
+            if drawn.startswith("coil: SIGQUIT while the loop is awake, outside of tasks"):  # it was not asleep yet
+                drawn = process.stderr.readline()
+            drawn += "".join(process.stderr.readline() for _ in tree.splitlines()[1:])
+            assert drawn == tree, f"{drawn} is not {tree}"
+        assert process.poll() is None
+
+
+def test_sigquit_in_a_step_without_end_says_whose(build, backend):
+    with quit_tree(build, backend, "spins") as process:
+        process.send_signal(signal.SIGQUIT)
+        said = process.stderr.readline()
+        assert re.fullmatch(r"coil: SIGQUIT while the loop is awake, in a step of spinner, created at \S*seen_main\.c:\d+; "
+                            rf"its tasks follow when it turns, `coil dump {process.pid}` shows them now\n", said), said
 
 
 def test_dump_shows_calls_and_lines(build, backend):
@@ -139,7 +225,7 @@ def test_dump_shows_calls_and_lines(build, backend):
         text = coil(build, "dump", process.pid)
     task = re.search(r"^Task locker, .*?(?=^Task |\Z)", text, re.M | re.S).group(0)
     assert re.search(r"created at .*seen_main\.c:\d+$", task, re.M), task
-    assert "\n  waits for lock: held by holder\n" in task, task
+    assert "\n  waits for lock lock: held by holder\n" in task, task
     assert re.search(r"^  #\d+ +locker (at .*seen_main\.c:\d+|in seen\+0x[0-9a-f]+)$", task, re.M), task
     if shutil.which("addr2line"):
         assert re.search(r"locker at .*seen_main\.c:\d+$", task, re.M), task
@@ -241,7 +327,8 @@ def test_what_cannot_be_shown_is_said(build, backend):
             (["ps"], 2, "a process number, or --core FILE, is needed"),
             (["ps", "12x"], 2, "`12x` is no process number"),
             (["ps", "1", "2"], 2, "what is `2`?"),
-            (["pstree", "--json", "1"], 2, "what is `--json`?"),
+            (["pstree", "--count", "1"], 2, "what is `--count`?"),
+            (["dump", "--count", "1"], 2, "what is `--count`?"),
             (["dump", "--core", "/nowhere"], 1, "cannot read /nowhere"),
             (["dump", "--core", __file__], 1, "is no core file")]:
         assert said in coil(build, *words, status=status), words

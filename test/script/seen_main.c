@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * seen_main.c: a program to be looked at by ps_test.py: seen_main waits|spins|stuck. Says "ready" when it stands where the
+ * seen_main.c: a program to be looked at by ps_test.py: seen_main waits|spins|stuck|lines. Says "ready" when it stands where the
  * tests want it. */
 #include <coil.h>
 
@@ -113,8 +113,60 @@ static coil_ret waits(void *arg)
     return err < 0 ? err : coil_sleep(LONG);
 }
 
+/* ---- who waits for which ---- */
+
+static struct {
+    long before;
+    coil_queue jobs;
+} app;
+
+static coil_ret gets(void *arg)
+{
+    void *job;
+    return coil_queue_get(&app.jobs, &job);
+}
+
+static coil_ret needs_a_permit(void *semaphore)
+{
+    return coil_semaphore_acquire(semaphore);
+}
+
+static coil_ret hears(void *condition)
+{
+    coil_ret rc = coil_condition_acquire(condition);
+    return rc < 0 ? rc : coil_condition_wait(condition);
+}
+
+static coil_ret meets(void *barrier)
+{
+    return coil_barrier_wait(barrier);
+}
+
+static coil_ret lines(void)
+{
+    static const char *const names[] = {"first", "second", "third", "fourth", "fifth"};
+    static coil_barrier gate = COIL_BARRIER(3);
+    coil_semaphore permits = COIL_SEMAPHORE(0); /* in this frame */
+    coil_condition *news = calloc(1, sizeof *news);
+    if (!news)
+        return -ENOMEM;
+    for (int i = 0; i < 5; i++)
+        begin(waits_for_ever, NULL, names[i]);
+    begin(gets, NULL, "getter");
+    begin(needs_a_permit, &permits, "patient");
+    begin(hears, news, "listener");
+    begin(meets, &gate, "early");
+    begin(meets, &gate, "earlier");
+    int err = coil_loop_call_later(NULL, 0.01, say_ready, NULL, NULL);
+    coil_ret rc = err < 0 ? err : coil_sleep(LONG);
+    free(news);
+    return rc;
+}
+
 static coil_ret main_task(void *mode)
 {
+    if (strcmp(mode, "lines") == 0)
+        return lines();
     return strcmp(mode, "spins") == 0 ? coil_join(begin(spins, NULL, "spinner")) : waits(NULL);
 }
 

@@ -5,6 +5,7 @@
  * Bodies assert nothing: a failed assertion would leave their stack by longjmp. They write down
  * what they saw and the tests look at it. After each test all stacks, allocations and mappings are
  * home. */
+#include <coil/debug.h>
 #include <coil/generator.h>
 
 #include "base/check.h"
@@ -63,9 +64,9 @@ static int64_t mem_now(void)
 }
 #endif
 
-static void note_complaint(const char *line)
+static void note_complaint(const coil_log_record *record, void *arg)
 {
-    snprintf(saw.complaint, sizeof saw.complaint, "%s", line);
+    snprintf(saw.complaint, sizeof saw.complaint, "%s", record->message);
     saw.complaints++;
 }
 
@@ -75,7 +76,7 @@ static int setup(void **state)
     coil_gen_unref(coil_gen_new((coil_gen_fn)(uintptr_t)note_complaint, NULL));
     coil__gen_thread_fini();
     memset(&saw, 0, sizeof saw);
-    coil__coro_complain = note_complaint;
+    coil_set_log(note_complaint, NULL);
     mem_before = mem_now();
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
     mapped = 0;
@@ -87,6 +88,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
+    coil_set_log(NULL, NULL);
     bool home = coil__gen_live() == 0 && coil__gen_thread_fini() == 0;
     home = home && coro_current() == coil__coro_main();
     return home && mem_now() == mem_before && mapped == 0 ? 0 : -1;

@@ -36,10 +36,10 @@ static void listen_here(void)
     coil_loop_set_exception_handler(NULL, hear, NULL);
 }
 
-static void hear_complaint(const char *line)
+static void hear_complaint(const coil_log_record *record, void *arg)
 {
     heard.complaints++;
-    snprintf(heard.complaint, sizeof heard.complaint, "%s", line);
+    snprintf(heard.complaint, sizeof heard.complaint, "%s", record->message);
 }
 
 static size_t driven(void)
@@ -356,12 +356,11 @@ COIL_TEST_PLAIN(asyncgen_with_no_way_home_is_lost_and_said_so)
     assert_int_equal(coil_loop_run_until_complete(loop, coil_coro_new(steps_once, gens[1])), 1);
     coil_loop_free(loop);
     memset(&heard, 0, sizeof heard);
-    void (*before)(const char *) = coil__coro_complain;
-    coil__coro_complain = hear_complaint;
+    coil_set_log(hear_complaint, NULL);
     struct thread thread;
     assert_int_equal(coil__thread_start(&thread, "loses", make_and_lose, gens), 0);
     coil__thread_join(&thread);
-    coil__coro_complain = before;
+    coil_set_log(NULL, NULL);
     assert_int_equal(heard.complaints, 2);
     assert_non_null(strstr(heard.complaint, "it is lost"));
     assert_int_equal(life[1].ended, 0);
