@@ -53,6 +53,7 @@ OWN_DOORS = {
     "src_base_env.c.o": {"getenv", "unsetenv"},  # the door to the environment
     "src_io_choose.c.o": {"getenv"},             # COIL_BACKEND, before there is anything else
     "src_base_symbols.c.o": {"dl_iterate_phdr"},  # where the program lies in memory
+    "src_base_unwind.c.o": {"dl_iterate_phdr"},
     "src_proc_pool.c.o": {"dl_iterate_phdr"},
     "src_coro_stack.c.o": {"sysconf"},  # the size of a page
     "src_coro_overflow.c.o": {"raise"},  # a signal that is not ours goes on to whom it was meant for

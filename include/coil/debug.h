@@ -46,6 +46,25 @@ typedef struct {
  *   Errors: -ENOENT: no code of this program is there; -EINVAL for NULL. */
 COIL_API int coil_frame_describe(const void *address, coil_frame *out_frame);
 
+/* ---- how deep stacks went ---- */
+
+/* Set `size` to sizeof this struct. */
+typedef struct {
+    size_t size;
+    coil_fn fn;         /* of tasks; coil_frame_describe tells its name */
+    size_t used_bytes;  /* of the stack of which most was used, with what coil keeps on top of it */
+    size_t stack_bytes; /* of the same, in all */
+    uint64_t tasks;     /* that have ended and were measured */
+} coil_stack_use;
+
+/* Debug mode: how much the tasks of each function used of their stacks: the function whose was fullest has rank 0, and so on.
+ * One of which more than seven eighths were used is also reported, once for each function. Measured are tasks that have
+ * ended, of loops in debug mode from the beginning until it is switched off; stacks above 8 MiB, and all under
+ * Valgrind, are not. `loop` NULL: the running or the thread's current one.
+ *
+ *   Errors: -ENOENT: there are not so many functions. */
+COIL_API int coil_loop_stack_use(coil_loop *loop, size_t rank, coil_stack_use *out);
+
 /* ---- where a task stands ---- */
 
 /* The calls of a task that have not returned, as addresses for coil_frame_describe: the newest ones, up to `capacity`,
@@ -159,6 +178,9 @@ typedef struct {
  *     will-not-end        a task that was unwound went on waiting; its stack is lost
  *     deadlock            nothing can wake any task (INFO: the run returns COIL_EDEADLOCK)
  *     slow-step           debug mode: a callback or a step kept the loop for too long
+ *     swallowed-cancel    debug mode: a task that was cancelled returned as if it had not been
+ *     leaked-reference    debug mode: coil_run ends, and a future or ended task is still referred to
+ *     stack-nearly-full   debug mode: tasks of a function used more than seven eighths of their stack
  *     blocking-wait       debug mode: the loop's thread waits for another one
  *     group-left          debug mode: a group was left by return; its children are cancelled
  *     group-errors        the errors of its children, which nobody else hears of

@@ -36,7 +36,8 @@ typedef struct {
         *backend;      /* "auto", "uring", "epoll", "poll", "sim"; NULL: COIL_BACKEND, else auto */
     bool debug;        /* also switched on by COIL_DEBUG=1 */
     bool virtual_time; /* the clock jumps when nothing but a timer can wake anyone */
-    bool no_signals;   /* coil_run installs no handler and no stack-overflow report */
+    /* coil_run installs no handler and no stack-overflow report, debug mode takes no SIGRTMAX */
+    bool no_signals;
     uint64_t seed;     /* of the imaginary kernel; 0: COIL_SEED, else 1 */
     size_t stack_size; /* of tasks that do not say; 0: 256 KB */
     bool quit_tree;    /* coil_run shows its tasks on SIGQUIT; also COIL_QUIT_TREE=1 */
@@ -207,6 +208,9 @@ typedef struct {
     const char *kind; /* one word for it, as in coil_log_record (coil/debug.h); NULL: "exception" */
     const char *file; /* where what it speaks of was made; NULL: where the future was */
     int line;
+    /* debug mode, of a step that took long: the calls it was in meanwhile, the newest last */
+    const void *const *stack;
+    size_t stack_n;
 } coil_exception_context;
 
 typedef void (*coil_exception_handler_fn)(coil_loop *loop, const coil_exception_context *context,
@@ -227,7 +231,10 @@ COIL_API void coil_loop_default_exception_handler(coil_loop *loop,
 /* asyncio: loop.set_debug, loop.get_debug */
 COIL_API void coil_loop_set_debug(coil_loop *loop, bool debug);
 COIL_API bool coil_loop_get_debug(const coil_loop *loop);
-/* Debug mode reports callbacks and task steps that take this many seconds or more; default 0.1.
+/* Debug mode reports callbacks and task steps that take this many seconds or more; default 0.1. On x86-64 the report
+ * has the calls that such a step was in (`stack`), seen while it still ran, the libc call in which it was blocked, and how much of
+ * the time it computed. One that goes on for ten times as long is told of on standard error meanwhile. A thread
+ * looks; a step that computes gets SIGRTMAX for that, unless the program has a use for it or `no_signals` is set.
  * asyncio: loop.slow_callback_duration */
 COIL_API void coil_loop_set_slow_callback_duration(coil_loop *loop, double seconds);
 

@@ -13,6 +13,17 @@ int64_t coil__clock_real_ns(void)
     return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
 }
 
+int64_t coil__clock_cpu_ns(int thread_id)
+{
+    struct timespec ts;
+    clockid_t clock = CLOCK_THREAD_CPUTIME_ID;
+    if (thread_id) /* as the kernel numbers the clocks of threads: a thread's, of its time as scheduled */
+        clock = (clockid_t)(~(unsigned)thread_id << 3 | 4 | 2);
+    if (clock_gettime(clock, &ts) < 0)
+        return -1;
+    return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
 int64_t coil__clock_from_seconds(double seconds)
 {
     double ns = seconds * 1e9;

@@ -25,6 +25,9 @@ struct clock {
 /* CLOCK_MONOTONIC. */
 int64_t coil__clock_real_ns(void);
 
+/* How long this thread of the process (0: the calling one) has had a processor; -1: nobody says. */
+int64_t coil__clock_cpu_ns(int thread_id);
+
 static inline int64_t clock_now_ns(const struct clock *c)
 {
     return c->is_virtual ? c->virtual_ns : coil__clock_real_ns();

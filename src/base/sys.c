@@ -262,6 +262,11 @@ int close_range(unsigned first, unsigned last, unsigned flags)
 #endif
 }
 
+int tgkill(pid_t pid, pid_t tid, int signo)
+{
+    return (int)syscall(SYS_tgkill, pid, tid, signo);
+}
+
 int set_own_uid(uid_t uid)
 {
     return (int)syscall(SYS_setuid, uid);

@@ -37,6 +37,7 @@
 #define pidfd_open        coil__pidfd_open
 #define pidfd_send_signal coil__pidfd_send_signal
 #define close_range       coil__close_range
+#define tgkill            coil__tgkill
 #define set_own_uid       coil__set_own_uid
 #define set_own_gid       coil__set_own_gid
 #define set_own_groups    coil__set_own_groups
@@ -44,6 +45,7 @@
 int pidfd_open(pid_t pid, unsigned flags);
 int pidfd_send_signal(int pidfd, int signo);
 int close_range(unsigned first, unsigned last, unsigned flags);
+int tgkill(pid_t pid, pid_t tid, int signo);
 int set_own_uid(uid_t uid);
 int set_own_gid(gid_t gid);
 int set_own_groups(size_t n, const gid_t *groups);
@@ -157,6 +159,11 @@ static inline int statx(int dir, const char *path, int flags, unsigned mask, str
     X(int, munmap, (void *p, size_t n), (p, n))                                                    \
     X(int, mprotect, (void *p, size_t n, int prot), (p, n, prot))                                  \
     X(int, madvise, (void *p, size_t n, int advice), (p, n, advice))                               \
+    X(int, mincore, (void *p, size_t n, unsigned char *out), (p, n, out))                          \
+    X(ssize_t, process_vm_readv,                                                                   \
+      (pid_t pid, const struct iovec *to, unsigned long to_n, const struct iovec *from,            \
+       unsigned long from_n, unsigned long flags),                                                 \
+      (pid, to, to_n, from, from_n, flags))                                                        \
     X(pid_t, getpid, (void), ())                                                                   \
     X(pid_t, gettid, (void), ())                                                                   \
     X(int, sigaction, (int signo, const struct sigaction *a, struct sigaction *old),               \
@@ -170,6 +177,7 @@ static inline int statx(int dir, const char *path, int flags, unsigned mask, str
     X(int, waitid, (idtype_t type, id_t id, siginfo_t * info, int options),                        \
       (type, id, info, options))                                                                   \
     X(int, kill, (pid_t pid, int signo), (pid, signo))                                             \
+    X(int, tgkill, (pid_t pid, pid_t tid, int signo), (pid, tid, signo))                           \
     X(int, pidfd_open, (pid_t pid, unsigned flags), (pid, flags))                                  \
     X(int, pidfd_send_signal, (int pidfd, int signo), (pidfd, signo))                              \
     X(int, close_range, (unsigned first, unsigned last, unsigned flags), (first, last, flags))     \

@@ -56,13 +56,16 @@ static size_t wait_words(const struct seen_loop *l, const struct seen_task *task
 void look_wait(const struct seen_loop *l, const struct seen_task *task, char *out, size_t n)
 {
     size_t at;
-    if (task->state == SEEN_WAITING)
+    if (task->state == SEEN_WAITING) {
         at = wait_words(l, task, out, n);
-    else
+        if (task->waits_ns >= 0)
+            at = append(out, at, n, ", for %.1f s now", (double)task->waits_ns / 1e9);
+    } else {
         at = append(out, 0, n, "%s",
                     task->state == SEEN_NEW     ? "(its first turn)"
                     : task->state == SEEN_READY ? "(its turn)"
                                                 : "(running)");
+    }
     if (task->cancelling)
         append(out, at, n, " (to be cancelled)");
     else if (task->cancels)

@@ -50,6 +50,8 @@ void json_task(struct target *t, const struct seen_loop *l, const struct seen_ta
     json_string(waits ? task->what : "");
     printf(", \"detail\": ");
     json_string(waits ? task->detail : "");
+    if (task->waits_ns >= 0)
+        printf(", \"waiting_seconds\": %.3f", (double)task->waits_ns / 1e9);
     printf(", \"object\": ");
     json_string(waits && task->which[0] ? task->which : NULL);
     printf(", \"object_id\": ");

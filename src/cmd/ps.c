@@ -179,7 +179,8 @@ const struct verb verb_ps = {
     .text = LOOK_HOW
     "\n"
     "Above the tasks of each loop stands what keeps it alive. Where nothing is left that could\n"
-    "wake it, that is said. With --count it is only told how many tasks were made where, and wait\n"
-    "for what: of a leak they stand first.\n",
+    "wake it, that is said. Of a loop in debug mode it is told for how long each task waits.\n"
+    "With --count it is only told how many tasks were made where, and wait for what: of a leak\n"
+    "they stand first.\n",
     .run = ps,
 };

@@ -179,6 +179,14 @@ static void tell_wait(struct reader *r, uint64_t loop, uint64_t wait, struct see
     }
 }
 
+/* For how long it waits already; -1: nobody kept it. */
+static int64_t waited_ns(struct reader *r, uint64_t loop, uint64_t task)
+{
+    uint64_t since = peer_word(r->p, task + r->layout.task.parked_ns), now = now_ns(r, loop);
+    bool known = peer_u8(r->p, loop + r->sight.loop.debug) && now && since;
+    return !known ? -1 : now > since ? (int64_t)(now - since) : 0;
+}
+
 /* ---- where it stands ---- */
 
 static void add_call(struct seen_task *t, uint64_t pc)
@@ -274,6 +282,7 @@ static void read_task(struct reader *r, uint64_t loop, uint64_t at, uint64_t cur
         t->state = SEEN_WAITING;
     if (wait && t->state != SEEN_RUNNING)
         tell_wait(r, loop, wait, t);
+    t->waits_ns = t->state == SEEN_WAITING ? waited_ns(r, loop, at) : -1;
     if (r->stacks)
         read_calls(r, tid, t);
     uint64_t stack = peer_word(r->p, at + l->task.coro + l->coro.stack);

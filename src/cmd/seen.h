@@ -24,6 +24,7 @@ struct seen_task {
     unsigned cancels; /* how many were asked for and not taken back */
     char what[64];    /* what it waits for, or will: "sleep", "recv" */
     char detail[160]; /* which one; "" */
+    int64_t waits_ns; /* for how long already; -1: not known (only debug mode keeps it) */
     uint64_t
         object; /* the lock, event, queue or the like that it waits for; 0: it waits for nothing of that kind */
     uint64_t in_line; /* the line of waiters that it stands in: a queue has several */

@@ -46,6 +46,8 @@
 #define KEEP        (16 * KB * COIL_STACK_FACTOR) /* of a deep stack's pages, what stays */
 #define DEEP_MAX    16
 #define REMAINS_MIN (8 * KB)
+#define THE_WAY     ((size_t)256) /* at the end of a top page */
+enum { ASKED_PAGES = 256, ASKED_EVERY = 16, CAREFUL = 64 };
 
 struct stack_arena {
     struct stack_arena *next;
@@ -121,6 +123,7 @@ int coil__stack_pool_init(struct stack_pool *pool, size_t default_size)
         cls->guard = round_up(class_sizes[i] <= 64 * KB ? 16 * KB : 64 * KB, page_size());
     }
     pool->on_valgrind = tool_on_valgrind();
+    pool->careful = CAREFUL;
     pool->usual = class_for(pool, default_size ? default_size : STACK_SIZE_DEFAULT);
     if (!pool->usual) {
         pool->usual = &pool->own;
@@ -291,6 +294,89 @@ static void give_back_deep(struct stack *s)
     s->deep = false;
 }
 
+/* ---- measured stacks ---- */
+
+/* A measured stack goes out all zero below its top page: then what is not, was used. The top page counts as used. The kernel is asked which
+ * pages there are below it; that costs as much as all the rest, and few go so deep:
+ *
+ *     low |  no pages  | kept |  pages that may be there, cleaned  | top page: the way ......... s |
+ *
+ * Who did wrote to the end of the top page on the way, and is always asked for. One that has leapt over it, with a large
+ * array that it never wrote to, is found among those that are asked for anyway: the first ones, one of sixteen, and all for
+ * a while after such a find. Only what this task alone can have done is told. */
+
+/* The lowest page below `line` that was touched; `line`: none. */
+static char *lowest_page(char *low, char *line)
+{
+    unsigned char there[ASKED_PAGES];
+    size_t page = page_size();
+    for (char *at = low; at < line;) {
+        size_t left = (size_t)(line - at) / page, n = left < ASKED_PAGES ? left : ASKED_PAGES;
+        if (n == 0 || sys_mincore(at, n * page, there) < 0)
+            return line;
+        for (size_t i = 0; i < n; i++, at += page)
+            if (there[i] & 1)
+                return at;
+    }
+    return line;
+}
+
+/* Upwards to where it is not zero, in steps of a cache line at first. */
+READS_ANY_MEMORY static char *first_used(char *at, char *end)
+{
+    typedef uint64_t words __attribute__((vector_size(16), may_alias));
+    for (; at + 64 <= end && (uintptr_t)at % 64 == 0; at += 64) {
+        const words *w = (const words *)(const void *)at;
+        words all = w[0] | w[1] | w[2] | w[3];
+        if ((all[0] | all[1]) != 0)
+            break;
+    }
+    while (at < end && *(const volatile uint64_t *)(const void *)at == 0)
+        at += sizeof(uint64_t);
+    return at;
+}
+
+READS_ANY_MEMORY static void clean(char *from, char *end)
+{
+    for (volatile uint64_t *word = (volatile uint64_t *)(void *)from;
+         (char *)(uintptr_t)word < end;)
+        *word++ = 0;
+}
+
+/* How deep it went below the top page; afterwards that is clean. Returns `line` for not at all. */
+static char *measure_below(struct stack *s, char *line)
+{
+    char *low = lowest_page(s->low, line), *used = first_used(low, line), *kept = keep_line(s);
+    if (kept < s->low)
+        kept = s->low;
+    if (low < kept)
+        (void)sys_madvise(s->low, (size_t)(kept - s->low), MADV_DONTNEED);
+    clean(used > kept ? used : kept, line);
+    return used;
+}
+
+static void measure(struct stack *s)
+{
+    struct stack_pool *pool = s->pool;
+    char *line = (char *)((uintptr_t)s & ~(uintptr_t)(page_size() - 1)), *deepest = line;
+    bool on_the_way = first_used(line, line + THE_WAY) < line + THE_WAY;
+    if (on_the_way || pool->careful > 0 || ++pool->unasked >= ASKED_EVERY) {
+        pool->unasked = 0;
+        pool->careful -= pool->careful > 0;
+        char *below = measure_below(s, line);
+        if (below < line) {
+            pool->careful = CAREFUL;
+            if (on_the_way || !s->unasked)
+                deepest = below;
+        }
+        s->unasked = false;
+        clean(line, line + THE_WAY);
+    } else {
+        s->unasked = true;
+    }
+    pool->measured(s, (size_t)((char *)s - deepest));
+}
+
 /* ---- get and put ---- */
 
 static struct stack *handed_out(struct stack_pool *pool, struct stack *s)
@@ -412,6 +498,18 @@ static void make_idle(struct stack_class *cls, struct stack *s)
     cls->deep_n += s->deep;
 }
 
+/* Whether it is deep is not asked: looking would give it a page. */
+__attribute__((cold, noinline)) static void put_measured(struct stack_pool *pool,
+                                                         struct stack_class *cls, struct stack *s)
+{
+    measure(s);
+    s->deep = false;
+    if (pool->idle_max && cls->idle_n >= pool->idle_max)
+        give_back_whole(cls, s);
+    else
+        make_idle(cls, s);
+}
+
 void coil__stack_put(struct stack *s)
 {
     if (!s)
@@ -420,6 +518,10 @@ void coil__stack_put(struct stack *s)
     struct stack_class *cls = come_home(s);
     if (cls == &pool->own) {
         put_own(pool, s, false);
+        return;
+    }
+    if (coil_unlikely(pool->measured != NULL)) {
+        put_measured(pool, cls, s);
         return;
     }
     if (pool->idle_max && cls->idle_n >= pool->idle_max) {

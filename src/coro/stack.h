@@ -47,6 +47,7 @@ struct stack {
     uint32_t valgrind_number;
     uint8_t class_index; /* STACK_CLASSES: larger than all classes, a mapping of its own */
     bool deep;           /* came home with pages below the keep line touched */
+    bool unasked;        /* measured: came home, and nobody asked how deep it has pages */
 };
 
 /* What an overflow report can say of a stack's owner; NULL and 0 where not known. */
@@ -87,6 +88,10 @@ struct stack_pool {
     /* Says whose stack this is. Called from a signal handler: it may only read. NULL: nobody knows.
      * */
     void (*describe)(const struct stack *stack, struct stack_about *out_about);
+    /* Told of each stack that comes home how much of it was used at most, in bytes from its top, the first page in any case: then stacks are cleaned as well, and
+     * all must have been since the pool was new. NULL: not measured. */
+    void (*measured)(const struct stack *stack, size_t used);
+    unsigned careful, unasked; /* so many are all asked for; so many were not */
 };
 
 /* `default_size` is what a size of 0 gets; 0: 256 KB. Maps nothing yet. -EINVAL: an absurd size. */

@@ -15,6 +15,7 @@
 #include "base/sys.h"
 #include "base/thread.h"
 #include "loop/loop.h"
+#include "loop/slow.h"
 
 /* Tasks first: their frames use everything else. */
 static const int closing_order[LOOP_PARTS] = {LOOP_PART_TASK, LOOP_PART_PROC, LOOP_PART_NET,
@@ -58,6 +59,7 @@ int coil_loop_close(coil_loop *loop)
         return (int)coil__fail(COIL_EWRONGTHREAD, "another thread's file operations are pending");
 
     struct coil_loop *outer = coil__running_loop;
+    coil__slow_stop(loop);
     loop->closing = true;
     loop->thread = coil__thread_self();
     coil__running_loop = loop;

@@ -173,8 +173,11 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
     loop->every_turn = loop->clock.is_virtual;
     loop->seed = opts->seed ? opts->seed : coil__env_number("COIL_SEED", 1);
     loop->stack_size = opts->stack_size;
-    loop->slow_ns = SLOW_DEFAULT_NS;
+    loop->no_signals = opts->no_signals;
+    coil__loop_set_slow(loop, SLOW_DEFAULT_NS);
     loop->look_every = coil__clock_ticks_in(50 * NS_PER_US);
+    if (loop->debug)
+        coil__loop_time_steps(loop);
     loop->thread = coil__thread_self();
     loop->pid = sys_getpid();
     loop->forks = coil__loop_forks;
@@ -254,6 +257,10 @@ void coil_loop_set_debug(coil_loop *loop, bool debug)
 {
     if (!loop && !(loop = coil_get_event_loop()))
         return;
+    if (debug && !loop->debug)
+        coil__loop_time_steps(loop);
+    if (!debug && loop->parts[LOOP_PART_TASK] && loop->parts[LOOP_PART_TASK]->debug_ends)
+        loop->parts[LOOP_PART_TASK]->debug_ends(loop->parts[LOOP_PART_TASK]);
     loop->debug = debug;
     loop->watched |= debug;
 }
@@ -266,7 +273,7 @@ bool coil_loop_get_debug(const coil_loop *loop)
 void coil_loop_set_slow_callback_duration(coil_loop *loop, double seconds)
 {
     if ((loop || (loop = coil_get_event_loop())) && seconds == seconds)
-        loop->slow_ns = coil__clock_from_seconds(seconds);
+        coil__loop_set_slow(loop, coil__clock_from_seconds(seconds));
 }
 
 const char *coil_loop_backend(coil_loop *loop)

@@ -59,10 +59,26 @@ struct loop_part {
     void (*stats)(struct loop_part *part, coil_loop_stats_t *out);
     /* The context variables of what a report speaks of, NULL if there are none; may be NULL. */
     struct coil_context *(*context_of)(const coil_exception_context *context);
+    /* Debug mode is switched off; may be NULL. */
+    void (*debug_ends)(struct loop_part *part);
     /* Whom a report speaks of: fills in the task, its name, where it was made; may be NULL. */
     void (*name)(const coil_exception_context *context, coil_log_record *out);
     /* Last words: give your memory back. Nothing of the loop may be used. */
     void (*release)(struct loop_part *part);
+};
+
+/* What a slot that is more than a callback says of itself in debug mode. */
+struct step_about {
+    const char *name, *file;
+    int line;
+    const void *const *source; /* the calls that made it, the newest last; NULL: not known */
+    size_t source_n;
+};
+struct step_class {
+    size_t name_at; /* in the future: ERROR_NAME_MAX bytes */
+    void (*describe)(const coil_future *future, struct step_about *out);
+    /* Its step is over, at this time of the loop's clock: let go of it. True: that ran code of the program's. */
+    bool (*over)(coil_future *future, int64_t now_ns);
 };
 
 struct error_record;
@@ -114,9 +130,22 @@ struct coil_loop {
 
     coil_exception_handler_fn on_exception;
     void *on_exception_arg;
-    bool reporting; /* inside on_exception */
-    int64_t slow_ns;
-    char ran_what[64]; /* debug: what a slot that is more than a callback calls itself */
+    bool reporting;      /* inside on_exception */
+    int64_t slow_ns;     /* the watcher reads it, too */
+    uint64_t slow_ticks; /* somewhat less than that */
+    struct slow *slow;   /* debug: its watcher; NULL: none, or not yet */
+    bool slow_refused;   /* there is none to be had */
+    bool no_signals;
+    /* Whose step runs: it is held until that was judged; NULL: a mere callback's. The watcher reads it, too. */
+    coil_future *step_owner;
+    const struct step_class *step_class;
+    uint64_t step_number; /* odd: one runs; the watcher reads it */
+    /* Debug: readings of the clock are dear, so steps are timed by ticks. */
+    uint64_t step_ticks; /* when the last step ended, or the batch began */
+    uint64_t base_ticks; /* at base_ns ... */
+    int64_t base_ns; /* ... of the real clock; at most a millisecond ago when a step has ended */
+    uint64_t first_ticks; /* the same when debug mode began: over so long ticks are well known */
+    int64_t first_ns;
 
     uintptr_t thread; /* who turns it (or made it) */
     pid_t pid;
@@ -309,8 +338,41 @@ void coil__signals_drop(struct coil_loop *loop);
 
 /* ---- reports ---- */
 
+/* A step is slow from `ns` on. */
+void coil__loop_set_slow(struct coil_loop *loop, int64_t ns);
+/* Debug mode begins: from here on steps are timed. */
+void coil__loop_time_steps(struct coil_loop *loop);
 /* Run fn(arg) and, if it took long, say so (debug mode). */
 void coil__loop_run_timed(struct coil_loop *loop, slot_fn fn, void *arg);
+
+/* Says that a step (of a task, unless "") runs so long and goes on; on the watcher's thread. */
+struct slow_look;
+void coil__loop_report_endless(struct coil_loop *loop, const char *task, int64_t so_long_ns,
+                               const struct slow_look *look);
+
+/* The loop's time to a millisecond, when a step has just ended. */
+static inline int64_t loop_about_now(struct coil_loop *loop)
+{
+    if (loop->clock.is_virtual)
+        return loop->clock.virtual_ns;
+    if (loop->step_ticks - loop->base_ticks > loop->look_every * 20) {
+        loop->base_ns = coil__clock_real_ns();
+        loop->base_ticks = loop->step_ticks;
+    }
+    return loop->base_ns;
+}
+
+/* Instead of run_timed's end and beginning, where one task's step follows another's. The next one must own it. False: the
+ * hub has to judge this one. */
+static inline bool loop_step_follows(struct coil_loop *loop)
+{
+    uint64_t ticks = clock_ticks();
+    if (ticks - loop->step_ticks >= loop->slow_ticks)
+        return false;
+    __atomic_store_n(&loop->step_ticks, ticks, __ATOMIC_RELAXED);
+    __atomic_store_n(&loop->step_number, loop->step_number + 2, __ATOMIC_RELEASE);
+    return true;
+}
 
 /* Which trouble (the kinds of coil/debug.h), a message, and optionally an error and the future concerned. */
 void coil__loop_report(struct coil_loop *loop, const char *kind, const char *message, coil_ret code,

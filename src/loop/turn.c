@@ -23,6 +23,7 @@
 #include "base/thread.h"
 #include "base/trace.h"
 #include "loop/loop.h"
+#include "loop/slow.h"
 
 enum { TURNS_WITHOUT_LOOK = 61 };
 #define LOOK_AFTER_NS    (50 * NS_PER_US)
@@ -193,13 +194,14 @@ int coil__loop_collect(struct coil_loop *loop, int64_t limit_ns)
     turn_begins(loop);
     loop->idle_turns = 0;
     loop->look_ticks = clock_ticks();
+    __atomic_store_n(&loop->step_ticks, loop->look_ticks, __ATOMIC_RELAXED);
     return 0;
 }
 
 bool coil__loop_next_batch(struct coil_loop *loop)
 {
     if (loop->head != loop->batch_end || loop->head == loop->tail || !loop->may_batch ||
-        loop->stopping || loop->raised || loop->every_turn || loop->debug)
+        loop->stopping || loop->raised || loop->every_turn)
         return false;
     if (++loop->idle_turns >= TURNS_WITHOUT_LOOK ||
         clock_ticks() - loop->look_ticks > loop->look_every)
@@ -230,6 +232,8 @@ int coil__loop_dispatch(struct coil_loop *loop)
     uint64_t before = loop->callbacks;
     struct coil_context *outer = coil__context_ptr;
     coil__context_ptr = &loop->hub_context;
+    if (coil_unlikely(loop->debug))
+        coil__slow_watch(loop);
     while (loop->head != loop->batch_end && !loop->raised)
         run_slot(loop);
     coil__context_ptr = outer;
@@ -270,6 +274,8 @@ void coil__loop_leave(struct coil_loop *loop)
 {
     loop->running = false;
     coil__running_loop = NULL;
+    if (coil_unlikely(loop->slow != NULL))
+        coil__slow_leave();
 }
 
 /* What coil_loop_raise was given, with its words; 0 if nothing. */
@@ -390,6 +396,7 @@ int coil_loop_dispatch(coil_loop *loop)
     if (coil__running_loop != loop)
         return (int)coil__fail(COIL_EWRONGTHREAD, "another thread collected; it must dispatch");
     loop->collected = false; /* from here on a callback that asks for this is refused */
+    __atomic_store_n(&loop->step_ticks, clock_ticks(), __ATOMIC_RELAXED);
     int n = coil__loop_dispatch(loop);
     loop->stopping = false;
     coil__loop_leave(loop);

@@ -248,6 +248,7 @@ static void end_loop(coil_runner *runner, const struct run_hooks *hooks)
     coil__quit_remove(&runner->quit);
     look(hooks->all_ended, runner->loop, hooks->arg);
     coil_loop_close(runner->loop);
+    coil__leaks_tell(runner->loop);
     coil_loop_free(runner->loop);
     runner->loop = NULL;
 }

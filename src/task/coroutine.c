@@ -114,9 +114,14 @@ CORO_ENTRY static coil_ret coro_entry(void *arg)
     return run_coro(coro);
 }
 
+coil_fn coil__body_of(coil_fn fn, const void *arg)
+{
+    return fn == coro_entry ? ((const coil_coro *)arg)->fn : fn;
+}
+
 coil_fn coil__task_body(const struct coil__task *t)
 {
-    return t->fn == coro_entry ? ((const coil_coro *)t->arg)->fn : t->fn;
+    return coil__body_of(t->fn, t->arg);
 }
 
 static int take(coil_coro *coro)

@@ -89,6 +89,16 @@ void coil__wait_words(const struct wait *w, char *out, size_t size)
     }
 }
 
+void coil__since_words(const struct coil__task *t, char *out, size_t size)
+{
+    out[0] = '\0';
+    if (!t->future.loop->debug || !t->waiting || !t->parked_ns)
+        return;
+    int64_t now = loop_now_ns(t->future.loop);
+    snprintf(out, size, ", for %.1f s now",
+             now > t->parked_ns ? (double)(now - t->parked_ns) / 1e9 : 0);
+}
+
 const char *coil_task_created_at(const coil_task *task, int *out_line)
 {
     if (out_line)

@@ -44,6 +44,8 @@ static inline coil_future *new_of_size(coil_loop *loop, const struct future_clas
     return f;
 }
 
+static const struct future_class plain_class = {.name = "Future"};
+
 __attribute__((cold, noinline)) static coil_future *new_with_origin(coil_loop *loop,
                                                                     const struct future_class *cls,
                                                                     size_t size, const char *file,
@@ -56,6 +58,8 @@ __attribute__((cold, noinline)) static coil_future *new_with_origin(coil_loop *l
     if (f) {
         f->origin = (int32_t)behind;
         coil__origin_fill((struct origin *)((char *)f + behind), newest);
+        if (cls == &plain_class)
+            coil__leaks_keep(f);
     }
     return f;
 }
@@ -69,7 +73,6 @@ coil_future *coil__future_new(coil_loop *loop, const struct future_class *cls, s
     return new_of_size(loop, cls, size, file, line);
 }
 
-static const struct future_class plain_class = {.name = "Future"};
 static const struct future_class failed_class = {.name = "Future"};
 
 coil_future *coil__future_failed(coil_ret error)

@@ -14,7 +14,7 @@
  *
  * Who runs next when a task parks or ends: if the next slot of this batch is a task's step, that task,
  * straight from stack to stack; else the stack that turns the loop (the hub), since callbacks never
- * run on a task's stack. In debug mode always the hub, which times each step.
+ * run on a task's stack. In debug mode also the hub where there is something to say of a step.
  *
  * Always true:
  *   - task_part.current is the task whose frames run, NULL on the hub;
@@ -72,6 +72,12 @@ static struct coil_context *part_context_of(const coil_exception_context *contex
     return task ? coil_task_get_context(task) : NULL;
 }
 
+/* What runs without it leaves its stack as it is. */
+static void part_debug_ends(struct loop_part *p)
+{
+    coil__depths_end(container_of(p, struct task_part, part));
+}
+
 static void part_name(const coil_exception_context *context, coil_log_record *out)
 {
     const coil_future *f = context->task ? context->task : context->future;
@@ -90,6 +96,8 @@ static void part_name(const coil_exception_context *context, coil_log_record *ou
 static void part_release(struct loop_part *p)
 {
     struct task_part *part = container_of(p, struct task_part, part);
+    coil__depths_end(part);
+    coil__leaks_forget(part);
     /* Finished tasks somebody still refers to live on their stacks: those stay mapped, and the pool with them. */
     if (coil__stack_pool_fini(&part->stacks) == 0)
         coil__free(part);
@@ -112,11 +120,14 @@ struct task_part *coil__task_part(coil_loop *loop)
         return NULL;
     }
     part->stacks.describe = describe_stack;
+    if (loop->debug)
+        coil__depths_begin(part);
     part->part = (struct loop_part){.layout = &coil__sight_tasks,
                                     .closing = part_closing,
                                     .stats = part_stats,
                                     .context_of = part_context_of,
                                     .name = part_name,
+                                    .debug_ends = part_debug_ends,
                                     .release = part_release};
     part->loop = loop;
     memcpy(part->last_name, "Task-0", 7);
@@ -124,6 +135,7 @@ struct task_part *coil__task_part(coil_loop *loop)
     list_init(&part->tasks);
     list_init(&part->callbacks);
     list_init(&part->outers);
+    list_init(&part->kept);
     loop->parts[LOOP_PART_TASK] = &part->part;
     coil__asyncgens_init();
     return part;
@@ -163,12 +175,73 @@ static inline void prefetch_task(const void *slot_arg)
     __builtin_prefetch((const void *)(t + offsetof(struct coil__task, leaf)));
 }
 
+/* ---- debug mode: whose step it is ---- */
+
+static void describe_step(const coil_future *f, struct step_about *out)
+{
+    const struct origin *origin = future_origin(f);
+    *out = (struct step_about){.name = ((const struct coil__task *)f)->name,
+                               .file = f->file,
+                               .line = f->line,
+                               .source = origin ? origin->calls : NULL,
+                               .source_n = origin ? origin->n : 0};
+}
+
+static bool step_is_over(coil_future *f, int64_t now_ns)
+{
+    struct coil__task *t = as_task(f);
+    if (t->waiting)
+        t->parked_ns = now_ns ? now_ns : 1; /* 0 is no time */
+    if (f->refs > 1) {
+        f->refs--;
+        if (future_done(f))
+            coil__leaks_keep(f);
+        return false;
+    }
+    coil_unref(f);
+    return true;
+}
+
+static const struct step_class task_steps = {
+    .name_at = offsetof(struct coil__task, name), .describe = describe_step, .over = step_is_over};
+
+/* The task is held until it is known whether the step took long. */
+static inline void own_step(coil_loop *loop, struct coil__task *t)
+{
+    t->future.refs++;
+    __atomic_store_n(&loop->step_class, &task_steps, __ATOMIC_RELAXED);
+    __atomic_store_n(&loop->step_owner, &t->future, __ATOMIC_RELEASE);
+}
+
+/* next_up in debug mode: straight to the next task only if there is nothing to be said of this one. */
+__attribute__((cold, noinline)) static struct coro *next_up_watched(struct task_part *part)
+{
+    coil_loop *loop = part->loop;
+    coil_future *owner = loop->step_owner;
+    if (loop->raised || loop->closing || !owner || owner->refs == 1 ||
+        (loop->head == loop->batch_end && !coil__loop_next_batch(loop)))
+        return part->hub;
+    const struct slot *slot = &loop->ring[loop->head & loop->mask];
+    if (slot->fn != task_step || !loop_step_follows(loop))
+        return part->hub;
+    struct coil__task *t = slot->arg;
+    loop->head++;
+    loop->callbacks++;
+    uintptr_t later = (uintptr_t)loop->ring[(loop->head + 3) & loop->mask].arg;
+    prefetch_task((const void *)later);
+    __builtin_prefetch((const void *)(later + offsetof(struct coil__task, parked_ns)));
+    (void)step_is_over(owner, loop_about_now(loop));
+    own_step(loop, t);
+    TRACE_POINT(task_run, "8@%0", "r"(t));
+    return become(part, t);
+}
+
 /* Whom the leaving task hands over to. */
 static inline struct coro *next_up(struct task_part *part)
 {
     coil_loop *loop = part->loop;
     if (coil_unlikely(loop->raised || loop->debug || loop->closing))
-        return part->hub;
+        return loop->debug ? next_up_watched(part) : part->hub;
     if (loop->head == loop->batch_end && !coil__loop_next_batch(loop))
         return part->hub;
     const struct slot *slot = &loop->ring[loop->head & loop->mask];
@@ -199,7 +272,7 @@ static void task_step(void *arg)
     struct task_part *part = part_of(t);
     part->hub = coro_current();
     if (coil_unlikely(part->loop->debug))
-        snprintf(part->loop->ran_what, sizeof part->loop->ran_what, "a step of %s", t->name);
+        own_step(part->loop, t);
     TRACE_POINT(task_run, "8@%0", "r"(t));
     coil__coro_switch(become(part, t));
     become_hub(part);
@@ -272,7 +345,7 @@ coil_ret (*coil__return_hook)(struct coil__task *t, coil_ret rc);
 __attribute__((cold)) static void watch_parking(struct coil__task *t)
 {
     coil_loop *loop = t->future.loop;
-    if (loop->debug)
+    if (loop->debug && t->back) /* else when its step is over */
         t->parked_ns = loop_now_ns(loop);
     if (coil__park_hook)
         coil__park_hook(t);
@@ -417,6 +490,27 @@ static _Noreturn void leave_for_good(struct coil__task *t)
     coil__coro_exit_to(to);
 }
 
+/* It was asked to end, and does as if it had not been. */
+static void report_swallowed(struct coil__task *t)
+{
+    char text[400];
+    snprintf(text, sizeof text,
+             "A cancel was swallowed by %s, created at %s:%d: it was asked to end, and returned no "
+             "error; pass -ECANCELED on, or take the request back (coil_task_uncancel)",
+             t->name, t->future.file ? t->future.file : "?", t->future.line);
+    coil__future_report(&t->future, "swallowed-cancel", text, 0, NULL);
+}
+
+__attribute__((cold, noinline)) static coil_ret watch_return(struct coil__task *t, coil_ret rc)
+{
+    if (coil__return_hook)
+        rc = coil__return_hook(t, rc);
+    if (t->future.loop->debug && t->cancelling > 0 && !t->must_cancel && !t->coro.unwinding &&
+        !coil_iserr(rc))
+        report_swallowed(t);
+    return rc;
+}
+
 CORO_ENTRY static void task_entry(struct coro *co)
 {
     struct coil__task *t = container_of(co, struct coil__task, coro);
@@ -428,8 +522,8 @@ CORO_ENTRY static void task_entry(struct coro *co)
     } else {
         t->started = true;
         rc = t->fn(t->arg);
-        if (coil_unlikely(t->future.loop->watched) && coil__return_hook)
-            rc = coil__return_hook(t, rc);
+        if (coil_unlikely(t->future.loop->watched))
+            rc = watch_return(t, rc);
     }
     finish(t, rc);
     leave_for_good(t);
@@ -491,12 +585,13 @@ static void pin_context(struct coil_context *context, bool on)
 
 /* On top of its own stack, if there is room. */
 __attribute__((cold, noinline)) static void keep_origin(struct coil__task *t, struct stack *stack,
-                                                        struct frame newest)
+                                                        struct frame newest, coil_fn body)
 {
     struct origin *origin = coil__stack_reserve(stack, sizeof *origin);
     if (!origin)
         return;
     t->future.origin = (int32_t)((char *)origin - (char *)t);
+    origin->body = body;
     coil__origin_fill(origin, newest);
 }
 
@@ -540,7 +635,7 @@ coil_task *coil__task_make(const coil_task_recipe *recipe, const coil_task_opts 
     t->future.refs = 2; /* the caller's and, until it is done, the loop's */
     t->future.free_result = opts->free_result;
     if (coil_unlikely(loop->debug))
-        keep_origin(t, stack, frames_here());
+        keep_origin(t, stack, frames_here(), coil__body_of(fn, arg));
     err = coil__coro_make(&t->coro, stack, task_entry);
     if (err)
         goto undo_stack;
@@ -695,12 +790,13 @@ int coil_task_uncancel(coil_task *task)
 
 static void unwind(struct task_part *part, struct coil__task *t)
 {
-    char text[512], words[200];
+    char text[512], words[200], since[40];
     if (!t->silent) {
         coil__wait_words(t->waiting, words, sizeof words);
+        coil__since_words(t, since, sizeof since);
         snprintf(text, sizeof text,
-                 "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s",
-                 t->name, t->future.file ? t->future.file : "?", t->future.line, words);
+                 "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s%s",
+                 t->name, t->future.file ? t->future.file : "?", t->future.line, words, since);
         coil__future_report(&t->future, "destroyed-pending", text, 0, NULL);
     }
 

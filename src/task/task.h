@@ -26,6 +26,7 @@
 #include "coro/coro.h"
 #include "coro/frames.h"
 #include "loop/loop.h"
+#include "task/depth.h"
 
 #include <coil/task.h>
 
@@ -159,6 +160,7 @@ struct coil_future {
  * bounds of a thread's own stack are not known. */
 enum { ORIGIN_CALLS = 10 }; /* asyncio's DEBUG_STACK_DEPTH */
 struct origin {
+    coil_fn body; /* of a task: the function that runs in it */
     size_t n;
     const void *calls[ORIGIN_CALLS];
 };
@@ -282,6 +284,8 @@ struct task_part {
     struct list callbacks;       /* done-callbacks that are on the ready ring */
     /* futures that stand for others, to be told of the end, through future.all */
     struct list outers;
+    struct list
+        kept; /* debug mode: whoever is referred to from outside, through future.all (leaks.c) */
     size_t tasks_n;
     bool asyncgens_shut;          /* coil_loop_shutdown_asyncgens was called */
     bool in_factory;              /* it is being asked; tasks are made without it */
@@ -291,6 +295,7 @@ struct task_part {
     unsigned last_digits;
     uint64_t number;
     struct stack_pool stacks;
+    struct depths depths; /* debug mode */
 };
 
 struct task_part *coil__task_part(coil_loop *loop);
@@ -314,6 +319,13 @@ void coil__asyncgen_report(coil_loop *loop, struct coil_gen *gen, const char *wh
 
 /* What a task's function will be, also where it was made of a coroutine object. */
 coil_fn coil__task_body(const struct coil__task *t);
+coil_fn coil__body_of(coil_fn fn, const void *arg);
+/* Debug mode: this one is referred to; who still is when coil_run ends is told of. */
+void coil__leaks_keep(coil_future *f);
+void coil__leaks_tell(coil_loop *loop);
+void coil__leaks_forget(struct task_part *part);
+/* ", for 3.2 s now", of a parked task in debug mode; else "". */
+void coil__since_words(const struct coil__task *t, char *out, size_t size);
 
 /* The current task of the running loop, or NULL. */
 static inline struct coil__task *coil__current(void)

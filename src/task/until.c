@@ -41,7 +41,7 @@ static const char *what_of(const struct coil__task *t, char *out, size_t n)
 /* Who waits for what: the first few tasks, in the record's words. */
 static coil_ret name_the_waiting(coil_loop *loop)
 {
-    char text[ERROR_TEXT_MAX], what[ERROR_TEXT_MAX];
+    char text[ERROR_TEXT_MAX], what[ERROR_TEXT_MAX], since[40];
     int n = snprintf(text, sizeof text, "nothing left can wake any task:");
     struct task_part *part = coil__task_part(loop);
     LIST_FOREACH(link, &part->tasks) {
@@ -49,8 +49,9 @@ static coil_ret name_the_waiting(coil_loop *loop)
         if (n >= (int)sizeof text)
             break;
         COIL_CHECK(t->waiting); /* whose turn it is is no deadlock */
-        n += snprintf(text + n, sizeof text - (size_t)n, " %s waits for %s;", t->name,
-                      what_of(t, what, sizeof what));
+        coil__since_words(t, since, sizeof since);
+        n += snprintf(text + n, sizeof text - (size_t)n, " %s waits for %s%s;", t->name,
+                      what_of(t, what, sizeof what), since);
     }
     if (part->tasks_n == 0)
         snprintf(text + n, sizeof text - (size_t)n,

@@ -2,6 +2,7 @@
 
 Numbers, addresses and folders are not compared, nor calls inside the library, which depend on how it was optimised."""
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -22,9 +23,16 @@ def blocks():
     return found
 
 
+def said_in_debug_mode():
+    """{program: what it says by itself}"""
+    with open(GUIDE) as f:
+        return dict(re.findall(r"^```console\n\$ COIL_DEBUG=1 \./(\w+)\n(.*?)^```$", f.read(), re.M | re.S))
+
+
 def plain(text, program):
     lines = []
     for line in text.splitlines():
+        line = re.sub(r'File "[^"]*/(\w+)"', r'File "\1"', line)
         line = re.sub(r"[^\s()]*/(\w+\.[ch])", r"\1", line.rstrip())
         line = re.sub(r"0x[0-9a-f]+", "X", line)
         line = re.sub(r"#\d+ +", "# ", line)
@@ -116,6 +124,21 @@ def test_lost_cancel(build, backend):
 
 def test_slow_consumer(build, backend):
     played(build, backend, "slow_consumer")
+
+
+def test_blocked_loop_says_so_in_debug_mode(build, backend):
+    path = os.path.join(build, "examples", "hangs", "blocked")
+    if not os.path.exists(path) or platform.machine() != "x86_64":
+        raise Skip("examples are not built here, or stacks not walked")
+    said = plain(said_in_debug_mode()["blocked"], "blocked")
+    process = subprocess.Popen([path], env={**os.environ, "COIL_BACKEND": backend, "COIL_DEBUG": "1"},
+                               stderr=subprocess.PIPE, text=True)
+    try:
+        assert plain("".join(process.stderr.readline() for _ in said), "blocked") == said
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
 
 
 def test_every_program_is_explained_by_one_command(build, backend):

@@ -90,6 +90,24 @@ def test_ps_tells_what_each_task_waits_for(build, backend):
         assert "\033" not in table
 
 
+def test_of_a_program_in_debug_mode_ps_tells_since_when(build, backend):
+    with target(build, backend, "waits", {"COIL_DEBUG": "1"}) as process:
+        waits_as_it_should(build, process.pid)
+        first = {name: task["waiting_seconds"] for name, task in tasks_of(build, process.pid)[1].items()}
+        assert len(first) == 10 and all(0 <= waited < 60 for waited in first.values()), first
+        until("all wait longer", lambda: all(task["waiting_seconds"] > first[name]
+                                             for name, task in tasks_of(build, process.pid)[1].items()))
+        table = coil(build, "ps", process.pid)
+        assert re.search(r"receiver +recv: fd \d+(, peer unix)?, for \d+\.\d s now ", table), table
+        assert len(re.findall(r", for \d+\.\d s now ", table)) == 10, table
+
+
+def test_without_debug_mode_ps_does_not_guess_since_when(build, backend):
+    with target(build, backend, "waits") as process:
+        assert not any("waiting_seconds" in task for task in tasks_of(build, process.pid)[1].values())
+        assert "s now" not in coil(build, "ps", process.pid)
+
+
 def test_a_stopped_program_is_shown_as_well(build, backend):
     with target(build, backend, "waits") as process:
         process.send_signal(signal.SIGSTOP)

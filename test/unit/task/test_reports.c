@@ -31,6 +31,106 @@ static coil_ret wait_for_ever(void *arg)
     return rc;
 }
 
+/* ---- since when ---- */
+
+static coil_ret wait_after_a_while(void *arg)
+{
+    (void)arg;
+    FACT_INT(coil_sleep(2), 0);
+    return wait_for_ever(NULL);
+}
+
+static coil_ret run_into_a_deadlock(void)
+{
+    coil_task *a = start("a", wait_for_ever, NULL), *b = start("b", wait_after_a_while, NULL);
+    coil_ret rc = coil_loop_run_until_complete(stage.loop, b);
+    coil_unref(a);
+    coil_unref(b);
+    return rc;
+}
+
+LOOP(waiting_is_told_with_since_when_in_debug_mode)
+{
+    coil_loop_set_debug(stage.loop, true);
+    FACT_INT(run_into_a_deadlock(), COIL_EDEADLOCK);
+    FACT_ERROR(COIL_EDEADLOCK,
+               "a waits for future, for 2.0 s now; b waits for future, for 0.0 s now;");
+    coil_loop_close(stage.loop);
+    FACT_INT(stage.report.n, 2);
+    FACT_HAS(stage.report.message, "Task was destroyed but it is pending! a, created at ");
+    FACT_HAS(stage.report.message, ", for 2.0 s now");
+    stage.report.n = 0;
+}
+
+LOOP(waiting_is_told_without_since_when_otherwise)
+{
+    FACT_INT(run_into_a_deadlock(), COIL_EDEADLOCK);
+    FACT_ERROR(COIL_EDEADLOCK, "a waits for future; b waits for future;");
+    coil_loop_close(stage.loop);
+    FACT_INT(stage.report.n, 2);
+    FACT(!strstr(stage.report.message, "s now"));
+    stage.report.n = 0;
+}
+
+/* ---- cancels ---- */
+
+static coil_ret ends_well_all_the_same(void *arg)
+{
+    (void)arg;
+    FACT_INT(coil_sleep(60), -ECANCELED);
+    return 0;
+}
+
+static coil_ret takes_it_back(void *arg)
+{
+    (void)arg;
+    FACT_INT(coil_sleep(60), -ECANCELED);
+    FACT_INT(coil_task_uncancel(coil_current_task()), 0);
+    return 0;
+}
+
+static coil_ret passes_it_on(void *arg)
+{
+    (void)arg;
+    return coil_sleep(60);
+}
+
+static coil_ret fails_meanwhile(void *arg)
+{
+    (void)arg;
+    FACT_INT(coil_sleep(60), -ECANCELED);
+    return coil_fail(-EIO, "while it cleaned up");
+}
+
+static void cancel_one(coil_fn fn)
+{
+    coil_task *task = start("stubborn", fn, NULL);
+    one_turn();
+    coil_task_cancel(task, NULL);
+    (void)coil_loop_run_until_complete(stage.loop, task);
+    coil_unref(task);
+}
+
+LOOP(cancel_that_was_swallowed_is_reported_in_debug_mode)
+{
+    cancel_one(ends_well_all_the_same);
+    FACT_INT(stage.report.n, 0);
+    coil_loop_set_debug(stage.loop, true);
+    cancel_one(ends_well_all_the_same);
+    FACT(stage.report.task != NULL);
+    FACT_HAS(stage.report.message, "test_reports.c:");
+    FACT_REPORT("A cancel was swallowed by stubborn, created at ");
+}
+
+LOOP(cancel_that_was_answered_is_not_reported)
+{
+    coil_loop_set_debug(stage.loop, true);
+    cancel_one(takes_it_back);
+    cancel_one(passes_it_on);
+    cancel_one(fails_meanwhile);
+    FACT_INT(stage.report.n, 0);
+}
+
 /* ---- never retrieved ---- */
 
 LOOP(future_error_never_retrieved_is_reported)
@@ -251,6 +351,10 @@ LOOP(coroutine_never_awaited_tells_name_and_place)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cancel_that_was_swallowed_is_reported_in_debug_mode),
+        cmocka_unit_test(cancel_that_was_answered_is_not_reported),
+        cmocka_unit_test(waiting_is_told_with_since_when_in_debug_mode),
+        cmocka_unit_test(waiting_is_told_without_since_when_otherwise),
         cmocka_unit_test(future_error_never_retrieved_is_reported),
         cmocka_unit_test(task_error_never_retrieved_is_reported_at_its_last_reference),
         cmocka_unit_test(error_that_somebody_looked_at_is_not_reported),
