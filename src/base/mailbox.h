@@ -71,7 +71,8 @@ bool coil__mailbox_want_room(struct mailbox *m);
 /* The owner: at most n, oldest first; how many. */
 size_t coil__mailbox_take(struct mailbox *m, struct mail *out, size_t n);
 
-/* The owner, after it took or closed: did somebody want to be told of that? Says so once. */
+/* The owner, after it took something: did somebody want to be told of that? Says so once. (After the end, too: who
+ * waits found it full, so there is something to take.) */
 bool coil__mailbox_was_crowded(struct mailbox *m);
 
 /* The owner is going to wait. False: there is something. True: the next put says MAILBOX_TELL. */

@@ -404,11 +404,8 @@ void coil__mail_close(struct worker *w)
     coil__mailbox_close(&w->mailbox);
     coil_message some[16];
     size_t n;
-    while ((n = take(w, some, sizeof some / sizeof some[0])) > 0)
+    while ((n = take(w, some, sizeof some / sizeof some[0])) > 0) /* who waits for room is told */
         drop(w, some, n);
-    if (coil__mailbox_was_crowded(
-            &w->mailbox)) /* those who wait for room hear that there will be none */
-        tell_of_room(w);
     for (struct list *link; (link = list_pop(&w->receivers));)
         coil__wake(&container_of(link, struct receiver, link)->wait, COIL_ECLOSED);
 }

@@ -140,8 +140,8 @@ static coil_ret cancels_receivers(void *arg)
     coil_task *second = coil_create_task(receives_one, &b);
     coil_ret rc = coil_sleep(0);
     coil_task_cancel(first, NULL);
+    EXPECT(coil_worker_send(0, (void *)1) == 0); /* comes before its step */
     EXPECT(coil_join(first) == -ECANCELED);
-    EXPECT(coil_worker_send(0, (void *)1) == 0);
     EXPECT(coil_join(second) == 1 && b.data == (void *)1);
     /* One that was given a message before it was cancelled keeps it; the cancel is for its next wait, and there is none. */
     first = coil_create_task(receives_one, &a);
@@ -159,7 +159,10 @@ static coil_ret cancels_receivers(void *arg)
 
 WORKERS_TEST(receiver_that_is_cancelled_loses_no_message)
 {
+    coil_run_opts every_turn = {.size = sizeof every_turn, .debug = true};
+    coil_workers_opts opts = {.size = sizeof opts, .run = &every_turn};
     assert_int_equal(run_with(1, cancels_receivers, NULL, NULL, 0), 0);
+    assert_int_equal(coil_workers_with(1, cancels_receivers, NULL, &opts), 0);
 }
 
 /* ---- the end of a mailbox ---- */
