@@ -87,7 +87,7 @@ typedef struct {
 
 /* Send a pointer to a worker, this one included; what is behind it is the receiver's from then on.
  *
- *   Suspends: while its mailbox is full, in line with the others of this worker.
+ *   Suspends: while its mailbox is full, and then until half of it is free; in line with the others of this worker.
  *   Cancel:   returns -ECANCELED and it was not sent; when it was sent first, 0, and the cancel waits for the next waiting
  *             call.
  *   Owns:     nothing before it returns 0; on failure `data` is still yours.

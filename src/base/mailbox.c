@@ -87,6 +87,9 @@ bool coil__mailbox_want_room(struct mailbox *m)
 
 bool coil__mailbox_was_crowded(struct mailbox *m)
 {
+    uint64_t tail = atomic_load_explicit(&m->tail, memory_order_relaxed) & ~MAILBOX_CLOSED;
+    if (tail - m->head > (m->mask + 1) / 2)
+        return false;
     return atomic_exchange_explicit(&m->crowded, false, memory_order_acq_rel);
 }
 

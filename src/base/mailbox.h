@@ -11,7 +11,7 @@
  * Two things are told, and each once for any number of messages:
  *
  *     the owner says that it waits    --> the first put says MAILBOX_TELL, and those that follow do not
- *     somebody says that he needs room --> the owner's next take finds that out
+ *     somebody says that he needs room --> the owner's take that leaves it half empty finds that out
  *
  * Who says so looks once more afterwards. One of the two always sees the other, so nobody waits for what is there.
  *
@@ -71,8 +71,9 @@ bool coil__mailbox_want_room(struct mailbox *m);
 /* The owner: at most n, oldest first; how many. */
 size_t coil__mailbox_take(struct mailbox *m, struct mail *out, size_t n);
 
-/* The owner, after it took something: did somebody want to be told of that? Says so once. (After the end, too: who
- * waits found it full, so there is something to take.) */
+/* The owner, after it took something: is half of it free, and did somebody want to be told of room? Says so once. So who
+ * waits is not woken for a single place, to wait again after the next message. (After the end, too: who waits found it full,
+ * so there is something to take.) */
 bool coil__mailbox_was_crowded(struct mailbox *m);
 
 /* The owner is going to wait. False: there is something. True: the next put says MAILBOX_TELL. */

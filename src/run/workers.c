@@ -357,7 +357,7 @@ coil_ret coil_workers_with(unsigned n, coil_fn fn, void *arg, const coil_workers
         return coil__fail(-EINVAL, "%u workers, and there may be %d", n, COIL_WORKERS_MAX);
     if (opts->results_n && !opts->results)
         return coil__fail(-EINVAL, "there is no place for %zu results (NULL)", opts->results_n);
-    struct crew *crew;
+    struct crew *crew = NULL; /* so that gcc sees what init promises */
     int err = init(&crew, n, opts);
     if (err)
         return err;

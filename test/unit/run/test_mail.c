@@ -110,21 +110,23 @@ static coil_ret waits_in_line(void *arg)
         tasks[i] = coil_create_task(sends_one, (void *)(i + 3));
     coil_ret rc = coil_sleep(0);
     coil_task_cancel(tasks[1], NULL);
-    EXPECT(coil_worker_receive_nowait(some, 1) == 1 && some[0].data == (void *)1);
+    EXPECT(coil_worker_receive_nowait(some, 2) == 2 && some[1].data == (void *)2);
     /* There is room, and it is theirs who wait. */
     EXPECT(coil_worker_send_nowait(0, (void *)9) == COIL_EQUEUEFULL);
     EXPECT(coil_join(tasks[0]) == 0);
     EXPECT(coil_join(tasks[1]) == -ECANCELED);
-    EXPECT(coil_worker_receive(some, 8) == 2);
-    EXPECT(some[0].data == (void *)2 && some[1].data == (void *)3);
     EXPECT(coil_join(tasks[2]) == 0);
-    EXPECT(coil_worker_receive(some, 8) == 1 && some[0].data == (void *)5);
+    EXPECT(coil_worker_receive(some, 8) == 2);
+    EXPECT(some[0].data == (void *)3 && some[1].data == (void *)5);
     return rc;
 }
 
 WORKERS_TEST(mailbox_gives_room_in_order_of_arrival)
 {
+    coil_run_opts every_turn = {.size = sizeof every_turn, .debug = true};
+    coil_workers_opts opts = {.size = sizeof opts, .run = &every_turn, .mailbox = 2};
     assert_int_equal(run_with(1, waits_in_line, NULL, NULL, 2), 0);
+    assert_int_equal(coil_workers_with(1, waits_in_line, NULL, &opts), 0);
 }
 
 static coil_ret receives_one(void *out)
