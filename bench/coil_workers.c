@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * coil_workers.c: messages between two loops: coil_workers [MILLIONS] [BATCH]. Worker 0 sends so many million pointers to
+ * coil_workers.c: messages between two loops: coil_workers [MILLIONS] [BATCH] [MAILBOX]. Worker 0 sends so many million pointers to
  * worker 1, which receives up to BATCH of them at a time; then one message goes to and fro. Each worker is pinned to a
  * processor. Prints one JSON line: nanoseconds a message, and of processor time of both workers together, millions of them a
  * second, nanoseconds a round trip. */
@@ -88,8 +88,9 @@ int main(int argc, char **argv)
 {
     messages = (argc > 1 ? (size_t)atol(argv[1]) : 10) * 1000000;
     batch = argc > 2 ? (size_t)atol(argv[2]) : 64;
+    size_t mailbox = argc > 3 ? (size_t)atol(argv[3]) : 4096;
     if (batch < 1 || batch > BATCH_MAX)
         return 2;
-    coil_workers_opts opts = {.size = sizeof opts, .pin = true, .mailbox = 4096};
+    coil_workers_opts opts = {.size = sizeof opts, .pin = true, .mailbox = mailbox};
     return coil_report(coil_workers_with(2, worker, NULL, &opts));
 }
