@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * httpd.c: a static HTTP/1.1 file server: httpd ADDRESS:PORT DIRECTORY
+ * httpd.c: a static HTTP/1.1 file server: httpd [-w WORKERS] ADDRESS:PORT DIRECTORY
  *
  * One task a connection, read top to bottom: read a request, answer it, again. What to look at:
  *   - deadlines are scopes around whatever waits inside (read_request, send_file);
@@ -10,10 +10,12 @@
  *     busy ones finish their answer, and aborts what is left after DRAIN_S seconds (main_task);
  *   - as a service it takes the socket that was opened for it, says when it is ready, and gives signs of life
  *     (start_server, httpd.service); by hand it does without;
+ *   - with workers, each is a server of its own on the same port (crew.h); they share nothing;
  *   - every buffer has a size: a client costs a stack page or three, and CHUNK bytes while it downloads.
  *
  * Parsing is llhttp's. Files are opened beneath the directory by the kernel (openat2), so neither ".." nor a
  * symbolic link leads out. */
+#include "crew.h"
 #include "program.h"
 
 #include <ctype.h>
@@ -524,10 +526,13 @@ struct args {
 /* On the socket that a service manager opened for us, or else on one of our own. */
 static coil_ret start_server(struct site *site, const struct args *args, coil_server **out)
 {
-    coil_server_opts opts = {.size = sizeof opts, .backlog = 1024};
+    bool alone = coil_worker_count() < 2;
+    coil_server_opts opts = {.size = sizeof opts, .backlog = 1024, .reuse_port = !alone};
     coil_service_fd given;
     coil_sock *sock;
-    int n = coil_service_listen_fds(&given, 1);
+    if (crew_follows())
+        return crew_join_server(serve, site, args->host, &opts, out);
+    int n = alone ? coil_service_listen_fds(&given, 1) : 0;
     if (n == 0)
         return coil_start_server_with(serve, site, args->host, args->port, &opts, out);
     int err = n < 0 ? n : coil_sock_adopt(NULL, given.fd, &sock);
@@ -539,6 +544,24 @@ static coil_ret start_server(struct site *site, const struct args *args, coil_se
     return err;
 }
 
+/* Alone, or as the first of several: says that all is ready, and waits for the signal. */
+static coil_ret lead(coil_server *server, const struct args *args)
+{
+    coil_ret why = crew_gather(coil_server_port(server));
+    printf("httpd: serving %s on %s:%d (%s)\n", args->directory, args->host,
+           coil_server_port(server), coil_loop_backend(NULL));
+    fflush(stdout);
+    if (!coil_iserr(why))
+        why = coil_service_notify("READY=1");
+    if (!coil_iserr(why))
+        why = coil_service_watchdog(NULL);
+    if (!coil_iserr(why))
+        why = wait_for_stop_signal();
+    coil_service_notify_nowait("STOPPING=1");
+    coil_ret told = crew_tell(0);
+    return coil_iserr(why) ? why : told;
+}
+
 static coil_ret main_task(void *arg)
 {
     const struct args *args = arg;
@@ -546,23 +569,14 @@ static coil_ret main_task(void *arg)
     if (site.root < 0)
         return coil_fail(-errno, "%s: %s", args->directory, strerror(errno));
     coil_server *server;
-    coil_ret rc = catch_stop_signals();
+    coil_ret rc = crew_follows() ? 0 : catch_stop_signals();
     if (!coil_iserr(rc))
         rc = start_server(&site, args, &server);
     if (coil_iserr(rc)) {
         close(site.root);
         return rc;
     }
-    printf("httpd: serving %s on %s:%d (%s)\n", args->directory, args->host,
-           coil_server_port(server), coil_loop_backend(NULL));
-    fflush(stdout);
-
-    coil_ret why = coil_service_notify("READY=1");
-    if (!coil_iserr(why))
-        why = coil_service_watchdog(NULL);
-    if (!coil_iserr(why))
-        why = wait_for_stop_signal();
-    coil_service_notify_nowait("STOPPING=1");
+    coil_ret why = crew_follows() ? crew_wait() : lead(server, args);
     /* Stopped by a signal or cancelled: either way the clients use `site`, so they end before we do. */
     site.draining = true;
     coil_server_close(server);
@@ -587,13 +601,15 @@ static coil_ret main_task(void *arg)
 int main(int argc, char **argv)
 {
     struct args args;
+    unsigned workers = crew_size(&argc, &argv);
     if (argc != 3 || !split_address(argv[1], &args.host, &args.port)) {
         fprintf(stderr,
-                "usage: httpd ADDRESS:PORT DIRECTORY\n"
+                "usage: httpd [-w WORKERS] ADDRESS:PORT DIRECTORY\n"
                 "serves the files beneath DIRECTORY; [::1]:8000 for IPv6, port 0 for a free one\n");
         return 2;
     }
     args.directory = argv[2];
     raise_descriptor_limit();
-    return coil_report(coil_run(main_task, &args));
+    return coil_report(workers == 1 ? coil_run(main_task, &args)
+                                    : coil_workers(workers, main_task, &args));
 }

@@ -29,5 +29,6 @@
 #include <coil/timeout.h>
 #include <coil/transport.h>
 #include <coil/work.h>
+#include <coil/workers.h>
 
 #endif

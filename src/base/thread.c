@@ -86,9 +86,14 @@ void coil__cond_broadcast(struct cond *c)
     COIL_CHECK(pthread_cond_broadcast(&c->c) == 0);
 }
 
+/* Where this thread might run if it were not pinned; NULL: it is not. */
+static _Thread_local const struct thread_cpus *pinned_from;
+
 struct start {
     void (*fn)(void *arg);
     void *arg;
+    bool unpinned; /* it runs on `cpus`, not where its maker is pinned */
+    struct thread_cpus cpus;
     char name[16]; /* what the kernel keeps of it */
 };
 
@@ -97,6 +102,8 @@ static void *thread_main(void *p)
     struct start start = *(struct start *)p;
     coil__free(p);
     pthread_setname_np(pthread_self(), start.name);
+    if (start.unpinned)
+        (void)sched_setaffinity(0, sizeof start.cpus.set, &start.cpus.set);
 #if SYS_UNDER_TSAN
     (void)coil__sys_hush(); /* a worker that waits for work would hold a handler back */
 #endif
@@ -122,6 +129,10 @@ int coil__thread_start(struct thread *out, const char *name, void (*fn)(void *ar
     start->fn = fn;
     start->arg = arg;
     strncpy(start->name, name, sizeof start->name - 1);
+    if (pinned_from) {
+        start->unpinned = true;
+        start->cpus = *pinned_from;
+    }
 
     /* The new thread inherits the mask: block everything before, restore after. */
     static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
@@ -166,11 +177,44 @@ uintptr_t coil__thread_self(void)
     return number;
 }
 
+int coil__thread_cpus_get(struct thread_cpus *out)
+{
+    if (sched_getaffinity(0, sizeof out->set, &out->set) < 0)
+        return -errno;
+    return CPU_COUNT(&out->set) > 0 ? 0 : -EINVAL;
+}
+
+static int nth_cpu(const cpu_set_t *set, unsigned n)
+{
+    n %= (unsigned)CPU_COUNT(set);
+    for (int cpu = 0;; cpu++)
+        if (CPU_ISSET(cpu, set) && n-- == 0)
+            return cpu;
+}
+
+int coil__thread_pin(const struct thread_cpus *cpus, unsigned n)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    if (cpus)
+        CPU_SET(nth_cpu(&cpus->set, n), &one);
+    else if (pinned_from)
+        one = pinned_from->set;
+    else
+        return 0;
+    if (sched_setaffinity(0, sizeof one, &one) < 0)
+        return -errno;
+    pinned_from = cpus;
+    return 0;
+}
+
 unsigned coil__thread_cpus(void)
 {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return (unsigned)CPU_COUNT(&set);
+    struct thread_cpus cpus;
+    if (pinned_from)
+        return (unsigned)CPU_COUNT(&pinned_from->set);
+    if (coil__thread_cpus_get(&cpus) == 0)
+        return (unsigned)CPU_COUNT(&cpus.set);
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 ? (unsigned)n : 1;
 }

@@ -8,6 +8,7 @@
 #define COIL_BASE_THREAD_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -56,6 +57,15 @@ uintptr_t coil__thread_self(void);
 
 /* Processors this process may run on. */
 unsigned coil__thread_cpus(void);
+
+/* The same by their numbers, as this thread has them. */
+struct thread_cpus {
+    cpu_set_t set;
+};
+int coil__thread_cpus_get(struct thread_cpus *out); /* 0 or -errno */
+/* This thread runs on the n-th of them alone (in turns), or with NULL where it did before. What it starts afterwards runs on
+ * all of them: only threads that were asked for are bound. `cpus` must stay until then. 0 or -errno. */
+int coil__thread_pin(const struct thread_cpus *cpus, unsigned n);
 
 /* How many threads coil itself has running in this process. */
 unsigned coil__thread_count(void);

@@ -176,6 +176,17 @@ void loom_wait(const char *what, bool (*is_so)(void *arg), void *arg)
     f->waits_for = NULL;
 }
 
+static bool somebody_moved(void *since)
+{
+    return loom.trace_n != *(unsigned *)since;
+}
+
+void loom_pause(void)
+{
+    unsigned since = loom.trace_n;
+    loom_wait("a pause", somebody_moved, &since);
+}
+
 /* ---- threads ---- */
 
 static void fiber_main(void)

@@ -6,7 +6,7 @@
  *          ^                                                                    |
  *          +------------------- the next order, until none is left -------------+
  *
- * The files under test are the library's own (base/inbox.c, io/threads.c, work/thread_future.c), compiled with
+ * The files under test are the library's own (base/inbox.c, base/mailbox.c, io/threads.c, work/thread_future.c), compiled with
  * include/stdatomic.h of this folder, so that another thread may run before every atomic access; thread.c of this folder
  * takes the place of base/thread.c, kernel.c that of the eventfd. Threads are coroutines on one real thread: one runs at
  * a time, and who runs next is the checker's choice.
@@ -46,6 +46,8 @@ _Noreturn void loom_fail(const char *fmt, ...) __attribute__((format(printf, 1, 
 
 /* Another thread may run now. */
 void loom_step(const char *what);
+/* Goes on when somebody else has: a step that costs no preemption. */
+void loom_pause(void);
 /* Waits until is_so(arg); the others go on. */
 void loom_wait(const char *what, bool (*is_so)(void *arg), void *arg);
 /* 0 to n-1; every one of them is tried. */

@@ -144,7 +144,7 @@ void coil__thread_detach(struct thread *t)
 
 void coil__thread_pause(void)
 {
-    loom_step("a pause");
+    loom_pause();
 }
 
 uintptr_t coil__thread_self(void)

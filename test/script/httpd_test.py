@@ -16,7 +16,7 @@ from programs import Program, main, tool
 class Server(Program):
     """A server on a free port over a folder that is thrown away."""
 
-    def __init__(self, build, backend, **more):
+    def __init__(self, build, backend, *arguments, **more):
         self.base = tempfile.mkdtemp()
         self.root = os.path.join(self.base, "root")
         os.mkdir(self.root)
@@ -28,7 +28,7 @@ class Server(Program):
         os.symlink("../secret", os.path.join(self.root, "way_out"))
         os.symlink("/etc/passwd", os.path.join(self.root, "far_out"))
         os.symlink("a.txt", os.path.join(self.root, "inside"))
-        super().__init__(build, backend, "httpd", "127.0.0.1:0", self.root, **more)
+        super().__init__(build, backend, "httpd", *arguments, "127.0.0.1:0", self.root, **more)
 
     def write(self, name, data):
         with open(os.path.join(self.base, name), "wb") as f:
@@ -297,10 +297,45 @@ def test_service_that_hangs_gives_no_sign_of_life(v):
     assert v.manager.hear() == "WATCHDOG=1"
 
 
+def with_workers(fn):
+    fn.arguments = ["-w", "2"]
+    return fn
+
+
+@with_workers
+def test_workers_share_the_clients_out(v):
+    clients = [v.open() for _ in range(80)]
+    for s, f in clients:
+        s.sendall(get("/a.txt"))
+    for s, f in clients:
+        assert answer(f)[2] == b"hello, world\n"
+        s.close()
+        f.close()
+    v.stop()
+    numbers = v.numbers()  # of each
+    assert len(numbers) == 6 and numbers[0] + numbers[3] == numbers[1] + numbers[4] == 80, numbers
+    assert min(numbers[0], numbers[3]) > 10, numbers
+
+
+@with_workers
+def test_workers_all_finish_what_is_under_way(v):
+    clients = [v.open() for _ in range(6)]
+    for s, f in clients:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        s.sendall(get("/big"))
+        assert f.readline().startswith(b"HTTP/1.1 200")
+    v.signal()
+    for s, f in clients:
+        assert f.read().endswith((bytes(range(256)) * 4096 * 8)[-1000:]), "the answer was cut"
+        s.close()
+        f.close()
+    assert v.end() == 0
+
+
 def on_a_server(fn):
     def run(build, backend):
         manager = fn.manager() if hasattr(fn, "manager") else None
-        with Server(build, backend, manager=manager) as v:
+        with Server(build, backend, *getattr(fn, "arguments", []), manager=manager) as v:
             v.manager = manager
             fn(v)
             if v.process.poll() is None:
