@@ -2,7 +2,7 @@
  *
  * coil_micro.c: what one operation of coil costs: coil_micro MODE N [SIZE]
  *
- * The modes are in coil_tasks.c, coil_sync.c, coil_loop.c and coil_work.c; what is printed, in micro.h. */
+ * The modes are in coil_tasks.c, coil_sync.c, coil_loop.c, coil_work.c and coil_net.c; what is printed, in micro.h. */
 #include "coil_micro.h"
 
 #include <coil.h>
@@ -12,7 +12,7 @@ static long n, size;
 static coil_ret main_task(void *name)
 {
     const struct micro_mode *const themes[] = {coil_task_modes, coil_sync_modes, coil_loop_modes,
-                                               coil_work_modes};
+                                               coil_work_modes, coil_net_modes};
     for (size_t i = 0; i < sizeof themes / sizeof themes[0]; i++)
         if (micro_run(themes[i], name, n, size) == 0)
             return 0;

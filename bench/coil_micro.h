@@ -7,6 +7,6 @@
 #include "micro.h"
 
 extern const struct micro_mode coil_task_modes[], coil_sync_modes[], coil_loop_modes[],
-    coil_work_modes[];
+    coil_work_modes[], coil_net_modes[];
 
 #endif
