@@ -36,7 +36,7 @@ def arguments():
     parser.add_argument("--no-calls", action="store_true", help="system calls are not counted")
     parser.add_argument("--list", action="store_true", help="the rows, and nothing else")
     parser.add_argument("--out")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def accepted_backends(peers):

@@ -79,7 +79,10 @@ def micro(bench, row):
         return [str(n) if w == "{n}" else w for w in who[label][0]]
 
     def once(label):
-        return run_json(pinned("0,1" if row.both_cores else "0", filled(label, who[label][2])), who[label][1])
+        one = run_json(pinned("0,1" if row.both_cores else "0", filled(label, who[label][2])), who[label][1])
+        if one[row.figure] <= 0:
+            raise Trouble("it took no time")
+        return one
 
     seen, failed = in_turns(who, once, bench.times(row), bench.progress)
     figures = {}
@@ -159,10 +162,12 @@ def echo(bench, row):
             p, target = processes[label]
             if label not in loads:
                 loads[label] = measure.Load(load, target, servers[label][2], requests, row.size)
-            before = on_cpu = measure.on_cpu_ns(p.pid)
+            before = measure.on_cpu_ns(p.pid)
             wall, _ = loads[label].go()
             on_cpu = measure.on_cpu_ns(p.pid) - before
             busy[label] = on_cpu / 1e9 / wall
+            if on_cpu == 0:
+                raise Trouble("it took no time")
             return on_cpu / requests / row.messages / 1000
 
         try:
