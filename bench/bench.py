@@ -4,7 +4,7 @@ Each row runs everybody in turn, round after round in changing order, so that wh
 alike. The figure is the median of CPU time (user and system) for one operation, and the ratio is what to quote. coil runs
 once for each backend that this build and this kernel have; a peer that cannot be had is named, with the reason.
 
-A WORD chooses the rows that have it in their name. --all adds the peers that are not C, or not alike. FOLDER
+A WORD chooses the row of that name, or those that have it in name or title. --all adds the peers that are not C, or not alike. FOLDER
 (BUILD_DIR/figures) gets lines.jsonl and a plot for each row.
 """
 import argparse
@@ -19,7 +19,7 @@ from harness.kinds import KINDS, Bench
 from harness.machine import describe
 from harness.measure import Progress, can_count
 from harness.peers import Missing, Peers
-from harness.rows import ROWS
+from harness.rows import chosen
 
 BACKENDS = ["epoll", "uring"]
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -43,20 +43,14 @@ def accepted_backends(peers):
     """Those that coil can run on here; says which are missing."""
     have = []
     for backend in BACKENDS:
-        tried = subprocess.run([*peers.command("coil", "micro"), "switch2", "1000"], env=peers.environment("coil", backend),
-                               capture_output=True, text=True)
+        tried = subprocess.run([*peers.command("coil", "micro"), "switch2", "1000"], capture_output=True, text=True,
+                               env=peers.environment("coil", backend))
         if tried.returncode == 0:
             have.append(backend)
         else:
-            print(f"no column for the backend {backend}: {tried.stderr.strip().splitlines()[-1:]}", file=sys.stderr, flush=True)
+            why = tried.stderr.strip().splitlines()[-1:]
+            print(f"no column for the backend {backend}: {' '.join(why)}", file=sys.stderr, flush=True)
     return have
-
-
-def chosen(words):
-    rows = [row for row in ROWS if not words or any(w in row.word or w in row.title for w in words)]
-    if not rows:
-        raise SystemExit(f"no row has {' or '.join(words)} in its name: {' '.join(row.word for row in ROWS)}")
-    return rows
 
 
 def room_for(row, scale):

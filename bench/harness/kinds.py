@@ -1,4 +1,5 @@
-"""One function for each kind of row: finds the participants, measures them in turns, gives {label: figures} and who is missing.
+"""One function for each kind of row: it finds the participants, measures them in turns, and gives {label: figures} and who
+is missing, with the reason.
 """
 import glob
 import math
@@ -11,7 +12,7 @@ import tempfile
 
 from harness import measure
 from harness.measure import Trouble, in_turns, pinned, run_json, running, summary
-from harness.peers import NAMES, ONLY_ALL, Missing
+from harness.peers import BENCH, NAMES, ONLY_ALL, Missing
 
 HTTPD_SECONDS = 1
 
@@ -95,8 +96,8 @@ def micro(bench, row):
                 figures[label][key] = summary([one[key] for one in all_of_it])["median"]
         if row.count and bench.counting:
             bench.progress.step(f"system calls: {label}")
-            figures[label]["calls"] = measure.calls_of_program(who[label][0], who[label][1], bench.much(row.count, 16000 if
-                                                               row.count == 16000 else 1))
+            n = bench.much(row.count, 16000 if row.count == 16000 else 1)  # a thousand and 64 go into 16,000
+            figures[label]["calls"] = measure.calls_of_program(who[label][0], who[label][1], n)
     return figures, {**missing, **failed}
 
 
@@ -172,8 +173,8 @@ def echo(bench, row):
 
         try:
             seen, lost = in_turns(processes, once, bench.times(row), bench.progress, warm_up=True)
-            figures = {label: {**summary(values), "busy": busy[label], "memory": measure.most_memory(processes[label][0].pid)}
-                       for label, values in seen.items()}
+            figures = {label: {**summary(values), "busy": busy[label],
+                               "memory": measure.most_memory(processes[label][0].pid)} for label, values in seen.items()}
         finally:
             for one in loads.values():
                 one.end()
@@ -234,8 +235,8 @@ def tls(bench, row):
         own = [str(row.buffer), cert, key]
         servers = {label: (command + own, env) for label, (command, env) in bench.coil("tls_echo", "coil stream").items()}
         servers[NAMES["raw_tls"]] = ([raw, *own, str(row.connections + 10)], None)
-        return with_generator(bench, row, servers, {}, lambda target: [
-            load, target, str(row.connections), str(bench.much(row.requests)), str(row.size), *(["fresh"] if row.fresh else [])])
+        words = [str(row.connections), str(bench.much(row.requests)), str(row.size), *(["fresh"] if row.fresh else [])]
+        return with_generator(bench, row, servers, {}, lambda target: [load, target, *words])
 
 
 # ---- a file server beside nginx ----
@@ -306,7 +307,7 @@ def httpd(bench, row):
             ports = {label: re.search(r"(\d+)( \(.*)?$", line).group(1) for label, (_, line) in processes.items()}
             for port in ports.values():
                 measure.wait_for(lambda port=port: answers(port))
-            script = ["-s", os.path.join(os.path.dirname(os.path.dirname(__file__)), "pipeline.lua")] if row.pipelined > 1 else []
+            script = ["-s", os.path.join(BENCH, "pipeline.lua")] if row.pipelined > 1 else []
 
             def once(label):
                 pid = processes[label][0].pid
@@ -315,7 +316,7 @@ def httpd(bench, row):
                                                f"http://127.0.0.1:{ports[label]}/page"]))
                 spent = measure.on_cpu_ns(pid) - before
                 if "Non-2xx" in out or "Socket errors" in out:
-                    raise Trouble(" ".join(line for line in out.splitlines() if "Non-2xx" in line or "Socket" in line))
+                    raise Trouble(" ".join(line.strip() for line in out.splitlines() if "Non-2xx" in line or "Socket" in line))
                 return spent / int(re.search(r"(\d+) requests in", out).group(1)) / 1000
 
             seen, lost = in_turns(processes, once, bench.times(row), bench.progress, warm_up=True)

@@ -29,8 +29,12 @@ def raise_fd_limit():
     return hard
 
 
-def pinned(cores, command):
-    return ["taskset", "-c", cores, *command] if shutil.which("taskset") and os.cpu_count() > 1 else list(command)
+def pinned(which, command):
+    """The command on these of our cores ("0" is the first, "1" the second, "0,1" are both), if there are two."""
+    ours = sorted(os.sched_getaffinity(0))
+    if len(ours) < 2 or not shutil.which("taskset"):
+        return list(command)
+    return ["taskset", "-c", ",".join(str(ours[int(w)]) for w in which.split(",")), *command]
 
 
 class Progress:

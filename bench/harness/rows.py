@@ -175,3 +175,13 @@ ROWS = [
     Echo("echo_15000", "growth: echo, 15,000 connections", ["epoll"], [at_most(1.25, of="coil sock at 50", subject="coil sock")],
          limit="raw epoll", connections=15000, fewer=50, kinds=("sock",), count=False, rounds=0.6),
 ]
+
+
+def chosen(words):
+    """All, or those that are called so; else those that have it in their name or title."""
+    exact = {row.word for row in ROWS}
+    rows = [row for row in ROWS if not words or any(
+        w == row.word if w in exact else w in row.word or w in row.title for w in words)]
+    if not rows:
+        raise SystemExit(f"no row has {' or '.join(words)} in its name: {' '.join(row.word for row in ROWS)}")
+    return rows
