@@ -102,6 +102,9 @@ def main():
     report.write_lines(os.path.join(out, "lines.jsonl"), machine, results)
     if not options.json:
         print(f"{report.judged(results)}\n{len(rows)} rows in {machine['seconds']} s; lines and plots: {out}")
+    ours = [f"{row['word']}: {label}" for row in results for label in row["missing"] if label.startswith("coil")]
+    if ours:
+        raise SystemExit(f"coil itself could not be measured: {', '.join(ours)}")
 
 
 main()

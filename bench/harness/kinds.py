@@ -95,10 +95,18 @@ def micro(bench, row):
             if key in all_of_it[0]:
                 figures[label][key] = summary([one[key] for one in all_of_it])["median"]
         if row.count and bench.counting:
-            bench.progress.step(f"system calls: {label}")
             n = bench.much(row.count, 16000 if row.count == 16000 else 1)  # a thousand and 64 go into 16,000
-            figures[label]["calls"] = measure.calls_of_program(who[label][0], who[label][1], n)
+            count_calls(bench, label, figures, failed, lambda: measure.calls_of_program(who[label][0], who[label][1], n))
     return figures, {**missing, **failed}
+
+
+def count_calls(bench, label, figures, failed, count):
+    """What could not be counted is told; the time that was measured stays."""
+    bench.progress.step(f"system calls: {label}")
+    try:
+        figures[label]["calls"] = count()
+    except Trouble as e:
+        failed[f"count of system calls: {label}"] = str(e)
 
 
 def exponent(sizes, figures):
@@ -179,22 +187,19 @@ def echo(bench, row):
             for one in loads.values():
                 one.end()
     if row.count and bench.counting:
-        count_calls(bench, row, servers, figures)
-    return figures, {**missing, **failed, **lost}
-
-
-def count_calls(bench, row, servers, figures):
-    program = bench.peers.program("echo", "load")
-    for label in figures:
-        bench.progress.step(f"system calls: {label}")
-
-        def load(target, requests):
-            one = measure.Load(program, target, row.connections, requests, row.size)
-            one.go()
-            one.end()
-
         n = max(row.connections, bench.much(min(row.requests, 2000)))
-        figures[label]["calls"] = measure.calls_of_server(servers[label][0], servers[label][1], load, n) / row.messages
+
+        def one_load(target, requests):
+            one = measure.Load(load, target, row.connections, requests, row.size)
+            try:
+                one.go()
+            finally:
+                one.end()
+
+        for label in figures:
+            count_calls(bench, label, figures, failed, lambda: measure.calls_of_server(
+                servers[label][0], servers[label][1], one_load, n) / row.messages)
+    return figures, {**missing, **failed, **lost}
 
 
 def with_generator(bench, row, servers, missing, generator):

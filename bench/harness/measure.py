@@ -5,6 +5,7 @@ import os
 import random
 import re
 import resource
+import select
 import shutil
 import signal
 import statistics
@@ -35,6 +36,11 @@ def pinned(which, command):
     if len(ours) < 2 or not shutil.which("taskset"):
         return list(command)
     return ["taskset", "-c", ",".join(str(ours[int(w)]) for w in which.split(",")), *command]
+
+
+def line_of(stream):
+    """The next line; nothing when there is none, or not soon."""
+    return stream.readline() if select.select([stream], [], [], TIMEOUT)[0] else ""
 
 
 class Progress:
@@ -120,7 +126,7 @@ def running(servers, cores="0"):
     try:
         for label, (command, env) in servers.items():
             p = subprocess.Popen(pinned(cores, command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-            processes[label] = (p, p.stdout.readline().strip())
+            processes[label] = (p, line_of(p.stdout).strip())
             if not processes[label][1]:
                 p.kill()
                 failed[label] = (p.communicate()[1].strip().splitlines() or ["it ended at once"])[-1]
@@ -138,7 +144,7 @@ class Load:
     def __init__(self, program, target, connections, requests, size):
         self.p = subprocess.Popen(pinned("1", [program, target, str(connections), str(requests), str(size)]),
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        if self.p.stdout.readline() != "ready\n":
+        if line_of(self.p.stdout) != "ready\n":
             self.end()
             raise Trouble(f"{connections} connections could not be made")
 
@@ -147,9 +153,9 @@ class Load:
         with contextlib.suppress(BrokenPipeError):
             self.p.stdin.write("go\n")
             self.p.stdin.flush()
-        line = self.p.stdout.readline()
+        line = line_of(self.p.stdout)
         if not line:
-            raise Trouble("what came back was not what was sent")
+            raise Trouble("what was sent did not come back")
         wall, cpu = line.split()
         return float(wall), float(cpu)
 
@@ -200,7 +206,7 @@ def calls_of_server(command, env, load, n):
         for times in (n, 3 * n):
             p = subprocess.Popen(pinned("0", strace(path) + command), stdout=subprocess.PIPE, text=True, env=env)
             try:
-                load(p.stdout.readline().strip(), times)
+                load(line_of(p.stdout).strip(), times)
             finally:
                 # strace itself takes no signal while what it watches lives.
                 with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
