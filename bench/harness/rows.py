@@ -91,7 +91,7 @@ def echo_targets(connections):
         at_most(1.05, 1.02, of="raw epoll", subject="coil sock"),
         at_most(1.10, 1.05, of="raw epoll", subject="coil stream"),
         *ahead("libuv", "tokio", "Go", subject="coil sock"),
-        *([at_most(0.1, 0.05, metric="calls", subject="coil sock")] if connections == 50 else []),
+        *([at_most(0.1, 0.05, metric="calls", subject="coil sock, uring")] if connections == 50 else []),
     ]
 
 
@@ -121,8 +121,8 @@ ROWS = [
     Micro("idle", "a turn with nothing to do", ["raw", "uv", "ev"], [at_most(130)], limit="the bare call"),
     Micro("queue", "queue of 128: put and get, 2 tasks", ["go", "asyncio"], [at_most(15), times(5, "Go")]),
     Micro("queue_one", "queue of 1: put and get, 2 tasks", ["go", "asyncio"], [at_most(15), times(5, "Go")]),
-    Micro("lock", "lock handed over, 2 tasks", ["go", "asyncio"], [at_most(15)]),
-    Micro("semaphore", "semaphore handed over, 2 tasks", ["go", "asyncio"], [at_most(15)]),
+    Micro("lock", "lock handed over, 2 tasks", ["go", "asyncio"], [at_most(15), times(5, "Go")]),
+    Micro("semaphore", "semaphore handed over, 2 tasks", ["go", "asyncio"], [at_most(15), times(5, "Go")]),
     Micro("gather", "gather of 1,000, for each child", ["asyncio"], [over(40, "coil spawn_batch")], n=500_000,
           beside="spawn_batch"),
     Micro("group", "group of 1,000, for each child", ["asyncio"], [over(40, "coil spawn_batch")], n=500_000,

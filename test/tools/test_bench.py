@@ -60,6 +60,12 @@ class Rows(unittest.TestCase):
             self.assertTrue(set(row.peers) <= set(NAMES), row.word)
             self.assertIn(row.limit, [None, *(NAMES[p] for p in row.peers)], row.word)
 
+    def test_targets_name_those_who_take_part(self):
+        for row in ROWS:
+            peers = {NAMES[p] for p in row.peers}
+            for target in row.targets:
+                self.assertTrue(target.of is None or target.of in peers or target.of.startswith("coil "), (row.word, target))
+
     def test_each_row_that_measures_itself_is_a_mode_of_coil(self):
         text = "".join(p.read_text() for p in (TOP / "bench").glob("coil_*.c"))
         for row in ROWS:
