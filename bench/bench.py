@@ -98,8 +98,8 @@ def main():
         print(json.dumps(results[-1]) if options.json else report.text(results[-1]) + "\n", flush=True)
         with open(os.path.join(out, row.word + ".svg"), "w") as f:
             f.write(svg.plot(results[-1]))
-    machine["seconds"] = round(time.monotonic() - begun)
-    report.write_lines(os.path.join(out, "lines.jsonl"), machine, results)
+        machine["seconds"] = round(time.monotonic() - begun)
+        report.write_lines(os.path.join(out, "lines.jsonl"), machine, results)  # so far: a run may be ended
     if not options.json:
         print(f"{report.judged(results)}\n{len(rows)} rows in {machine['seconds']} s; lines and plots: {out}")
     ours = [f"{row['word']}: {label}" for row in results for label in row["missing"] if label.startswith("coil")]
