@@ -10,6 +10,7 @@ A WORD chooses the row of that name, or those that have it in name or title. --a
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -75,6 +76,7 @@ def measured(bench, row):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are ended
     options = arguments()
     rows = chosen(options.words)
     if options.list:
