@@ -177,7 +177,7 @@ def echo(bench, row):
             busy[label] = on_cpu / 1e9 / wall
             if on_cpu == 0:
                 raise Trouble("it took no time")
-            return on_cpu / requests / row.messages / 1000
+            return on_cpu / requests / row.messages / (1000 if row.unit == "us" else 1)
 
         try:
             seen, lost = in_turns(processes, once, bench.times(row), bench.progress, warm_up=True)
