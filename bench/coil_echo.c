@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * coil_echo.c: an echo server: coil_echo tcp|unix BUFFER stream|sock [WORKERS]. Prints where it listens; serves until killed.
+ * coil_echo.c: an echo server: coil_echo tcp|unix BUFFER stream|sock|messages [WORKERS]. Prints where it listens; serves
+ * until killed.
  *
- * Every client has a task; `stream` echoes through a reader and a writer, `sock` through the socket itself. Several workers
- * (tcp) have a listener each on one port, among which the kernel shares the connections out; SIGTERM ends them, and
- * each says what it did. */
+ * Every client has a task; `stream` echoes what there is through a reader and a writer, `messages` takes and answers 64 bytes
+ * at a time, `sock` goes through the socket itself. Several workers (tcp) have a listener each on one port, among which the
+ * kernel shares the connections out; SIGTERM ends them, and each says what it did. */
 #include <coil.h>
 
 #include <signal.h>
@@ -13,7 +14,7 @@
 #include <string.h>
 
 static size_t buf_n;
-static bool is_unix, is_sock;
+static bool is_unix, is_sock, is_messages;
 static unsigned workers;
 
 /* Of one worker: each has its own thread, and its own of these. */
@@ -31,6 +32,20 @@ static coil_ret echo_stream(coil_reader *reader, coil_writer *writer, void *buf)
             return rc;
     }
     return n;
+}
+
+static coil_ret echo_messages(coil_reader *reader, coil_writer *writer)
+{
+    char message[64];
+    coil_ret rc;
+    while ((rc = coil_reader_readexactly(reader, message, sizeof message, NULL)) >= 0) {
+        rc = coil_writer_write(writer, message, sizeof message);
+        if (!coil_iserr(rc))
+            rc = coil_writer_drain(writer);
+        if (coil_iserr(rc))
+            break;
+    }
+    return rc == COIL_EINCOMPLETE ? 0 : rc;
 }
 
 static coil_ret echo_sock(coil_sock *sock, void *buf)
@@ -59,21 +74,21 @@ static coil_ret serve(coil_sock *sock, void *buf)
         coil_sock_unref(sock);
         return rc;
     }
-    rc = echo_stream(reader, writer, buf);
+    rc = is_messages ? echo_messages(reader, writer) : echo_stream(reader, writer, buf);
     coil_ignore(coil_writer_finish(writer));
     return rc;
 }
 
+/* A page goes on the stack. (With -fstack-clash-protection a large array there is touched page by page.) */
 static coil_ret client(void *sock)
 {
-    if (buf_n > 65536) {
-        void *buf = malloc(buf_n);
-        coil_ret rc = serve(sock, buf);
-        free(buf);
-        return rc;
-    }
-    char buf[65536];
-    return serve(sock, buf);
+    char page[4096];
+    if (buf_n <= sizeof page)
+        return serve(sock, page);
+    void *buf = malloc(buf_n);
+    coil_ret rc = serve(sock, buf);
+    free(buf);
+    return rc;
 }
 
 /* Worker 0 gets a free port and tells the others. */
@@ -169,6 +184,7 @@ int main(int argc, char **argv)
         return 2;
     is_unix = strcmp(argv[1], "unix") == 0;
     is_sock = strcmp(argv[3], "sock") == 0;
+    is_messages = strcmp(argv[3], "messages") == 0;
     buf_n = (size_t)atol(argv[2]);
     workers = argc == 5 ? (unsigned)atoi(argv[4]) : 1;
     if (argc == 4)

@@ -1,21 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * st_micro.c: the peer of coil_micro.c on State Threads: st_micro MODE N */
+#include "micro.h"
+
 #include <st.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-static long n;
-
-static double cpu_s(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
-}
 
 static void *nothing(void *arg)
 {
@@ -29,7 +18,7 @@ static void *yielder(void *arg)
     return NULL;
 }
 
-static void yields(long threads_n)
+static void yields(long threads_n, long n)
 {
     st_thread_t threads[1000];
     for (long i = 0; i < threads_n; i++)
@@ -38,7 +27,17 @@ static void yields(long threads_n)
         st_thread_join(threads[i], NULL);
 }
 
-static void spawn(long batch)
+static void switch2(long n, long size)
+{
+    yields(2, n);
+}
+
+static void switch1000(long n, long size)
+{
+    yields(1000, n);
+}
+
+static void spawns(long batch, long n)
 {
     st_thread_t threads[1000];
     for (long i = 0; i < n; i += batch) {
@@ -49,21 +48,41 @@ static void spawn(long batch)
     }
 }
 
+static void spawn(long n, long size)
+{
+    spawns(1, n);
+}
+
+static void spawn_batch(long n, long size)
+{
+    spawns(1000, n);
+}
+
+static void *sleeper(void *arg)
+{
+    st_sleep(3600);
+    return arg;
+}
+
+/* Its stacks are mappings of their own, of which the kernel allows some 65,000. */
+static void parked(long n, long size)
+{
+    struct micro_memory before = micro_memory();
+    for (long i = 0; i < n; i++)
+        if (!st_thread_create(sleeper, NULL, 0, 65536))
+            micro_fail("no memory for so many stacks");
+    st_usleep(0);
+    micro_parked(n, before);
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 3 || (n = atol(argv[2])) < 1000 || st_init() < 0)
+    static const struct micro_mode modes[] = {
+        {"switch2", switch2},         {"switch1000", switch1000}, {"spawn", spawn},
+        {"spawn_batch", spawn_batch}, {"parked", parked},         {NULL, NULL},
+    };
+    long n;
+    if (argc < 3 || (n = atol(argv[2])) < 1 || st_init() < 0)
         return 2;
-    double before = cpu_s();
-    if (strcmp(argv[1], "switch2") == 0)
-        yields(2);
-    else if (strcmp(argv[1], "switch1000") == 0)
-        yields(1000);
-    else if (strcmp(argv[1], "spawn") == 0)
-        spawn(1);
-    else if (strcmp(argv[1], "spawn_batch") == 0)
-        spawn(1000);
-    else
-        return 2;
-    printf("%.2f\n", (cpu_s() - before) / (double)n * 1e9);
-    return 0;
+    return micro_run(modes, argv[1], n, 0);
 }

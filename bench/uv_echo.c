@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * uv_echo.c: the same on libuv, the way its guide writes it: uv_echo tcp|unix BUFFER. */
+ * uv_echo.c: the same on libuv, the way its guide writes it: uv_echo tcp|unix BUFFER [messages]
+ *
+ * With `messages` each 64 bytes are answered by a write of their own. */
 #include "echo.h"
 
 #include <uv.h>
 
 static size_t buf_n;
+static int is_messages;
 
 /* One that is being written belongs to the write; the next read needs another. Small ones go out at once. */
 static void on_alloc(uv_handle_t *handle, size_t n, uv_buf_t *buf)
@@ -34,6 +37,19 @@ static void on_written(uv_write_t *req, int status)
     free(w);
 }
 
+/* What is written belongs to the write until it is done. */
+static void answer_each(uv_stream_t *client, const char *bytes, size_t n)
+{
+    for (size_t at = 0, step; at < n; at += step) {
+        step = n - at < 64 ? n - at : 64;
+        struct write *w = malloc(sizeof *w);
+        w->bytes = malloc(step);
+        memcpy(w->bytes, bytes + at, step);
+        uv_buf_t out = uv_buf_init(w->bytes, (unsigned)step);
+        uv_write(&w->req, client, &out, 1, on_written);
+    }
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     free(handle);
@@ -46,6 +62,10 @@ static void on_read(uv_stream_t *client, ssize_t n, const uv_buf_t *buf)
         free(own);
         if (n < 0)
             uv_close((uv_handle_t *)client, on_closed);
+        return;
+    }
+    if (is_messages) {
+        answer_each(client, buf->base, (size_t)n);
         return;
     }
     struct write *w = malloc(sizeof *w);
@@ -73,8 +93,9 @@ static void on_client(uv_stream_t *server, int status)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3)
+    if (argc < 3)
         return 2;
+    is_messages = argc > 3;
     uv_loop_t *loop = uv_default_loop();
     static uv_tcp_t tcp;
     static uv_pipe_t pipe;

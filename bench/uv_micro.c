@@ -1,26 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * uv_micro.c: the peer of coil_micro.c on libuv: uv_micro MODE N */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <time.h>
+#include "wake_peer.h"
+
 #include <uv.h>
 
-static long n, left;
-
-/* Our own, and that of children that were waited for. */
-static double cpu_s(void)
-{
-    struct timespec ts;
-    struct rusage children;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
-    getrusage(RUSAGE_CHILDREN, &children);
-    return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9 + (double)children.ru_utime.tv_sec +
-           (double)children.ru_stime.tv_sec + (double)children.ru_utime.tv_usec * 1e-6 +
-           (double)children.ru_stime.tv_usec * 1e-6;
-}
+static uv_loop_t *loop;
+static long left;
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -34,7 +20,7 @@ static void on_idle(uv_idle_t *idle)
         uv_idle_stop(idle);
 }
 
-static void call_soon(uv_loop_t *loop)
+static void call_soon(long n, long size)
 {
     uv_idle_t *idles = calloc(1000, sizeof *idles);
     left = n;
@@ -46,7 +32,26 @@ static void call_soon(uv_loop_t *loop)
     free(idles);
 }
 
-static void timer_cancel(uv_loop_t *loop)
+static void on_async(uv_async_t *async)
+{
+    (void)async;
+}
+
+/* Something must be watched, or a turn does not look. */
+static void idle(long n, long size)
+{
+    static uv_async_t async;
+    uv_async_init(loop, &async, on_async);
+    uv_run(loop, UV_RUN_NOWAIT);
+    micro_start();
+    for (long i = 0; i < n; i++)
+        uv_run(loop, UV_RUN_NOWAIT);
+    micro_stop();
+}
+
+/* ---- timers ---- */
+
+static void timer_pair(long n, long size)
 {
     uv_timer_t timer;
     uv_timer_init(loop, &timer);
@@ -56,59 +61,154 @@ static void timer_cancel(uv_loop_t *loop)
     }
 }
 
-static void timer_expire(uv_loop_t *loop)
+static uv_timer_t *filled(long n)
 {
     uv_timer_t *timers = calloc((size_t)n, sizeof *timers);
+    micro_start();
     for (long i = 0; i < n; i++) {
         uv_timer_init(loop, &timers[i]);
-        uv_timer_start(&timers[i], on_timer, (uint64_t)(i * 7919 % n) / 1000000, 0);
+        uv_timer_start(&timers[i], on_timer, 1000000 + (uint64_t)micro_scattered(i, n) / 1000, 0);
     }
-    uv_run(loop, UV_RUN_DEFAULT);
-    free(timers);
+    return timers;
 }
 
+static void timer_insert(long n, long size)
+{
+    filled(n);
+}
+
+static void timer_cancel(long n, long size)
+{
+    uv_timer_t *timers = filled(n);
+    micro_start();
+    for (long i = 0; i < n; i++)
+        uv_timer_stop(&timers[i]);
+}
+
+/* Its clock counts milliseconds. */
+static void timer_expire(long n, long size)
+{
+    uv_timer_t *timers = calloc((size_t)n, sizeof *timers);
+    micro_start();
+    for (long i = 0; i < n; i++) {
+        uv_timer_init(loop, &timers[i]);
+        uv_timer_start(&timers[i], on_timer, (uint64_t)micro_scattered(i, n) / 1000000, 0);
+    }
+    uv_run(loop, UV_RUN_DEFAULT);
+}
+
+/* ---- a wake-up from another thread ---- */
+
+static uv_async_t woken;
+
+static void on_woken(uv_async_t *async)
+{
+    if (--left > 0)
+        wake_thread();
+    else
+        uv_close((uv_handle_t *)async, NULL);
+}
+
+static void wake_loop(void)
+{
+    uv_async_send(&woken);
+}
+
+static void wake(long n, long size)
+{
+    uv_async_init(loop, &woken, on_woken);
+    left = n;
+    wake_peer_start(n, wake_loop);
+    wake_thread();
+    uv_run(loop, UV_RUN_DEFAULT);
+    micro_stop();
+    wake_peer_end();
+}
+
+/* ---- jobs on its threads, `depth` at a time ---- */
+
+static void nothing_to_do(uv_work_t *work)
+{
+    (void)work;
+}
+
+static void on_job_done(uv_work_t *work, int status)
+{
+    (void)status;
+    if (left > 0) {
+        left--;
+        uv_queue_work(loop, work, nothing_to_do, on_job_done);
+    }
+}
+
+static void jobs(long n, int depth)
+{
+    static uv_work_t works[64];
+    left = n - depth;
+    for (int i = 0; i < depth; i++)
+        uv_queue_work(loop, &works[i], nothing_to_do, on_job_done);
+    uv_run(loop, UV_RUN_DEFAULT);
+}
+
+static void executor(long n, long size)
+{
+    jobs(n, 1);
+}
+
+static void executor64(long n, long size)
+{
+    jobs(n, 64);
+}
+
+/* ---- files ---- */
+
 static uv_file page_file;
-static char page[4096];
 
 static void on_read(uv_fs_t *req)
 {
-    uv_buf_t buf = uv_buf_init(page, sizeof page);
-    uv_loop_t *loop = req->loop;
+    uv_buf_t buf = uv_buf_init(req->data, 4096);
+    if (req->result != 4096)
+        micro_fail("the file cannot be read");
     uv_fs_req_cleanup(req);
-    if (--left > 0)
+    if (left > 0) {
+        left--;
         uv_fs_read(loop, req, page_file, &buf, 1, 0, on_read);
+    }
 }
 
-static void file_read(uv_loop_t *loop)
+/* 4 KiB that the kernel has in memory, each request into a page of its own. */
+static void reads(long n, int depth)
 {
-    uv_fs_t req;
-    uv_buf_t buf = uv_buf_init(page, sizeof page);
-    page_file = uv_fs_open(loop, &req, "/proc/self/exe", UV_FS_O_RDONLY, 0, NULL);
-    left = n;
-    uv_fs_read(loop, &req, page_file, &buf, 1, 0, on_read);
+    static uv_fs_t open, reqs[64];
+    static char pages[64][4096];
+    page_file = uv_fs_open(loop, &open, "/proc/self/exe", UV_FS_O_RDONLY, 0, NULL);
+    left = n - depth;
+    for (int i = 0; i < depth; i++) {
+        uv_buf_t buf = uv_buf_init(pages[i], sizeof pages[i]);
+        reqs[i].data = pages[i];
+        uv_fs_read(loop, &reqs[i], page_file, &buf, 1, 0, on_read);
+    }
     uv_run(loop, UV_RUN_DEFAULT);
+}
+
+static void file_read(long n, long size)
+{
+    reads(n, 1);
+}
+
+static void file_read64(long n, long size)
+{
+    reads(n, 64);
 }
 
 static void on_stat(uv_fs_t *req)
 {
-    uv_loop_t *loop = req->loop;
     uv_fs_req_cleanup(req);
     if (--left > 0)
         uv_fs_stat(loop, req, "/", on_stat);
 }
 
-static void file_read64(uv_loop_t *loop)
-{
-    static uv_fs_t open, reqs[64];
-    uv_buf_t buf = uv_buf_init(page, sizeof page);
-    page_file = uv_fs_open(loop, &open, "/proc/self/exe", UV_FS_O_RDONLY, 0, NULL);
-    left = n;
-    for (int i = 0; i < 64; i++)
-        uv_fs_read(loop, &reqs[i], page_file, &buf, 1, 0, on_read);
-    uv_run(loop, UV_RUN_DEFAULT);
-}
-
-static void file_stat(uv_loop_t *loop)
+static void file_stat(long n, long size)
 {
     uv_fs_t req;
     left = n;
@@ -116,12 +216,15 @@ static void file_stat(uv_loop_t *loop)
     uv_run(loop, UV_RUN_DEFAULT);
 }
 
-static void next_child(uv_loop_t *loop);
+/* ---- children ---- */
+
+static void next_child(void);
 
 static void on_child_closed(uv_handle_t *handle)
 {
+    (void)handle;
     if (--left > 0)
-        next_child(handle->loop);
+        next_child();
 }
 
 static void on_exit_of_child(uv_process_t *process, int64_t status, int signo)
@@ -130,7 +233,7 @@ static void on_exit_of_child(uv_process_t *process, int64_t status, int signo)
     uv_close((uv_handle_t *)process, on_child_closed);
 }
 
-static void next_child(uv_loop_t *loop)
+static void next_child(void)
 {
     static uv_process_t process;
     char *args[] = {(char[]){"/bin/true"}, NULL};
@@ -143,38 +246,37 @@ static void next_child(uv_loop_t *loop)
                                     .stdio = stdio,
                                     .stdio_count = 3};
     if (uv_spawn(loop, &process, &options) != 0)
-        exit(1);
+        micro_fail("the child cannot be started");
 }
 
-static void child(uv_loop_t *loop)
+static void child(long n, long size)
 {
     left = n;
-    next_child(loop);
+    next_child();
     uv_run(loop, UV_RUN_DEFAULT);
 }
 
 int main(int argc, char **argv)
 {
-    uv_loop_t *loop = uv_default_loop();
-    if (argc != 3 || (n = atol(argv[2])) < 1000)
+    static const struct micro_mode modes[] = {
+        {"call_soon", call_soon},
+        {"idle", idle},
+        {"timer_pair", timer_pair},
+        {"timer_insert", timer_insert},
+        {"timer_cancel", timer_cancel},
+        {"timer_expire", timer_expire},
+        {"wake", wake},
+        {"executor", executor},
+        {"executor64", executor64},
+        {"file_read", file_read},
+        {"file_read64", file_read64},
+        {"file_stat", file_stat},
+        {"child", child},
+        {NULL, NULL},
+    };
+    long n;
+    if (argc < 3 || (n = atol(argv[2])) < 1)
         return 2;
-    double before = cpu_s();
-    if (strcmp(argv[1], "call_soon") == 0)
-        call_soon(loop);
-    else if (strcmp(argv[1], "timer_cancel") == 0)
-        timer_cancel(loop);
-    else if (strcmp(argv[1], "timer_expire") == 0)
-        timer_expire(loop);
-    else if (strcmp(argv[1], "file_read") == 0)
-        file_read(loop);
-    else if (strcmp(argv[1], "file_read64") == 0)
-        file_read64(loop);
-    else if (strcmp(argv[1], "file_stat") == 0)
-        file_stat(loop);
-    else if (strcmp(argv[1], "child") == 0)
-        child(loop);
-    else
-        return 2;
-    printf("%.2f\n", (cpu_s() - before) / (double)n * 1e9);
-    return 0;
+    loop = uv_default_loop();
+    return micro_run(modes, argv[1], n, 0);
 }
