@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_elsewhere.c: sockets and what stands on them, used where they do not belong: in another loop, or (debug mode) in
- * another thread. Whoever does is told, and has changed nothing. */
+ * test_elsewhere.c: sockets and what stands on them, used where they do not belong: in another loop, (debug mode) in
+ * another thread, or while a task waits on them. Whoever does is told, and has changed nothing. */
 #include "wire.h"
 
 #include "base/thread.h"
@@ -189,6 +189,87 @@ COIL_TEST(servers_are_made_in_the_loop_that_runs)
         coil_loop_create_server(other, make_mute, NULL, "127.0.0.1", "0", NULL, &server),
         COIL_EWRONGLOOP);
     coil_loop_free(other);
+}
+
+/* ---- a task that waits on it ---- */
+
+static coil_ret receive_one(void *arg)
+{
+    char byte;
+    return coil_sock_recv(arg, &byte, 1);
+}
+
+static char much[1 << 20];
+
+static coil_ret send_on(void *arg)
+{
+    coil_ret rc;
+    while ((rc = coil_sock_send(arg, much, sizeof much)) > 0)
+        ;
+    return rc;
+}
+
+static coil_ret send_all(void *arg)
+{
+    coil_ret rc;
+    while ((rc = coil_sock_sendall(arg, much, sizeof much, NULL)) == 0)
+        ;
+    return rc;
+}
+
+static coil_ret accept_one(void *arg)
+{
+    coil_sock *client;
+    coil_ret rc = coil_sock_accept(arg, &client, NULL);
+    if (rc == 0)
+        coil_sock_unref(client);
+    return rc;
+}
+
+/* The task waits in fn on this socket: the call is refused, and the task does not notice. */
+static void is_in_use(coil_ret (*fn)(void *arg), coil_sock *used, int (*call)(void))
+{
+    coil_task *t = coil_create_task(fn, used);
+    must(coil_sleep(1));
+    sock = used;
+    assert_int_equal(call(), COIL_ERUNNING);
+    must(coil_sleep(1));
+    assert_false(coil_future_done(t));
+    coil_task_cancel(t, NULL);
+    assert_int_equal(coil_join(t), -ECANCELED);
+}
+
+COIL_TEST(transport_does_not_take_a_socket_that_a_task_uses)
+{
+    coil_ret (*const ways[])(void *) = {receive_one, send_on, send_all};
+    for (int i = 0; i < 3; i++) {
+        coil_sock *ours;
+        wire_pair(&ours, &other_end);
+        is_in_use(ways[i], ours, open_transport);
+        coil_sock_unref(ours);
+        coil_sock_unref(other_end);
+    }
+}
+
+COIL_TEST(endpoint_does_not_take_a_socket_that_a_task_uses)
+{
+    coil_sock *s;
+    coil_address any;
+    must(coil_address_parse("127.0.0.1", "0", &any));
+    must(coil_sock_new(AF_INET, SOCK_DGRAM, 0, &s));
+    must(coil_sock_bind(s, &any));
+    is_in_use(receive_one, s, open_endpoint);
+    coil_sock_unref(s);
+}
+
+COIL_TEST(server_does_not_take_a_socket_that_a_task_uses)
+{
+    coil_sock *s = wire_listen(1);
+    is_in_use(accept_one, s, serve_sock);
+    coil_sock_unref(s);
+    must(coil_sock_new(AF_INET, SOCK_DGRAM, 0, &sock));
+    assert_int_equal(serve_sock(), -EINVAL);
+    coil_sock_unref(sock);
 }
 
 COIL_TEST_MAIN()
