@@ -680,7 +680,7 @@ COIL_TEST(endpoint_of_nothing_is_refused)
     assert_null(t);
 }
 
-/* Its protocol refuses it, and who makes it is cancelled while the end is waited for: that came last. */
+/* Its protocol refuses it. A cancel that comes out of connection_lost, before its maker goes on, is what happened last. */
 static coil_task *maker;
 static int refusals, farewells;
 
