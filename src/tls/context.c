@@ -448,8 +448,11 @@ static bool end_of_pem(void)
 int coil_tls_context_load_verify_pem(coil_tls_context *context, const void *pem, size_t n)
 {
     X509_STORE *store = SSL_CTX_get_cert_store(context_of(context)->ctx);
+    if (n > INT32_MAX)
+        return (int)tls_fail(-EINVAL, "trusted certificates of %zu bytes are more than anybody has",
+                             n);
     ERR_clear_error();
-    BIO *bio = n <= INT32_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
+    BIO *bio = BIO_new_mem_buf(pem, (int)n);
     size_t count = 0;
     bool ok = bio != NULL;
     for (X509 *x; ok && (x = PEM_read_bio_X509(bio, NULL, no_password, NULL)); count++) {

@@ -93,6 +93,15 @@ coil_ret coil__tls_failure(struct layer *layer, const char *what)
     return tls_fail(COIL_ETLS, "%s: %s", what, said);
 }
 
+/* What memory was missing for may be said first or last, and what follows from it beside. Empties the queue. */
+static bool lacked_memory(void)
+{
+    bool lacked = false;
+    for (unsigned long e; (e = ERR_get_error());)
+        lacked |= ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE;
+    return lacked;
+}
+
 int coil__tls_context_failure(const char *what, const char *file)
 {
     unsigned long e = ERR_peek_error();
@@ -100,7 +109,7 @@ int coil__tls_context_failure(const char *what, const char *file)
     if (ERR_GET_LIB(e) == ERR_LIB_SYS && ERR_GET_REASON(e) > 0)
         return (int)tls_fail(-ERR_GET_REASON(e), "%s: %.80s: %s", what, file ? file : "",
                              coil_strerror(-ERR_GET_REASON(e)));
-    if (ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE)
+    if (!e || lacked_memory())
         return (int)tls_fail(-ENOMEM, "no memory for a TLS context");
     return (int)tls_fail(COIL_ETLS, "%s%s%.80s: %s", what, file ? ": " : "", file ? file : "",
                          said ? said : "nothing of the kind is in there");

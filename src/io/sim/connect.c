@@ -19,7 +19,7 @@
 
 int coil__sim_listen(struct sim *sim, struct file *file, int backlog)
 {
-    if (file->kind == FILE_PIPE || file->kind == FILE_DATAGRAM)
+    if (file->kind == FILE_DATAGRAM)
         return -EOPNOTSUPP;
     if (file->kind == FILE_STREAM && file->state != STATE_FRESH)
         return -EINVAL;
@@ -113,7 +113,7 @@ int coil__sim_connect(struct sim *sim, struct file *file, const void *a, socklen
         return -ENOTSOCK;
     if (file->kind == FILE_LISTENER)
         return -EISCONN;
-    int err = coil__sim_name_check(file, a, n, &to);
+    int err = coil__sim_destination(file, a, n, &to);
     if (err < 0)
         return err;
     if (file->kind == FILE_DATAGRAM) {
@@ -172,8 +172,6 @@ int coil__sim_connected(struct sim *sim, struct file *file)
 int coil__sim_accept(struct sim *sim, struct file *file, struct sockaddr_storage *addr,
                      socklen_t *len)
 {
-    if (file->kind == FILE_PIPE)
-        return -ENOTSOCK;
     if (file->kind == FILE_DATAGRAM)
         return -EOPNOTSUPP;
     if (file->kind != FILE_LISTENER)

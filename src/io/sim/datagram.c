@@ -128,7 +128,7 @@ ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct
     struct name to = file->peer;
     int err = 0;
     if (hdr->msg_namelen > 0)
-        err = coil__sim_name_check(file, hdr->msg_name, hdr->msg_namelen, &to);
+        err = coil__sim_destination(file, hdr->msg_name, hdr->msg_namelen, &to);
     else if (to.len == 0)
         err = -EDESTADDRREQ;
     if (err < 0)
@@ -168,7 +168,7 @@ ssize_t coil__sim_datagram_send(struct sim *sim, struct file *file, const struct
         return err;
     }
     list_init(&packet->link);
-    packet->from = file->local;
+    packet->from = coil__sim_source(sim, file, &to);
     packet->to = to;
     packet->domain = file->domain;
     packet->from_fd = file->fd;

@@ -103,10 +103,8 @@ void coil__sim_name_copy(const struct name *name, int domain, void *out, socklen
                 : domain == AF_INET6 ? sizeof(struct sockaddr_in6)
                                      : sizeof(sa_family_t);
     }
-    if (out && len) {
-        memcpy(out, &n.addr, *len < n.len ? *len : n.len);
-        *len = n.len;
-    }
+    memcpy(out, &n.addr, *len < n.len ? *len : n.len);
+    *len = n.len;
 }
 
 int coil__sim_name_check(struct file *file, const void *a, socklen_t n, struct name *out)
@@ -265,8 +263,7 @@ static bool dual_stack(const struct file *file)
 static bool answers(const struct file *file, const struct name *name)
 {
     const struct name *local = &file->local;
-    if (local->len == 0)
-        return false;
+    COIL_DCHECK(local->len > 0); /* else it would not be on the list */
     if (file->domain == AF_UNIX)
         return family(name) == AF_UNIX && coil__sim_name_same(local, name) &&
                (file->node || !is_path(name));
@@ -385,20 +382,35 @@ int coil__sim_autobind(struct sim *sim, struct file *file, const struct name *to
     return give_free_port(sim, file, &name);
 }
 
+int coil__sim_destination(struct file *file, const void *a, socklen_t n, struct name *out)
+{
+    int err = coil__sim_name_check(file, a, n, out);
+    if (err < 0 || family(out) == AF_UNIX || !is_any(out))
+        return err;
+    if (family(out) == AF_INET)
+        v4(out)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    else
+        v6(out)->sin6_addr = in6addr_loopback;
+    return 0;
+}
+
+struct name coil__sim_source(struct sim *sim, const struct file *file, const struct name *to)
+{
+    if (file->domain == AF_UNIX || !is_any(&file->local))
+        return file->local;
+    struct name from = *to;
+    coil__sim_own_address(sim, &from);
+    set_port(&from, coil__sim_name_port(&file->local));
+    return from;
+}
+
 struct file *coil__sim_find(struct sim *sim, struct file *from, const struct name *to)
 {
-    struct name target = *to;
-    if (family(to) != AF_UNIX && is_any(to)) { /* sent to nowhere in particular means here */
-        if (family(to) == AF_INET)
-            v4(&target)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        else
-            v6(&target)->sin6_addr = in6addr_loopback;
-    }
     struct file *found = NULL;
     uint32_t n = 0;
     LIST_FOREACH(l, &sim->world->bound) {
         struct file *file = container_of(l, struct file, bound);
-        if (!same_kind(from, file) || !answers(file, &target))
+        if (!same_kind(from, file) || !answers(file, to))
             continue;
         if (file->kind == FILE_STREAM && from->domain != AF_UNIX)
             continue; /* bound, but does not listen */

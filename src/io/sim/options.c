@@ -27,8 +27,6 @@ int coil__sim_option(const struct file *file, int level, int name, int otherwise
 int coil__sim_setsockopt(struct sim *sim, struct file *file, int level, int name, const void *v,
                          socklen_t n)
 {
-    if (file->kind == FILE_PIPE)
-        return -ENOTSOCK;
     if (file->domain == AF_UNIX && level != SOL_SOCKET)
         return -EOPNOTSUPP;
     if (level == SOL_SOCKET &&

@@ -115,6 +115,8 @@ static bool is_socket(const struct file *file)
 
 static ssize_t receive(struct sim *sim, struct file *file, struct msghdr *hdr, int flags)
 {
+    if (file->kind == FILE_PROCESS)
+        return -EINVAL;
     if (file->kind == FILE_LISTENER)
         return -ENOTCONN;
     if (file->kind == FILE_DATAGRAM)
@@ -137,6 +139,8 @@ static ssize_t receive(struct sim *sim, struct file *file, struct msghdr *hdr, i
 
 static ssize_t transmit(struct sim *sim, struct file *file, const struct msghdr *hdr)
 {
+    if (file->kind == FILE_PROCESS)
+        return -EINVAL;
     if (file->kind == FILE_LISTENER)
         return -ENOTCONN;
     if (hdr->msg_controllen > 0)
@@ -174,8 +178,6 @@ static int64_t attempt(struct sim *sim, struct file *file, struct op *op, unsign
 {
     if (op->kind != OP_POLL && op->kind != OP_READ && op->kind != OP_WRITE && !is_socket(file))
         return -ENOTSOCK;
-    if (op->kind != OP_POLL && file->kind == FILE_PROCESS)
-        return -EINVAL;
     switch ((enum op_kind)op->kind) {
     case OP_POLL: return op->events & ready;
     case OP_RECV: return recv_flat(sim, file, op->buf.p, op->buf.n, op->buf.flags);

@@ -292,6 +292,10 @@ void coil__sim_file_release(struct sim *sim, struct file *file);
 int coil__sim_bind(struct sim *sim, struct file *file, const struct sockaddr *a, socklen_t n);
 int coil__sim_autobind(struct sim *sim, struct file *file, const struct name *towards);
 int coil__sim_name_check(struct file *file, const void *a, socklen_t n, struct name *out);
+/* Where something is sent: no host in particular is this machine. */
+int coil__sim_destination(struct file *file, const void *a, socklen_t n, struct name *out);
+/* Whom a datagram comes from: of who is bound to every address, from the one that faces the receiver. */
+struct name coil__sim_source(struct sim *sim, const struct file *file, const struct name *to);
 /* Who would get what is sent to this name? NULL if nobody. */
 struct file *coil__sim_find(struct sim *sim, struct file *from, const struct name *to);
 /* What the kernel says of a unix name that coil__sim_find does not find. */

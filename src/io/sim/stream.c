@@ -277,12 +277,11 @@ ssize_t coil__sim_stream_recv(struct sim *sim, struct file *file, void *p, size_
 
 ssize_t coil__sim_stream_send(struct sim *sim, struct file *file, const void *p, size_t n)
 {
-    if (file->kind == FILE_PIPE && !file->out)
-        return -EBADF;
-    if (file->state == STATE_CONNECTING)
-        return -EAGAIN;
-    if (file->kind == FILE_STREAM && file->state == STATE_FRESH)
-        return -ENOTCONN;
+    if (!file->out)
+        return file->kind == FILE_PIPE           ? -EBADF
+               : file->state == STATE_CONNECTING ? -EAGAIN
+               : file->state == STATE_RESET      ? -EPIPE /* its machine is dead */
+                                                 : -ENOTCONN;
     if (file->shut_out)
         return -EPIPE;
     if (file->error && !file->out->instant)

@@ -115,6 +115,11 @@ COIL_TEST_PLAIN(group_says_its_title_how_many_and_the_first)
     group = grouped("", made(-EIO, "disk 1"), NULL, NULL);
     assert_string_equal(group->message, "disk 1");
     coil_error_unref(group);
+    const coil_error *e = made(-EIO, "disk 1");
+    group = coil_error_group(NULL, &e, 1);
+    assert_string_equal(group->message, "disk 1");
+    coil_error_unref(group);
+    coil_error_unref(e);
 }
 
 COIL_TEST_PLAIN(group_of_nothing_is_refused)
@@ -123,6 +128,8 @@ COIL_TEST_PLAIN(group_of_nothing_is_refused)
     assert_null(coil_error_group("x", NULL, 3));
     assert_int_equal(last_code(), -EINVAL);
     assert_null(coil_error_group("x", none, 0));
+    assert_null(coil_error_group("x", none, SIZE_MAX));
+    assert_int_equal(last_code(), -EINVAL);
     assert_null(coil_error_group("x", none, 1));
     assert_null(coil_error_derive(NULL, none, 1));
     assert_int_equal(coil_error_split(NULL, -EIO, NULL, NULL), -EINVAL);
@@ -225,6 +232,18 @@ COIL_TEST_PLAIN(split_of_a_single_error_is_one_part_or_the_other)
     assert_split(e, -EIO, "alone", "-");
     assert_split(e, -EPIPE, "-", "alone");
     coil_error_unref(e);
+}
+
+COIL_TEST_PLAIN(split_gives_only_the_parts_that_are_asked_for)
+{
+    const coil_error *group = grouped("both", made(-EIO, "a"), made(-EPIPE, "b"), NULL), *part;
+    assert_int_equal(coil_error_split(group, -EIO, &part, NULL), 0);
+    assert_string_equal(part->message, "both: a");
+    coil_error_unref(part);
+    assert_int_equal(coil_error_split(group, -EIO, NULL, &part), 0);
+    assert_string_equal(part->message, "both: b");
+    coil_error_unref(part);
+    coil_error_unref(group);
 }
 
 COIL_TEST_PLAIN(split_of_the_last_error_leaves_it)
@@ -390,6 +409,7 @@ COIL_TEST_PLAIN(except_gets_a_single_error_as_a_group)
     COIL_EXCEPT(part, u, -EPIPE)
         ran++;
     assert_int_equal(ran, 1);
+    assert_null(coil_try_except_if(&u, NULL, NULL)); /* no function answers nothing */
     assert_int_equal(coil_try_exit(&u), -EIO);
     assert_int_equal(coil_last_error()->members_n, 0); /* and leaves it as it was */
 }

@@ -268,6 +268,51 @@ static void run_dirs(void *arg)
     assert_true(rc == 0 || rc == -ENOMEM || rc == -EAGAIN || rc == -EEXIST);
 }
 
+static coil_ret ask_foreign(void *arg)
+{
+    coil_dirent entry;
+    assert_int_equal(coil_dir_next(arg, &entry), COIL_EWRONGLOOP);
+    return 0;
+}
+
+static void run_ask_foreign(void *arg)
+{
+    coil_run_opts opts = {.size = sizeof opts, .no_signals = true};
+    assert_int_equal(coil_run_with(ask_foreign, arg, &opts), 0);
+}
+
+DISK_TEST(directory_of_another_loop_is_refused)
+{
+    coil_dir *dir;
+    coil_dirent entry;
+    struct thread thread;
+    assert_int_equal(coil_dir_open(disk(""), &dir), 0);
+    assert_int_equal(coil__thread_start(&thread, "other", run_ask_foreign, dir), 0);
+    coil__thread_join(&thread);
+    assert_true(coil_dir_next(dir, &entry) >= 0);
+    coil_dir_close(dir);
+}
+
+static coil_ret open_root(void *arg)
+{
+    return coil_dir_open("/", arg);
+}
+
+static coil_ret ask_left_over(void *arg)
+{
+    coil_dirent entry;
+    return coil_dir_next(arg, &entry);
+}
+
+COIL_TEST_PLAIN(directory_is_closed_with_its_loop)
+{
+    coil_dir *dir;
+    assert_int_equal(coil_run(open_root, &dir), 0);
+    assert_int_equal(coil_run(ask_left_over, dir), -EBADF);
+    assert_non_null(strstr(coil_last_error()->message, "its loop has closed"));
+    coil_dir_close(dir);
+}
+
 COIL_TEST_PLAIN(directories_survive_each_failing_allocation)
 {
     disk_make();

@@ -8,7 +8,7 @@
 
 #include "base/sys_names.h"
 
-enum { LIST_MAX = 8 };
+enum { LIST_MAX = 24 };
 static coil_address addresses[LIST_MAX];
 static struct addrinfo entries[LIST_MAX];
 static size_t entries_n;

@@ -80,6 +80,34 @@ COIL_TEST(connect_all_errors_as_a_group)
         assert_int_equal(error->members[i]->code, -ECONNREFUSED);
 }
 
+/* A resolver may say many; the errors of the first are kept. */
+COIL_TEST(connect_of_very_many_addresses_keeps_the_first_errors)
+{
+    enum { KEPT = 16 };
+    coil_reader *r;
+    coil_writer *w;
+    coil_connect_opts opts = {.size = sizeof opts, .all_errors = true};
+    coil_sock *bound[2]; /* they have their ports, and do not listen */
+    coil_address at;
+    list_begin();
+    for (int i = 0; i < 2; i++) {
+        must(coil_address_parse("127.0.0.1", "0", &at));
+        must(coil_sock_new(AF_INET, SOCK_STREAM, 0, &bound[i]));
+        must(coil_sock_bind(bound[i], &at));
+    }
+    for (int i = 0; i < KEPT + 4; i++) {
+        must(coil_sock_getsockname(bound[i % 2], &at));
+        list_add(&at);
+    }
+    assert_int_equal(coil_open_connection_with("many", "1", &opts, &r, &w), COIL_EGROUP);
+    assert_int_equal(coil_last_error()->members_n, KEPT);
+    opts.all_errors = false;
+    assert_int_equal(coil_open_connection_with("many", "1", &opts, &r, &w), -ECONNREFUSED);
+    assert_non_null(strstr(coil_last_error()->message, "Multiple exceptions"));
+    coil_sock_unref(bound[0]);
+    coil_sock_unref(bound[1]);
+}
+
 COIL_TEST(connect_from_a_local_address)
 {
     coil_sock *listener = wire_listen(5), *peer;
@@ -96,6 +124,11 @@ COIL_TEST(connect_from_a_local_address)
     assert_true(strncmp(text, "127.0.0.5:", 10) == 0);
     must(coil_writer_finish(w));
     coil_sock_unref(peer);
+
+    opts.local_host = NULL; /* any address of ours, and this port, which is taken */
+    opts.local_port = port;
+    assert_int_equal(coil_open_connection_with("127.0.0.1", port, &opts, &r, &w), -EADDRINUSE);
+    opts.local_port = NULL;
 
     opts.local_host = "::1"; /* another family, whatever this machine has */
     assert_int_equal(coil_open_connection_with("127.0.0.1", port, &opts, &r, &w), -EADDRNOTAVAIL);

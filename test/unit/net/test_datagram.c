@@ -680,6 +680,50 @@ COIL_TEST(endpoint_of_nothing_is_refused)
     assert_null(t);
 }
 
+/* Its protocol refuses it. A cancel that comes out of connection_lost, before its maker goes on, is what happened last. */
+static coil_task *maker;
+static int refusals, farewells;
+
+static coil_ret refuse_made(coil_datagram_transport *t, void *arg)
+{
+    (void)t, (void)arg;
+    refusals++;
+    return coil_fail(-EACCES, "not this one");
+}
+
+static void cancel_maker(coil_datagram_transport *t, coil_ret error, void *arg)
+{
+    (void)t, (void)error;
+    farewells++;
+    if (*(bool *)arg)
+        coil_task_cancel(maker, NULL);
+}
+
+static coil_ret make_refused(void *arg)
+{
+    static const coil_datagram_protocol refusing = {
+        .size = sizeof refusing, .connection_made = refuse_made, .connection_lost = cancel_maker};
+    coil_datagram_opts opts = {.size = sizeof opts, .family = AF_INET};
+    coil_datagram_transport *t = NULL;
+    coil_ret rc = coil_loop_create_datagram_endpoint(NULL, &refusing, arg, &opts, &t);
+    assert_null(t);
+    assert_string_equal(coil_last_error()->message,
+                        rc == -EACCES ? "not this one" : coil_strerror(-ECANCELED));
+    return rc;
+}
+
+COIL_TEST(endpoint_that_its_protocol_refuses_is_lost_before_its_maker_hears_of_it)
+{
+    refusals = farewells = 0;
+    for (int cancelled = 0; cancelled < 2; cancelled++) {
+        bool cancels = cancelled;
+        maker = coil_create_task(make_refused, &cancels);
+        assert_int_equal(coil_join(maker), cancelled ? -ECANCELED : -EACCES);
+        assert_int_equal(refusals, cancelled + 1);
+        assert_int_equal(farewells, cancelled + 1);
+    }
+}
+
 /* ---- errors ---- */
 
 /* From ICMP, in time: the endpoint stays open and works on. */

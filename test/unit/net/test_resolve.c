@@ -15,6 +15,8 @@
 static struct mutex gate = MUTEX_INIT; /* held: "slow" names hang */
 static _Atomic int asked, given_back;
 
+static char canonical[] = "its.true.name";
+
 static struct addrinfo *entry(const struct addrinfo *hints, const char *address, uint16_t port)
 {
     struct addrinfo *ai = calloc(1, sizeof *ai + sizeof(struct sockaddr_in));
@@ -34,7 +36,7 @@ static int fake_getaddrinfo(const char *host, const char *port, const struct add
     asked++;
     *out_errno = 0;
     if (!host)
-        return EAI_NONAME;
+        return EAI_SERVICE;
     if (strncmp(host, "slow", 4) == 0) {
         coil__mutex_lock(&gate);
         coil__mutex_unlock(&gate);
@@ -47,8 +49,16 @@ static int fake_getaddrinfo(const char *host, const char *port, const struct add
     }
     if (strcmp(host, "hungry") == 0)
         return EAI_MEMORY;
+    if (strcmp(host, "endless") == 0)
+        return EAI_OVERFLOW;
     uint16_t number = port ? (uint16_t)atoi(port) : 0;
     *out = entry(hints, "127.0.0.1", number);
+    if (strcmp(host, "alias") == 0)
+        (*out)->ai_canonname = canonical;
+    if (strcmp(host, "vague") == 0)
+        (*out)->ai_addr = NULL;
+    if (strcmp(host, "odd") == 0)
+        (*out)->ai_addrlen = sizeof(struct sockaddr_storage) + 1;
     if (strcmp(host, "two") == 0)
         (*out)->ai_next = entry(hints, "127.0.0.2", number);
     return 0;
@@ -69,6 +79,8 @@ static int fake_getnameinfo(const struct sockaddr *addr, socklen_t len, char *ho
                             int *out_errno)
 {
     asked++;
+    if (((const struct sockaddr_in *)(const void *)addr)->sin_port == htons(1))
+        return EAI_OVERFLOW;
     snprintf(host, host_n, "a-host-of-some-length");
     snprintf(port, port_n, "http");
     return 0;
@@ -161,6 +173,46 @@ COIL_TEST(errors_have_the_resolvers_words)
     assert_non_null(strstr(coil_last_error()->message, coil_strerror(-EIO)));
     assert_int_equal(coil_getaddrinfo("hungry", "1", NULL, &list), -ENOMEM);
     assert_int_equal(given_back, 0);
+}
+
+COIL_TEST(answers_without_an_address_are_none)
+{
+    use_fake();
+    coil_addrinfo *list = NULL;
+    assert_int_equal(coil_getaddrinfo("vague", "80", NULL, &list), COIL_EGAI);
+    assert_non_null(strstr(coil_last_error()->message, "empty list"));
+    assert_int_equal(coil_getaddrinfo("odd", "80", NULL, &list), COIL_EGAI);
+    assert_int_equal(coil_getaddrinfo("endless", "80", NULL, &list), -ENOSPC);
+    assert_null(list);
+    assert_int_equal(given_back, 2);
+}
+
+COIL_TEST(true_name_is_told_to_who_asks_for_it)
+{
+    use_fake();
+    coil_addrinfo *list;
+    coil_getaddrinfo_opts opts = {.size = sizeof opts, .flags = AI_CANONNAME};
+    assert_int_equal(must(coil_getaddrinfo("alias", "80", &opts, &list)), 1);
+    assert_string_equal(list->canonname, canonical);
+    coil_freeaddrinfo(list);
+    must(coil_getaddrinfo("127.0.0.1", "80", &opts, &list)); /* also of an address in text */
+    assert_int_equal(asked, 2);
+    coil_freeaddrinfo(list);
+}
+
+COIL_TEST(services_have_names_too)
+{
+    use_fake();
+    coil_addrinfo *list;
+    static const char *const nowhere[] = {NULL, ""};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(coil_getaddrinfo(nowhere[i], "no-such-service", NULL, &list), COIL_EGAI);
+        assert_non_null(strstr(coil_last_error()->message, "no-such-service"));
+        must(coil_getaddrinfo("one", nowhere[i], NULL, &list)); /* no port: 0 */
+        assert_int_equal(((struct sockaddr_in *)&list->address.storage)->sin_port, 0);
+        coil_freeaddrinfo(list);
+    }
+    assert_int_equal(asked, 4);
 }
 
 COIL_TEST(names_too_long_are_refused)
@@ -343,6 +395,20 @@ COIL_TEST(getnameinfo_fits_or_fails)
 }
 
 /* ---- the real one, and misuse ---- */
+
+COIL_TEST(getnameinfo_tells_what_was_asked_for)
+{
+    use_fake();
+    char host[64] = "", port[16] = "";
+    coil_address address;
+    must(coil_address_parse("127.0.0.1", "80", &address));
+    must(coil_getnameinfo(&address, 0, host, sizeof host, NULL, 0));
+    assert_string_equal(host, "a-host-of-some-length");
+    must(coil_getnameinfo(&address, NI_NUMERICHOST, NULL, 0, port, sizeof port));
+    assert_string_equal(port, "http");
+    must(coil_address_parse("127.0.0.1", "1", &address));
+    assert_int_equal(coil_getnameinfo(&address, 0, host, sizeof host, NULL, 0), -ENOSPC);
+}
 
 COIL_TEST(localhost_is_found)
 {

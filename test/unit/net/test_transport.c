@@ -399,6 +399,27 @@ COIL_TEST(transport_paused_one_that_cannot_send_is_lost)
     coil_transport_unref(t);
 }
 
+/* Its protocol still receives; once that stops too, there is nothing left to live for. */
+COIL_TEST(transport_that_cannot_send_is_lost_when_it_is_paused)
+{
+    struct ear ear = {0};
+    coil_transport *t;
+    coil_sock *peer = ear_wire(&ear_protocol, &ear, &t);
+    wire_reset(peer);
+    coil_ret rc = write_in_vain(t);
+    bool receives = !ear.lost && coil_transport_is_reading(t);
+    assert_true(coil_transport_is_closing(t));
+    coil_transport_pause_reading(t);
+    assert_false(coil_transport_is_reading(t));
+    ear_until_lost(&ear);
+    assert_int_equal(ear.error, rc);
+    if (receives)
+        assert_memory_equal(ear.log, "made lost:", 10);
+    struct iovec v = {(char[]){"x"}, 1};
+    assert_int_equal(coil_transport_writelines(t, &v, 1), rc);
+    coil_transport_unref(t);
+}
+
 COIL_TEST(transport_closed_half_by_us_meets_the_reset)
 {
     struct ear ear = {.keep_open = 1};

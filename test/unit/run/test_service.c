@@ -119,6 +119,8 @@ COIL_TEST(service_refuses_what_it_cannot_tell)
     assert_int_equal(coil_service_notify(NULL), -EINVAL);
     assert_int_equal(coil_service_notify(""), -EINVAL);
     assert_int_equal(coil_service_notify_nowait(NULL), -EINVAL);
+    assert_int_equal(coil_service_notify_nowait(""), -EINVAL);
+    assert_int_equal(coil_service_status(NULL), -EINVAL);
     assert_string_equal(heard(), "");
     manager_goes();
     setenv("NOTIFY_SOCKET", "vsock:2:1234", 1);
@@ -355,6 +357,9 @@ static int take_three(void)
     coil_service_fd fds[8];
     if (coil_service_listen_fds(fds, 2) != -E2BIG || variables_are_gone())
         return 1;
+    if (coil_service_listen_fds(NULL, 8) != -E2BIG || variables_are_gone() ||
+        !strstr(coil_last_error()->message, "room for 0"))
+        return 8;
     if (fcntl(3, F_GETFD) != 0) /* nothing was taken */
         return 2;
     if (coil_service_listen_fds(fds, 8) != 3)

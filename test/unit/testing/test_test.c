@@ -80,6 +80,18 @@ static void test_tells_tasks_left_behind(void **state)
     expect_word(leaves_task, false, "was left behind, waiting for sleep");
 }
 
+static void leaves_many_tasks(void)
+{
+    for (int i = 0; i < 70; i++)
+        coil_unref(coil_create_task(sleeps, NULL));
+    coil_ignore(coil_sleep(0));
+}
+
+static void test_names_a_few_of_many_tasks_and_counts_the_others(void **state)
+{
+    expect_word(leaves_many_tasks, false, "waiting for sleep; and 67 more tasks");
+}
+
 static void leaves_cancelled_task(void)
 {
     coil_task *task = coil_create_task(sleeps, NULL);
@@ -125,6 +137,18 @@ static void test_tells_what_the_loop_reported(void **state)
 {
     expect_word(leaves_error, false, "never retrieved");
     expect_word(leaves_error, false, "nobody looks at me");
+}
+
+static void reports_without_an_error(void)
+{
+    coil_exception_context context = {.size = sizeof context, .message = "somebody complains"};
+    coil_loop_call_exception_handler(NULL, &context);
+}
+
+static void test_tells_what_is_no_error_too(void **state)
+{
+    assert_string_equal(word_on(reports_without_an_error, false),
+                        "the loop reported: somebody complains");
 }
 
 static void waits_for_ever(void)
@@ -310,6 +334,8 @@ int main(void)
         cmocka_unit_test(test_runs_in_virtual_time),
         cmocka_unit_test(test_tells_open_descriptors),
         cmocka_unit_test(test_tells_tasks_left_behind),
+        cmocka_unit_test(test_names_a_few_of_many_tasks_and_counts_the_others),
+        cmocka_unit_test(test_tells_what_is_no_error_too),
         cmocka_unit_test(test_accepts_a_cancelled_task_without_a_turn),
         cmocka_unit_test(test_tells_stacks_that_are_not_home),
         cmocka_unit_test(test_tells_what_the_loop_reported),

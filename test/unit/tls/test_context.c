@@ -3,6 +3,7 @@
  * test_context.c: what contexts are made of, and what they refuse. */
 #include "net/filter.h"
 #include "stage.h"
+#include "tls/openssl.h"
 
 #include <math.h>
 
@@ -63,6 +64,7 @@ COIL_TEST_PLAIN(files_that_cannot_be_used_are_told_by_name)
     assert_int_equal(coil_tls_context_load_verify_locations(c, cert, "/tmp"), 0);
     assert_int_equal(coil_tls_context_load_verify_pem(c, "junk", 4), COIL_ETLS);
     assert_int_equal(coil_tls_context_load_verify_pem(c, "", 0), COIL_ETLS);
+    assert_int_equal(coil_tls_context_load_verify_locations(c, NULL, ""), COIL_ETLS);
     assert_int_equal(coil_tls_context_load_crls(c, "/nowhere/crl.pem"), -ENOENT);
     assert_int_equal(coil_tls_context_load_crls(c, junk), COIL_ETLS);
     coil_tls_context_unref(c);
@@ -90,6 +92,102 @@ COIL_TEST_PLAIN(key_with_a_password_is_opened_with_it_and_never_asked_for)
         coil_tls_context_load_cert_chain_pem(c, id->pem, id->pem_n, key, n, "open sesame"), 0);
     free(key);
     coil_tls_context_unref(c);
+}
+
+COIL_TEST_PLAIN(password_longer_than_any_is_a_wrong_one)
+{
+    coil_tls_context *c;
+    char long_password[5000];
+    size_t n;
+    BIO *bio = BIO_new(BIO_s_mem());
+    memset(long_password, 'x', sizeof long_password - 1);
+    long_password[sizeof long_password - 1] = 0;
+    assert_int_equal(PEM_write_bio_PKCS8PrivateKey(bio, test_server()->key, EVP_aes_256_cbc(), NULL,
+                                                   0, NULL, (void *)(uintptr_t) "open sesame"),
+                     1);
+    char *key = text_of(bio, &n);
+    assert_int_equal(coil_tls_context_new(COIL_TLS_SERVER, &c), 0);
+    assert_int_equal(coil_tls_context_load_cert_chain_pem(
+                         c, test_server()->pem, test_server()->pem_n, key, n, long_password),
+                     COIL_ETLS);
+    free(key);
+    coil_tls_context_unref(c);
+}
+
+COIL_TEST_PLAIN(identity_in_memory_has_two_parts_of_sane_sizes)
+{
+    const struct identity *id = test_server();
+    coil_tls_context *c = server_context(NULL);
+    const size_t much = (size_t)INT32_MAX + 1;
+    const struct {
+        const char *chain, *key;
+        size_t chain_n, key_n;
+    } wrong[] = {{NULL, id->key_pem, 0, id->key_pem_n},
+                 {id->pem, NULL, id->pem_n, 0},
+                 {id->pem, id->key_pem, much, id->key_pem_n},
+                 {id->pem, id->key_pem, id->pem_n, much}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(coil_tls_context_load_cert_chain_pem(c, wrong[i].chain, wrong[i].chain_n,
+                                                              wrong[i].key, wrong[i].key_n, NULL),
+                         -EINVAL);
+    coil_tls_context_unref(c);
+}
+
+COIL_TEST_PLAIN(trusted_certificates_with_a_spoiled_one_among_them_are_refused)
+{
+    coil_tls_context *c = client_context(COIL_TLS_INSECURE_NO_VERIFY);
+    char spoiled[8192];
+    snprintf(spoiled, sizeof spoiled,
+             "%s-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n",
+             test_ca()->pem);
+    assert_int_equal(coil_tls_context_load_verify_pem(c, spoiled, strlen(spoiled)), COIL_ETLS);
+    assert_int_equal(coil_tls_context_load_verify_pem(c, spoiled, (size_t)INT32_MAX + 1), -EINVAL);
+    coil_tls_context_unref(c);
+}
+
+static coil_ret give_second(const char *name, coil_tls_context **out_context, void *arg)
+{
+    (void)name;
+    *out_context = arg;
+    return 0;
+}
+
+/* Its callback finds one for every client. */
+COIL_TEST(server_without_a_certificate_of_its_own_may_have_a_callback)
+{
+    coil_tls_context *second = server_context(NULL);
+    struct stage s = {0};
+    assert_int_equal(coil_tls_context_new(COIL_TLS_SERVER, &s.server_tls), 0);
+    assert_int_equal(coil_tls_context_set_sni_callback(s.server_tls, give_second, second), 0);
+    set_stage(&s, echo, NULL);
+    one_echo(&s);
+    strike_stage(&s);
+    coil_tls_context_unref(second);
+}
+
+/* Whole names come first, and a star stands for one label, whatever was added before. */
+COIL_TEST_PLAIN(names_of_a_server_are_looked_up_in_the_order_of_their_precision)
+{
+    coil_tls_context *c = server_context(NULL), *any = server_context(NULL),
+                     *com = server_context(NULL), *one = server_context(NULL);
+    const struct {
+        const char *name;
+        const coil_tls_context *found;
+    } asked[] = {{"one.org", one}, {"two.org", any}, {"a.com", com}, {"a.b.com", c},
+                 {".org", c},      {"org", c},       {NULL, c}};
+    assert_int_equal(coil_tls_context_add_server_name(c, "one.org", one), 0);
+    assert_int_equal(coil_tls_context_add_server_name(c, "*.org", any), 0);
+    assert_int_equal(coil_tls_context_add_server_name(c, "*.com", com), 0);
+    assert_int_equal(coil_tls_context_add_server_name(c, "one.com", one), 0);
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        struct context *found = NULL;
+        assert_int_equal(coil__tls_by_name(context_of(c), asked[i].name, &found), 0);
+        assert_ptr_equal(&found->base, asked[i].found);
+    }
+    coil_tls_context_unref(c);
+    coil_tls_context_unref(any);
+    coil_tls_context_unref(com);
+    coil_tls_context_unref(one);
 }
 
 /* A reload that fails takes nothing away from a server that runs. */
@@ -129,6 +227,9 @@ COIL_TEST_PLAIN(settings_that_make_no_sense_are_refused)
     static char long_name[300];
     memset(long_name, 'x', sizeof long_name - 1);
     const char *const too_long[] = {long_name};
+    static const char *many[257]; /* of 255 bytes each: 64 KiB and more */
+    for (size_t i = 0; i < sizeof many / sizeof *many; i++)
+        many[i] = long_name + 44;
     coil_tls_context *server = server_context(NULL), *client = client_context(0);
     assert_int_equal(coil_tls_context_set_versions(client, 11, 0), -EINVAL);
     assert_int_equal(coil_tls_context_set_versions(client, 0, 14), -EINVAL);
@@ -137,12 +238,16 @@ COIL_TEST_PLAIN(settings_that_make_no_sense_are_refused)
     assert_int_equal(coil_tls_context_set_ciphers(client, "ECDHE+AESGCM"), 0);
     assert_int_equal(coil_tls_context_set_alpn_protocols(client, empty, 1), -EINVAL);
     assert_int_equal(coil_tls_context_set_alpn_protocols(client, too_long, 1), -EINVAL);
+    assert_int_equal(coil_tls_context_set_alpn_protocols(client, many, 257), -EINVAL);
+    assert_non_null(strstr(coil_last_error()->message, "64 KiB"));
     assert_int_equal(coil_tls_context_set_clients(client, COIL_TLS_CLIENTS_REQUIRED), -EINVAL);
     assert_int_equal(coil_tls_context_set_clients(server, (enum coil_tls_clients)7), -EINVAL);
     assert_int_equal(coil_tls_context_add_server_name(client, "a", server), -EINVAL);
     assert_int_equal(coil_tls_context_add_server_name(server, "a", client), -EINVAL);
     assert_int_equal(coil_tls_context_add_server_name(server, "a", server), -EINVAL);
-    assert_int_equal(coil_tls_context_add_server_name(server, "", client), -EINVAL);
+    coil_tls_context *other = server_context(NULL);
+    assert_int_equal(coil_tls_context_add_server_name(server, "", other), -EINVAL);
+    coil_tls_context_unref(other);
     assert_int_equal(coil_tls_context_set_sni_callback(client, NULL, NULL), -EINVAL);
     assert_int_equal(coil_tls_context_set_sessions(server, 1), -EINVAL);
     coil_tls_context_unref(server);

@@ -302,6 +302,43 @@ COIL_TEST(versions_that_do_not_meet_are_told)
     strike_stage(&s);
 }
 
+static coil_ret cause; /* of the last handshake that failed at the server */
+static char words[200];
+
+static coil_ret shake_by_hand(coil_reader *r, coil_writer *w, void *arg)
+{
+    (void)r;
+    cause = coil_writer_start_tls(w, arg, NULL);
+    snprintf(words, sizeof words, "%s", cause < 0 ? coil_last_error()->message : "");
+    return 0;
+}
+
+COIL_TEST(server_without_a_cipher_for_its_client_says_so)
+{
+    struct stage s = {.server_tls = server_context(NULL), .client_tls = client_context(0)};
+    coil_tls_context *strong = server_context(NULL);
+    coil_start_tls_opts opts = {.size = sizeof opts, .server_hostname = "localhost"};
+    coil_server *server;
+    coil_reader *r;
+    coil_writer *w;
+    char port[8];
+    assert_int_equal(coil_tls_context_set_versions(s.client_tls, 0, COIL_TLS_1_2), 0);
+    assert_int_equal(coil_tls_context_set_ciphers(s.client_tls, "ECDHE-ECDSA-AES128-GCM-SHA256"),
+                     0);
+    assert_int_equal(coil_tls_context_set_ciphers(strong, "ECDHE-ECDSA-AES256-GCM-SHA384"), 0);
+    assert_int_equal(coil_start_server(shake_by_hand, strong, "127.0.0.1", "0", &server), 0);
+    snprintf(port, sizeof port, "%d", coil_server_port(server));
+    assert_int_equal(coil_open_connection("127.0.0.1", port, &r, &w), 0);
+    assert_int_equal(coil_writer_start_tls(w, s.client_tls, &opts), COIL_ETLS);
+    coil_ignore(coil_writer_finish(w));
+    assert_int_equal(coil_server_finish(server), 0);
+    assert_int_equal(cause, COIL_ETLS);
+    assert_non_null(strstr(words, "no cipher suits both"));
+    coil_tls_context_unref(strong);
+    coil_tls_context_unref(s.server_tls);
+    coil_tls_context_unref(s.client_tls);
+}
+
 /* ---- sessions ---- */
 
 COIL_TEST(sessions_are_resumed_if_asked_for)

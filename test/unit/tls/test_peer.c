@@ -191,11 +191,20 @@ static void rename_itself(int writing, int version, int type, const void *p, siz
 }
 
 /* A client that asks for one name, and when it is told to say its hello again for another, is served with what the
- * first one asks of clients and called by the second. */
+ * first one asks of clients and called by the second. No name is one of them. */
 COIL_TEST(name_asked_for_does_not_change_in_a_second_hello)
 {
-    static char strict_org[] = "strict.org";
-    for (int renames = 0; renames < 2; renames++) {
+    static char strict_org[] = "strict.org", open_org[] = "open.org";
+    static const struct {
+        const char *first;
+        char *second;
+        bool in;
+    } hellos[] = {{open_org, open_org, true},
+                  {open_org, strict_org, false},
+                  {NULL, NULL, true},
+                  {NULL, strict_org, false},
+                  {open_org, NULL, false}};
+    for (size_t i = 0; i < sizeof hellos / sizeof *hellos; i++) {
         struct asked asked = {.open = server_context(NULL), .strict = server_context(NULL)};
         struct stage s = {.server_tls = server_context(NULL),
                           .client_tls = client_context(COIL_TLS_INSECURE_NO_HOSTNAME)};
@@ -208,20 +217,110 @@ COIL_TEST(name_asked_for_does_not_change_in_a_second_hello)
         char groups[] = "P-521";
         assert_int_equal(SSL_CTX_set1_groups_list(context_of(s.server_tls)->ctx, groups), 1);
         set_stage(&s, note_name, &asked);
-        hand_open_to(&h, &s, "open.org");
-        if (renames) {
-            SSL_set_msg_callback(ssl_of(&h), rename_itself);
-            SSL_set_msg_callback_arg(ssl_of(&h), strict_org);
-        }
+        hand_open_to(&h, &s, hellos[i].first);
+        SSL_set_msg_callback(ssl_of(&h), rename_itself);
+        SSL_set_msg_callback_arg(ssl_of(&h), hellos[i].second);
         bool in = hand_shake(&h) == 1 && hand_read(&h, buf, sizeof buf) == 6;
         hand_close(&h);
         strike_stage(&s);
-        assert_int_equal(in, !renames);
-        assert_string_equal(asked.name, renames ? "" : "open.org");
+        assert_int_equal(in, hellos[i].in);
+        assert_string_equal(asked.name, in && hellos[i].first ? hellos[i].first : "");
         assert_int_equal(asked.calls, 1);
         coil_tls_context_unref(asked.open);
         coil_tls_context_unref(asked.strict);
     }
+}
+
+/* ---- a ClientHello made by hand ---- */
+
+enum { PROTOCOLS_SIZE = 404 }; /* of the extension in which the client lists its two */
+
+/* Where this client lists its protocols, it asks for a name now: these bytes, and something unknown behind them. */
+static void ask_instead(unsigned char *hello, size_t n, const char *bytes, size_t bytes_n)
+{
+    static const unsigned char listed[] = {0, 16, PROTOCOLS_SIZE >> 8, PROTOCOLS_SIZE & 255};
+    unsigned char *p = memmem(hello, n, listed, sizeof listed);
+    size_t left = PROTOCOLS_SIZE - bytes_n - 4;
+    assert_non_null(p);
+    memcpy(p, (unsigned char[]){0, 0, (unsigned char)(bytes_n >> 8), (unsigned char)bytes_n}, 4);
+    memcpy(p + 4, bytes, bytes_n);
+    p += 4 + bytes_n;
+    memcpy(p, (unsigned char[]){0xfa, 0xfa, (unsigned char)(left >> 8), (unsigned char)left}, 4);
+}
+
+/* The first bytes of what the server answers to such a hello. */
+static void answer_to(const struct stage *s, const char *bytes, size_t bytes_n,
+                      unsigned char out[7])
+{
+    struct hand h;
+    const void *p;
+    unsigned char hello[4096];
+    hand_open_to(&h, s, NULL);
+    assert_int_equal(h.tls->cls->handshake(h.tls), 0);
+    size_t n = h.tls->cls->output(h.tls, &p);
+    assert_true(n <= sizeof hello);
+    memcpy(hello, p, n);
+    ask_instead(hello, n, bytes, bytes_n);
+    assert_int_equal(coil_writer_write(h.w, hello, n), 0);
+    assert_int_equal(coil_reader_readexactly(h.r, out, 7, NULL), 7);
+    hand_close(&h);
+}
+
+COIL_TEST(server_name_that_is_nonsense_is_a_decode_error)
+{
+#define BYTES(text) text, sizeof(text) - 1
+    static char long_name[305] = {1, 47, 0, 1, 44}; /* of 300 bytes: more than any name has */
+    static char name[201];
+    memset(name, 'x', sizeof name - 1);
+    memset(long_name + 5, 'x', sizeof long_name - 5);
+    const struct {
+        const char *bytes;
+        size_t n;
+    } nonsense[] = {{BYTES("\0\2\0\0")},       /* no room for a length */
+                    {BYTES("\0\6\0\0\2ab")},   /* the list is said to be longer */
+                    {BYTES("\0\5\1\0\2ab")},   /* a name of another type */
+                    {BYTES("\0\5\0\0\3ab")},   /* the name is said to be longer */
+                    {BYTES("\0\3\0\0\0")},     /* a name of no bytes */
+                    {BYTES("\0\6\0\0\3a\0b")}, /* two names, for whoever reads to the NUL */
+                    {long_name, sizeof long_name}};
+#undef BYTES
+    const char *protocols[] = {name, name};
+    struct stage s = {.client_tls = client_context(COIL_TLS_INSECURE_NO_HOSTNAME)};
+    unsigned char answer[7];
+    assert_int_equal(coil_tls_context_set_alpn_protocols(s.client_tls, protocols, 2), 0);
+    set_stage(&s, echo, NULL);
+    answer_to(&s, "\0\5\0\0\2ab", 7, answer);
+    assert_int_equal(answer[0], SSL3_RT_HANDSHAKE); /* a name that is none of these is heard */
+    assert_int_equal(answer[5], SSL3_MT_SERVER_HELLO);
+    for (size_t i = 0; i < sizeof nonsense / sizeof *nonsense; i++) {
+        answer_to(&s, nonsense[i].bytes, nonsense[i].n, answer);
+        assert_int_equal(answer[0], SSL3_RT_ALERT);
+        assert_int_equal(answer[5], SSL3_AL_FATAL);
+        assert_int_equal(answer[6], SSL_AD_DECODE_ERROR);
+    }
+    strike_stage(&s);
+}
+
+/* ---- before the handshake ---- */
+
+COIL_TEST(nothing_is_agreed_upon_before_the_handshake)
+{
+    struct stage s = {0};
+    struct hand h;
+    const void *der;
+    size_t n;
+    set_stage(&s, echo, NULL);
+    hand_open(&h, &s);
+    assert_null(coil_tls_cipher(h.tls));
+    assert_null(coil_tls_alpn(h.tls));
+    assert_null(coil_tls_peer_name(h.tls));
+    assert_int_equal(coil_tls_peer_certificate(h.tls, 0, &der, &n), -ENOENT);
+    assert_int_equal(coil_tls_key_update(h.tls), COIL_EINVALIDSTATE);
+    assert_int_equal(hand_shake(&h), 1);
+    assert_non_null(coil_tls_cipher(h.tls));
+    assert_string_equal(coil_tls_peer_name(h.tls), "CN=localhost");
+    hand_close(&h);
+    strike_stage(&s);
 }
 
 /* ---- renegotiation, keys ---- */

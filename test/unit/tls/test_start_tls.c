@@ -230,6 +230,34 @@ COIL_TEST(start_tls_is_refused_while_a_coroutine_reads)
     end_upgrade(&u);
 }
 
+COIL_TEST(start_tls_of_a_stream_that_was_closed_says_so)
+{
+    struct upgrade u = {0};
+    coil_reader *r;
+    coil_writer *w;
+    begin_upgrade(&u);
+    assert_int_equal(coil_open_connection("127.0.0.1", u.port, &r, &w), 0);
+    coil_writer_close(w);
+    assert_int_equal(coil_writer_start_tls(w, u.client_tls, &to_localhost), -ECONNRESET);
+    assert_int_equal(coil_writer_finish(w), 0);
+    end_upgrade(&u);
+}
+
+COIL_TEST(start_tls_of_a_stream_whose_reader_has_an_error_returns_that)
+{
+    struct upgrade u = {0};
+    coil_reader *r;
+    coil_writer *w;
+    begin_upgrade(&u);
+    assert_int_equal(coil_open_connection("127.0.0.1", u.port, &r, &w), 0);
+    assert_int_equal(coil_reader_set_exception(r, coil_fail(-EPROTO, "no line")), 0);
+    assert_int_equal(coil_writer_start_tls(w, u.client_tls, &to_localhost), -EPROTO);
+    assert_string_equal(coil_last_error()->message, "no line");
+    coil_writer_abort(w);
+    coil_ignore(coil_writer_finish(w));
+    end_upgrade(&u);
+}
+
 static coil_ret starting(void *arg)
 {
     struct hasty *h = arg;
@@ -257,6 +285,7 @@ COIL_TEST(test_start_tls_slow_client_cancel)
     assert_int_equal(coil_open_connection("127.0.0.1", u.port, &h.r, &h.w), 0);
     coil_task *t = coil_create_task(starting, &h);
     assert_int_equal(coil_sleep(1), 0);
+    assert_int_equal(starting(&h), COIL_ERUNNING); /* one at a time */
     coil_task_cancel(t, NULL);
     assert_int_equal(coil_join(t), -ECANCELED);
     assert_true(coil_writer_is_closing(h.w));
@@ -468,6 +497,75 @@ COIL_TEST(start_tls_of_a_transport_that_fails_loses_the_connection_once)
     assert_int_equal(coil_server_finish(server), 0);
     coil_tls_context_unref(here.tls);
     coil_tls_context_unref(there.tls);
+}
+
+static coil_ret start_again(void *arg)
+{
+    struct party *p = arg;
+    return coil_loop_start_tls(NULL, p->t, NULL, NULL, p->tls, &to_localhost);
+}
+
+/* The peer reads nothing: start_tls waits until what was written before is gone, and for a handshake that nobody answers. */
+COIL_TEST(start_tls_of_a_transport_waits_its_turn)
+{
+    struct party here = {.tls = client_context(0)}, there = {0};
+    coil_server *server;
+    char port[8];
+    static char much[4 << 20];
+    assert_int_equal(
+        coil_loop_create_server(NULL, make_party, &there, "127.0.0.1", "0", NULL, &server), 0);
+    snprintf(port, sizeof port, "%d", coil_server_port(server));
+    assert_int_equal(
+        coil_loop_create_connection(NULL, make_party, &here, "127.0.0.1", port, NULL, NULL, NULL),
+        0);
+    assert_int_equal(coil_sleep(0.1), 0);
+    coil_transport_pause_reading(there.t);
+    assert_int_equal(coil_transport_write(here.t, much, sizeof much), 0);
+    coil_task *t = coil_create_task(start_again, &here);
+    assert_int_equal(coil_sleep(0.1), 0);
+    assert_null(coil_transport_tls(here.t));
+    coil_transport_abort(here.t);
+    assert_int_equal(coil_join(t), -ECONNRESET);
+    assert_int_equal(start_again(&here), -ECONNRESET);
+    until_lost(&here);
+    coil_transport_abort(there.t);
+    until_lost(&there);
+    coil_transport_unref(here.t);
+    coil_transport_unref(there.t);
+    assert_int_equal(coil_server_finish(server), 0);
+    coil_tls_context_unref(here.tls);
+}
+
+COIL_TEST(start_tls_of_a_transport_is_of_its_loop_and_once_at_a_time)
+{
+    struct party here = {.tls = client_context(0)}, there = {0};
+    coil_run_opts opts = {.size = sizeof opts};
+    coil_loop *other = coil_new_event_loop(&opts);
+    coil_server *server;
+    char port[8];
+    assert_int_equal(
+        coil_loop_create_server(NULL, make_party, &there, "127.0.0.1", "0", NULL, &server), 0);
+    snprintf(port, sizeof port, "%d", coil_server_port(server));
+    assert_int_equal(
+        coil_loop_create_connection(NULL, make_party, &here, "127.0.0.1", port, NULL, NULL, NULL),
+        0);
+    assert_int_equal(coil_sleep(0.1), 0);
+    coil_transport_pause_reading(there.t); /* the handshake gets no answer */
+    assert_int_equal(coil_loop_start_tls(other, here.t, NULL, NULL, here.tls, &to_localhost),
+                     COIL_EWRONGLOOP);
+    coil_task *t = coil_create_task(start_again, &here);
+    assert_int_equal(coil_sleep(0.1), 0);
+    assert_int_equal(start_again(&here), COIL_ERUNNING);
+    coil_task_cancel(t, NULL);
+    assert_int_equal(coil_join(t), -ECANCELED);
+    until_lost(&here);
+    coil_transport_abort(there.t);
+    until_lost(&there);
+    coil_transport_unref(here.t);
+    coil_transport_unref(there.t);
+    assert_int_equal(coil_server_finish(server), 0);
+    coil_tls_context_unref(here.tls);
+    coil_loop_free(other);
 }
 
 COIL_TEST(pipes_speak_no_tls)

@@ -3,6 +3,7 @@
  * test_transport.c: TLS over transports and protocols. */
 #include "stage.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -450,6 +451,62 @@ COIL_TEST(file_on_its_way_when_the_peer_goes_ends_with_an_error)
     assert_true(coil_loop_sendfile(NULL, s.here.t, fd, 0, 0, 0, &sent) < 0);
     assert_true(sent >= 0 && sent < 64 << 20);
     until(&s.here, 'L');
+    stop(&s);
+    close(fd);
+}
+
+struct on_its_way {
+    coil_transport *t;
+    int fd;
+    int64_t sent;
+};
+
+static coil_ret send_file(void *arg)
+{
+    struct on_its_way *w = arg;
+    return coil_loop_sendfile(NULL, w->t, w->fd, 0, 0, 0, &w->sent);
+}
+
+COIL_TEST(file_on_its_way_when_we_abort_ends_with_an_error)
+{
+    struct scene s = {0};
+    char path[] = "/tmp/coil-tls-XXXXXX";
+    struct on_its_way way = {.fd = mkstemp(path)};
+    assert_true(way.fd >= 0);
+    unlink(path);
+    assert_int_equal(ftruncate(way.fd, 64 << 20), 0);
+    begin(&s);
+    way.t = s.here.t;
+    coil_transport_pause_reading(s.there.t);
+    coil_task *task = coil_create_task(send_file, &way);
+    assert_int_equal(coil_sleep(0.1), 0);
+    assert_false(coil_future_done(task)); /* it waits for room */
+    coil_transport_abort(s.here.t);
+    assert_true(coil_join(task) < 0);
+    assert_true(way.sent > 0 && way.sent < 64 << 20);
+    until(&s.here, 'L');
+    coil_transport_abort(s.there.t);
+    stop(&s);
+    close(way.fd);
+}
+
+COIL_TEST(file_that_cannot_be_read_leaves_the_connection_as_it_was)
+{
+    struct scene s = {0};
+    char path[] = "/tmp/coil-tls-XXXXXX", byte = 'x';
+    int64_t sent = -1;
+    close(mkstemp(path));
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    unlink(path);
+    assert_int_equal(write(fd, &byte, 1), 1);
+    begin(&s);
+    assert_int_equal(coil_loop_sendfile(NULL, s.here.t, fd, 0, 0, 0, &sent), -EBADF);
+    assert_int_equal(sent, 0);
+    assert_int_equal(coil_transport_write(s.here.t, "still here", 10), 0);
+    until_bytes(&s.there, 10);
+    coil_transport_close(s.here.t);
+    until(&s.there, 'L');
     stop(&s);
     close(fd);
 }

@@ -202,6 +202,40 @@ COIL_TEST_PLAIN(executor_map_that_is_closed_takes_its_jobs_back)
     assert_int_equal(calls, 0);
 }
 
+static coil_ret fail_silently(void *item)
+{
+    (void)item;
+    return -EIO;
+}
+
+COIL_TEST_PLAIN(executor_map_error_without_words_has_those_of_its_code)
+{
+    int items[] = {1, 2};
+    coil_executor_map_results it;
+    coil_ret value;
+    open_pool(1);
+    coil_ignore(coil_fail(-EPERM, "something else"));
+    assert_int_equal(coil_executor_map(&it, executor, fail_silently, items, 2, sizeof *items, NULL),
+                     0);
+    assert_int_equal(coil_executor_map_next(&it, &value), -EIO);
+    assert_string_equal(coil_last_error()->message, coil_strerror(-EIO));
+    assert_int_equal(coil_executor_map_next(&it, &value), 0); /* it is closed by now */
+    close_pool();
+}
+
+COIL_TEST_PLAIN(executor_map_with_more_buffers_than_jobs_needs_no_more_than_these)
+{
+    int items[] = {1, 2, 3};
+    coil_ret values[3];
+    size_t n;
+    coil_executor_map_opts opts = {.size = sizeof opts, .buffersize = SIZE_MAX};
+    open_pool(2);
+    assert_int_equal(run_map(items, 3, &opts, values, &n), 0);
+    assert_int_equal(n, 3);
+    assert_int_equal(values[2], 9);
+    close_pool();
+}
+
 COIL_TEST_PLAIN(executor_map_refuses_nonsense)
 {
     int items[] = {1};
@@ -221,6 +255,7 @@ COIL_TEST_PLAIN(executor_map_refuses_nonsense)
     assert_int_equal(coil_executor_map_next(&it, &value), COIL_ESHUTDOWN);
     close_pool();
     coil_executor_map_close(NULL);
+    assert_int_equal(coil_executor_map_next(NULL, &value), 0);
 }
 
 static void map_once(void *arg)
@@ -349,6 +384,31 @@ COIL_TEST(to_executor_cancelled_while_running_is_abandoned)
     gate_open(&gate);
     close_pool();
     assert_memory_equal(untouched, "kept", 4);
+}
+
+COIL_TEST(run_bytes_in_executor_refuses_nonsense)
+{
+    assert_int_equal(coil_join(coil_run_bytes_in_executor_at(NULL, 0, NULL, NULL, NULL, "x", 1, 1)),
+                     -EINVAL);
+    assert_int_equal(coil_to_executor(NULL, NULL, "x", 1, NULL, 1), -EINVAL);
+    coil_thread_future *f = coil_executor_submit_bytes(NULL, NULL, "x", 1, 1);
+    assert_int_equal(coil_thread_future_result(f, COIL_FOREVER), -EINVAL);
+    assert_non_null(strstr(coil_last_error()->message, "no executor"));
+    coil_thread_future_unref(f);
+}
+
+static coil_ret nothing(void *in, size_t n, void *out, size_t room)
+{
+    (void)in, (void)n, (void)out, (void)room;
+    return 0;
+}
+
+COIL_TEST_PLAIN(bytes_are_given_to_executors_by_tasks_and_for_loops)
+{
+    coil_future *f = coil_run_bytes_in_executor_at(NULL, 0, NULL, NULL, nothing, "x", 1, 1);
+    assert_int_equal(coil_future_result(f), COIL_ENOLOOP);
+    coil_unref(f);
+    assert_int_equal(coil_to_executor(NULL, nothing, "x", 1, NULL, 0), COIL_ENOTASK);
 }
 
 COIL_TEST(run_bytes_in_executor_gives_a_future_that_owns_them)
