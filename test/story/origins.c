@@ -186,6 +186,26 @@ DEBUG_TEST(what_a_callback_makes_has_its_file_and_line_alone)
     assert_int_equal(calls_told, 0);
 }
 
+/* Its arguments are as large as its stack allows, so there is no room to note anything. */
+DEBUG_TEST(origin_of_a_task_that_fills_its_stack_is_left_out)
+{
+    enum { TOO_MUCH = 1 << 20, STEP = 32 };
+    listen_to_reports();
+    char *args = calloc(1, TOO_MUCH);
+    coil_task_opts small = {.size = sizeof small, .stack_size = 1};
+    coil_task *t;
+    for (size_t n = TOO_MUCH;; n -= STEP) {
+        t = coil_create_task_at(__FILE__, __LINE__, fails, args, n, &small);
+        if (coil_future_get_loop(t))
+            break;
+    }
+    free(args);
+    assert_int_equal(coil_sleep(0), 0);
+    assert_int_equal(coil_sleep(0), 0);
+    coil_unref(t);
+    assert_told("Task exception was never retrieved", "[]");
+}
+
 COIL_TEST(origins_are_kept_in_debug_mode_only)
 {
     listen_to_reports();
