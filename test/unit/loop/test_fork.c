@@ -7,6 +7,10 @@
 #include "../loop/stage.h"
 #include "base/sys.h"
 
+#include <coil/signal.h>
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -322,6 +326,47 @@ LOOP(fork_child_that_returns_from_a_task_leaves_its_parents_run)
     unwatch_pipe();
 }
 
+static void nothing_is_to_be_done_here(void)
+{
+    FACT(isinf(coil_loop_timeout(stage.loop)));
+}
+
+LOOP(fork_child_that_asks_how_long_an_embedded_loop_may_sleep_touches_nothing)
+{
+    (void)coil_loop_fd(stage.loop);
+    FACT(isinf(coil_loop_timeout(stage.loop)));
+    FACT_INT(in_child(nothing_is_to_be_done_here), 0);
+    FACT(isinf(coil_loop_timeout(stage.loop)));
+}
+
+#ifdef __GLIBC__
+/* Ours comes before the C library's, so that it may be short of memory. */
+int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *dso);
+static bool no_memory_for_forks;
+
+int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return no_memory_for_forks ? ENOMEM : __register_atfork(prepare, parent, child, NULL);
+}
+
+/* The first of all: whoever is told once is told for good. */
+PLAIN(fork_that_nobody_would_hear_of_is_met_by_refusing_loops_and_signals)
+{
+    coil_run_opts opts = {.size = sizeof opts, .virtual_time = true};
+    no_memory_for_forks = true;
+    FACT(coil_new_event_loop(&opts) == NULL);
+    FACT_ERROR(-ENOMEM, "");
+    no_memory_for_forks = false;
+    coil_loop *loop = coil_new_event_loop(&opts);
+    FACT(loop != NULL);
+    no_memory_for_forks = true;
+    FACT_INT(coil_loop_add_signal_handler(loop, SIGUSR1, note_arg, NULL), -ENOMEM);
+    no_memory_for_forks = false;
+    FACT_INT(coil_loop_add_signal_handler(loop, SIGUSR1, note_arg, NULL), 0);
+    coil_loop_free(loop);
+}
+#endif
+
 LOOP(fork_child_that_returns_into_an_embedded_loop_touches_nothing)
 {
     (void)coil_loop_fd(stage.loop); /* from then on the end of a turn tells the kernel things */
@@ -336,6 +381,9 @@ LOOP(fork_child_that_returns_into_an_embedded_loop_touches_nothing)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+#ifdef __GLIBC__
+        cmocka_unit_test(fork_that_nobody_would_hear_of_is_met_by_refusing_loops_and_signals),
+#endif
         cmocka_unit_test(fork_child_can_do_nothing_with_its_parents_loop),
         cmocka_unit_test(fork_child_lets_go_of_what_it_shares),
 #if STAGE_TABLE
@@ -347,6 +395,8 @@ int main(void)
         cmocka_unit_test(fork_in_a_task_shares_no_current_task),
         cmocka_unit_test(fork_child_that_returns_from_a_callback_leaves_its_parents_run),
         cmocka_unit_test(fork_child_that_returns_from_a_task_leaves_its_parents_run),
+        cmocka_unit_test(
+            fork_child_that_asks_how_long_an_embedded_loop_may_sleep_touches_nothing),
         cmocka_unit_test(fork_child_that_returns_into_an_embedded_loop_touches_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
