@@ -42,8 +42,7 @@ static void task_step(void *arg);
 static void describe_stack(const struct stack *stack, struct stack_about *out)
 {
     const struct coil__task *t = stack->owner; /* since before its first step */
-    *out =
-        (struct stack_about){.name = t->name, .file = t->future.file, .line = t->future.line};
+    *out = (struct stack_about){.name = t->name, .file = t->future.file, .line = t->future.line};
 }
 
 static void part_closing(struct loop_part *part, coil_loop *loop);

@@ -395,8 +395,7 @@ int main(void)
         cmocka_unit_test(fork_in_a_task_shares_no_current_task),
         cmocka_unit_test(fork_child_that_returns_from_a_callback_leaves_its_parents_run),
         cmocka_unit_test(fork_child_that_returns_from_a_task_leaves_its_parents_run),
-        cmocka_unit_test(
-            fork_child_that_asks_how_long_an_embedded_loop_may_sleep_touches_nothing),
+        cmocka_unit_test(fork_child_that_asks_how_long_an_embedded_loop_may_sleep_touches_nothing),
         cmocka_unit_test(fork_child_that_returns_into_an_embedded_loop_touches_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

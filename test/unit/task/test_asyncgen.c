@@ -348,7 +348,6 @@ COIL_TEST_PLAIN(asyncgen_whose_closing_never_ran_is_its_holders_when_the_loop_is
     assert_int_equal(life.waited, COIL_EEXIT);
 }
 
-
 static coil_ret begins_two(void *arg)
 {
     coil_gen **gens = arg;
