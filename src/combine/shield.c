@@ -40,8 +40,9 @@ static void shield_destroy(coil_future *f, bool taken)
 {
     struct shield *s = (struct shield *)f;
     future_unwatch(&s->maker_done);
-    /* The value stays the inner one's to free, unless somebody took it from here. */
-    if (taken && outer_has_value(f)) /* then the inner one is here still */
+    /* The value stays the inner one's to free, unless somebody took it from here. One that was set by hand is not the
+     * inner one's, and that one may be gone. */
+    if (taken && outer_has_value(f) && s->inner_done.state == FOLLOWER_TOLD)
         s->inner_done.future->retrieved = true;
     coil__unfollow(&s->inner_done);
     /* outer_done keeps the outer future, so it has ended before. */

@@ -150,19 +150,17 @@ int coil_timeout_enter_at(coil_timeout_scope *scope, double when)
 
 /* ---- leaving ---- */
 
-enum { CHAIN_MAX = 16 }; /* causes looked through; nobody reads on */
-
-/* A counted copy of `r` in whose chain of causes the first -ECANCELED is said to be what it was: a
- * -ETIMEDOUT because of it. NULL if there is none, or no memory. */
-static struct error_record *with_timeout_in_chain(struct error_record *r, unsigned depth)
+/* A counted copy of `r` in whose chain of causes, which is never long (ERROR_CAUSES_MAX), the first -ECANCELED is
+ * said to be what it was: a -ETIMEDOUT because of it. NULL if there is none, or no memory. */
+static struct error_record *with_timeout_in_chain(struct error_record *r)
 {
-    if (!r->pub.cause || depth == CHAIN_MAX)
+    if (!r->pub.cause)
         return NULL;
     struct error_record *cause = error_record_of(r->pub.cause), *changed;
     if (cause->pub.code == -ECANCELED)
         changed = coil__error_with_cause(NULL, -ETIMEDOUT, cause);
     else
-        changed = with_timeout_in_chain(cause, depth + 1);
+        changed = with_timeout_in_chain(cause);
     if (!changed)
         return NULL;
     struct error_record *copy = coil__error_with_cause(r, r->pub.code, changed);
@@ -179,7 +177,7 @@ static struct error_record *with_timeout_in_members(struct error_record *r)
         return NULL;
     for (size_t i = 0; i < n; i++) {
         struct error_record *member = error_record_of(r->pub.members[i]);
-        members[i] = with_timeout_in_chain(member, 0);
+        members[i] = with_timeout_in_chain(member);
         if (members[i])
             changed++;
         else
@@ -202,7 +200,7 @@ static void tell_of_timeout(coil_ret rc)
     struct error_record *slot = coil__error_slot();
     if (slot->pub.code != rc)
         return;
-    struct error_record *r = with_timeout_in_chain(slot, 0);
+    struct error_record *r = with_timeout_in_chain(slot);
     if (!r)
         r = with_timeout_in_members(slot);
     if (r)

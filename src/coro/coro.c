@@ -44,21 +44,19 @@ CORO_ENTRY static void begin(struct coro *self)
 
 #endif
 
-int coil__coro_make(struct coro *co, struct stack *stack, void (*entry)(struct coro *self))
+void coil__coro_make(struct coro *co, struct stack *stack, void (*entry)(struct coro *self))
 {
     void (*first)(struct coro *) = entry;
     *co = (struct coro){.stack = stack, .entry = entry};
 #if COIL_TSAN
     co->tools.fiber = __tsan_create_fiber(0);
-    if (!co->tools.fiber)
-        return (int)coil__fail(-ENOMEM, "no TSan fiber for a coroutine");
+    COIL_CHECK(co->tools.fiber != NULL); /* without memory TSan ends the program by itself */
 #endif
 #if COIL_CORO_TOOLED
     first = begin;
 #endif
     COIL_DCHECK((uintptr_t)stack->high % 16 == 0);
     co->sp = coil__switch_make(stack->low, stack->high, first, co);
-    return 0;
 }
 
 void coil__coro_drop(struct coro *co)

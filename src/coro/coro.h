@@ -66,9 +66,8 @@ static inline struct coro *coro_current(void)
     return coil_likely(now != NULL) ? now : coil__coro_main();
 }
 
-/* Sets `co` up so that the first switch to it calls entry(co). `co` need not be zeroed. Returns 0;
- * -ENOMEM only where a tool needs memory. */
-int coil__coro_make(struct coro *co, struct stack *stack, void (*entry)(struct coro *self));
+/* Sets `co` up so that the first switch to it calls entry(co). `co` need not be zeroed. */
+void coil__coro_make(struct coro *co, struct stack *stack, void (*entry)(struct coro *self));
 
 /* Lets go of a coroutine that will not run (again): one never started, or abandoned. One that left
  * by coil__coro_exit_to needs no drop. */

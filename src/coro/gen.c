@@ -267,11 +267,7 @@ coil_gen *coil_gen_new_at(const char *file, int line, const char *name, coil_gen
         coil__stack_put(stack);
         return &bad_options;
     }
-    err = coil__coro_make(&gen->coro, stack, body);
-    if (err) {
-        coil__stack_put(stack);
-        return &no_memory;
-    }
+    coil__coro_make(&gen->coro, stack, body);
     gen->coro.abandon = abandon;
     gen->fn = fn;
     gen->arg = copy ? memcpy(gen + 1, arg, copy) : (void *)(uintptr_t)arg;

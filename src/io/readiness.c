@@ -319,8 +319,10 @@ static ssize_t try_recvmsg(struct readiness *r, struct watch *w, struct msghdr *
     for (size_t i = 0; i < (size_t)hdr->msg_iovlen; i++) {
         const struct iovec *v = &hdr->msg_iov[i];
         ssize_t got = try_recv(r, w, v->iov_base, v->iov_len, flags);
-        if (got < 0)
-            return total ? total : got;
+        if (got < 0) {
+            COIL_DCHECK(total == 0); /* what follows stands here */
+            return got;
+        }
         total += got;
         /* What follows may be an error, which is told once; and a second peek would see the same again. */
         if ((size_t)got < v->iov_len || !w->held || (flags & MSG_PEEK))

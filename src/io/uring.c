@@ -346,8 +346,10 @@ static ssize_t uring_recv(struct readiness *r, struct watch *w, void *p, size_t 
     if (w->held) {
         size_t taken = take_held(u, w, p, n);
         /* As after an EAGAIN: who asks whether more is there need not ask the kernel. */
-        if (w->in == IN_RECV && !w->held && !w->end)
+        if (w->in == IN_RECV && !w->held) {
+            COIL_DCHECK(!w->end); /* which ends the request, and none is made before it is told */
             w->blocked |= OP_IN;
+        }
         return (ssize_t)taken;
     }
     if (w->end)
@@ -377,8 +379,6 @@ static int uring_accept(struct readiness *r, struct watch *w, struct sockaddr_st
             *len = n;
         return coil__readiness_born(r, fd);
     }
-    if (w->end)
-        return end_of(w);
     if (w->in == IN_ACCEPT)
         return -EAGAIN;
     return coil__readiness_born(r, coil__direct_accept(w->fd, addr, len));
@@ -561,10 +561,9 @@ static void polled(struct uring *u, struct watch *w, unsigned direction,
     else if (direction == OP_IN)
         goes_on(u, w);
     bool again = may_be_asked_again(w, cqe->res);
-    if (cqe->res == -EBADF) {
-        coil__readiness_fail(&u->r, w, -EBADF); /* closed while ops waited on it */
-    } else if (cqe->res < 0 && !again) {
-        coil__readiness_fail(&u->r, w, cqe->res); /* this file cannot be polled, now or later */
+    if (cqe->res < 0 && !again) {
+        /* This file cannot be polled, now or later; or it was closed while ops waited on it. */
+        coil__readiness_fail(&u->r, w, cqe->res);
     } else if (cqe->res > 0) {
         unsigned events = (unsigned)cqe->res;
         if (events & (POLLIN | POLLRDHUP | POLLPRI))
@@ -679,8 +678,8 @@ static void completed(struct uring *u, const struct io_uring_cqe *cqe)
         return;
     }
     struct watch *w = readiness_find(&u->r, (int)(cqe->user_data >> 32));
-    if (!w ||
-        (w->generation & GENERATION_MASK) != ((uint32_t)cqe->user_data >> 3 & GENERATION_MASK)) {
+    COIL_CHECK(w != NULL); /* who has had a watch has its page for good */
+    if ((w->generation & GENERATION_MASK) != ((uint32_t)cqe->user_data >> 3 & GENERATION_MASK)) {
         came_too_late(u, cqe, purpose);
         return;
     }

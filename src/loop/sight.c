@@ -74,8 +74,8 @@ size_t coil__sight_count(void)
 
 void coil__sight_remove(struct coil_loop *loop)
 {
-    if (loop_inherited(loop))
-        return; /* it was forgotten */
+    COIL_CHECK(
+        !loop_inherited(loop)); /* one that is is not closed, and the list has forgotten it */
     coil__mutex_lock(&lock);
     list_remove(&loop->everywhere);
     coil__mutex_unlock(&lock);

@@ -323,17 +323,15 @@ void coil__loop_settle(struct coil_loop *loop, bool (*settled)(void *arg), void 
 {
     while (!settled(arg)) {
         /* Only the backend and the inbox can settle anything; neither runs a user's code. */
-        if (!list_empty(&loop->backend->finished) || !inbox_empty(loop->inbox)) {
+        if (!list_empty(&loop->backend->finished) || !coil__inbox_fall_asleep(loop->inbox)) {
             reap(loop);
             continue;
         }
-        if (coil__inbox_fall_asleep(loop->inbox)) {
-            bool imaginary = loop->clock.is_virtual && !loop->jobs;
-            if (imaginary && loop->backend->cls->next_event_ns(loop->backend) != CLOCK_FOREVER)
-                clock_advance_to(&loop->clock, loop->backend->cls->next_event_ns(loop->backend));
-            (void)loop->backend->cls->wait(loop->backend, imaginary ? 0 : -1);
-            coil__inbox_wake_up(loop->inbox);
-        }
+        bool imaginary = loop->clock.is_virtual && !loop->jobs;
+        if (imaginary && loop->backend->cls->next_event_ns(loop->backend) != CLOCK_FOREVER)
+            clock_advance_to(&loop->clock, loop->backend->cls->next_event_ns(loop->backend));
+        (void)loop->backend->cls->wait(loop->backend, imaginary ? 0 : -1);
+        coil__inbox_wake_up(loop->inbox);
     }
 }
 

@@ -391,10 +391,10 @@ _Noreturn void coil__zygote_main(struct zygote_plan *plan)
     struct zygote_answer why = {.rc = coil__stack_pool_init(&pool, STACK_BYTES)};
     if (why.rc == 0)
         why.rc = coil__stack_get(&pool, STACK_BYTES, &stack);
-    if (why.rc == 0)
-        why.rc = coil__coro_make(&zygote, stack, zygote_entry);
-    if (why.rc == 0)
+    if (why.rc == 0) {
+        coil__coro_make(&zygote, stack, zygote_entry);
         coil__coro_switch(&zygote);
+    }
     (void)coil__pool_send(plan->control, &why, sizeof why, NULL, 0);
     coil__sys_end_child(1);
 }

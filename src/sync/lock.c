@@ -55,10 +55,11 @@ static void take(struct lock *lock)
     lock->owner = coil__current()->number;
 }
 
-static bool is_mine(const struct lock *lock)
+/* May it have lost the lock as it was unwound in a condition's wait? A generator that is dropped may not: it stands in a
+ * yield, and has what it had. */
+static bool may_have_lost(const struct coil__task *t)
 {
-    struct coil__task *current = coil__current();
-    return current && current->number == lock->owner;
+    return t && t->coro.unwinding;
 }
 
 static void wake_first(struct lock *lock)
@@ -93,7 +94,8 @@ int coil_lock_release(coil_lock *public)
     struct lock *lock = lock_of(public);
     if (!lock->locked)
         return (int)coil__fail(COIL_EINVALIDSTATE, "the lock is not acquired");
-    if (coil_unlikely(coil__coro_unwinding() != NULL) && !is_mine(lock))
+    const struct coil__task *current = coil__current();
+    if (coil_unlikely(may_have_lost(current)) && current->number != lock->owner)
         return (int)coil__fail(COIL_EINVALIDSTATE, "the lock was lost while unwinding");
     int err = coil__waiters_check_thread(&lock->waiters);
     if (err < 0)
@@ -145,8 +147,8 @@ void coil_sync_leave(coil_sync_scope *scope)
     scope->held_ = NULL;
     int err = scope->release_(held);
     struct coil__task *current = coil__current();
-    /* A task that is unwound may have lost its lock in a condition: no mistake of anyone. */
-    if (err < 0 && current && !coil__coro_unwinding())
+    /* Lost while unwinding is no mistake of anyone. */
+    if (err < 0 && current && !may_have_lost(current))
         coil__loop_report(current->future.loop, "given-back-twice",
                           "the block held something that was given back already", err,
                           coil_last_error(), &current->future);

@@ -42,9 +42,7 @@ void coil__op_wait_abandon(struct wait *w)
 
 coil_ret coil__op_await(struct op_wait *ow, const struct wait_class *cls)
 {
-    int err = coil__can_wait();
-    if (err)
-        return err;
+    COIL_DCHECK(coil__can_wait() == 0);
     struct coil__task *t = coil__current();
     struct backend *b = t->future.loop->backend;
     ow->w = (struct wait)WAIT_INIT(cls);

@@ -41,10 +41,8 @@ static void task_step(void *arg);
 
 static void describe_stack(const struct stack *stack, struct stack_about *out)
 {
-    const struct coil__task *t = stack->owner;
-    if (t)
-        *out = (struct stack_about){
-            .name = t->name, .file = t->future.file, .line = t->future.line};
+    const struct coil__task *t = stack->owner; /* since before its first step */
+    *out = (struct stack_about){.name = t->name, .file = t->future.file, .line = t->future.line};
 }
 
 static void part_closing(struct loop_part *part, coil_loop *loop);
@@ -468,13 +466,16 @@ static _Noreturn void leave_for_good(struct coil__task *t)
     struct task_part *part = part_of(t);
     coil_future *f = &t->future;
     struct coro *to = t->back;
-    bool quiet = f->retrieved || (!coil_iserr(f->result) && !f->free_result) ||
-                 f->state == COIL_FUTURE_CANCELLED;
+    bool quiet = (!coil_iserr(f->result) && !f->free_result) || f->state == COIL_FUTURE_CANCELLED;
+    /* Nobody has run since it was done. */
+    COIL_DCHECK(!f->retrieved && list_empty(&f->callbacks));
+    /* In an eager first step the creator's reference is still to be handed out. */
+    COIL_CHECK(!to || f->refs > 1);
     if (f->refs > 1) {
         f->refs--;
         if (!to)
             to = next_up(part);
-    } else if (quiet && !to && list_empty(&f->callbacks)) {
+    } else if (quiet) {
         /* Nobody holds it and nothing is to be said: home at once. Nothing takes a stack before we are off it. */
         struct stack *stack = t->stack;
         error_switch(NULL);
@@ -484,8 +485,7 @@ static _Noreturn void leave_for_good(struct coil__task *t)
     } else {
         /* Reports and free_result are not for this stack. */
         part->departed = t;
-        if (!to)
-            to = part->hub;
+        to = part->hub;
     }
     coil__coro_exit_to(to);
 }
@@ -624,8 +624,9 @@ coil_task *coil__task_make(const coil_task_recipe *recipe, const coil_task_opts 
     if (err)
         goto undo_hold;
     struct coil__task *t = coil__stack_reserve(stack, sizeof *t);
-    void *args = copy && t ? coil__stack_reserve(stack, copy) : NULL;
-    if (!t || (copy && !args)) {
+    COIL_CHECK(t != NULL); /* the smallest stack has room for it */
+    void *args = copy ? coil__stack_reserve(stack, copy) : NULL;
+    if (copy && !args) {
         err = (int)coil__fail(-EINVAL, "%zu bytes of arguments leave no room on a stack of %zu",
                               copy, stack_bytes(stack));
         goto undo_stack;
@@ -636,9 +637,7 @@ coil_task *coil__task_make(const coil_task_recipe *recipe, const coil_task_opts 
     t->future.free_result = opts->free_result;
     if (coil_unlikely(loop->debug))
         keep_origin(t, stack, frames_here(), coil__body_of(fn, arg));
-    err = coil__coro_make(&t->coro, stack, task_entry);
-    if (err)
-        goto undo_stack;
+    coil__coro_make(&t->coro, stack, task_entry);
     /* What the two made stands first; zeroed is what lies between that and the words. */
     memset(&t->leaf, 0, offsetof(struct coil__task, name) - offsetof(struct coil__task, leaf));
     t->fn = fn;
@@ -683,8 +682,7 @@ undo_stack:
     coil__stack_put(stack);
 undo_hold:
     loop_release(loop, ROOMS);
-    if (!coil_last_error() || coil_last_error()->code != err)
-        coil__fail_plain(err);
+    COIL_DCHECK(coil_last_error()->code == err);
     return coil__future_failed(err);
 }
 
@@ -733,8 +731,9 @@ static bool task_cancel(coil_future *f, const char *message)
     struct coil__task *first = as_task(f), *t = first, *next;
     TRACE_POINT(task_cancel, "8@%0 8@%1", "r"(f), "r"(message));
     if (t->in_cancel) {
-        /* It came round in a circle through something that is no task: somebody must wake. */
-        if (t->waiting && !t->waiting->woken && t->waiting->cls->passes)
+        /* It came round in a circle through something that is no task: somebody must wake, once. */
+        COIL_DCHECK(t->waiting && t->waiting->cls->passes);
+        if (!t->waiting->woken)
             coil__wake(t->waiting, -ECANCELED);
         else
             t->must_cancel = true;
@@ -788,6 +787,11 @@ int coil_task_uncancel(coil_task *task)
 
 /* ---- unwinding ---- */
 
+static const char *file_of(const struct coil__task *t)
+{
+    return t->future.file ? t->future.file : "?";
+}
+
 static void unwind(struct task_part *part, struct coil__task *t)
 {
     char text[512], words[200], since[40];
@@ -796,7 +800,7 @@ static void unwind(struct task_part *part, struct coil__task *t)
         coil__since_words(t, since, sizeof since);
         snprintf(text, sizeof text,
                  "Task was destroyed but it is pending! %s, created at %s:%d, waiting on %s%s",
-                 t->name, t->future.file ? t->future.file : "?", t->future.line, words, since);
+                 t->name, file_of(t), t->future.line, words, since);
         coil__future_report(&t->future, "destroyed-pending", text, 0, NULL);
     }
 
@@ -808,7 +812,8 @@ static void unwind(struct task_part *part, struct coil__task *t)
         coil_unref(&t->future);
         return;
     }
-    if (t->waiting && !t->waiting->woken && t->waiting->cls->abandon)
+    COIL_CHECK(t->waiting != NULL); /* a loop that runs is not closed */
+    if (!t->waiting->woken && t->waiting->cls->abandon)
         t->waiting->cls->abandon(t->waiting);
     TRACE_POINT(task_run, "8@%0", "r"(t));
     coro_unwind(&t->coro, become(part, t));
@@ -819,7 +824,7 @@ static void unwind(struct task_part *part, struct coil__task *t)
         snprintf(text, sizeof text,
                  "%s, created at %s:%d, would not end: it went on waiting %d times after "
                  "COIL_EEXIT; its stack is lost",
-                 t->name, t->future.file ? t->future.file : "?", t->future.line, CORO_REFUSALS_MAX);
+                 t->name, file_of(t), t->future.line, CORO_REFUSALS_MAX);
         coil__future_report(&t->future, "will-not-end", text, COIL_EEXIT, NULL);
     }
 }

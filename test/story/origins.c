@@ -186,6 +186,28 @@ DEBUG_TEST(what_a_callback_makes_has_its_file_and_line_alone)
     assert_int_equal(calls_told, 0);
 }
 
+/* Its arguments are as large as its stack allows, so there is no room to note anything. (Nor to run: it never does.) */
+COIL_TEST_PLAIN(origin_of_a_task_that_fills_its_stack_is_left_out)
+{
+    enum { TOO_MUCH = 1 << 20, STEP = 32 };
+    coil_run_opts opts = {.size = sizeof opts, .debug = true, .virtual_time = true};
+    coil_loop *loop = coil_new_event_loop(&opts);
+    coil_set_event_loop(loop);
+    listen_to_reports();
+    char *args = calloc(1, TOO_MUCH);
+    coil_task_opts small = {.size = sizeof small, .loop = loop, .stack_size = 1};
+    coil_task *t;
+    for (size_t n = TOO_MUCH;; n -= STEP) {
+        t = coil_create_task_at(__FILE__, __LINE__, fails, args, n, &small);
+        if (coil_future_get_loop(t))
+            break;
+    }
+    free(args);
+    coil_unref(t);
+    coil_loop_free(loop);
+    assert_told("Task was destroyed but it is pending", "[]");
+}
+
 COIL_TEST(origins_are_kept_in_debug_mode_only)
 {
     listen_to_reports();

@@ -173,6 +173,21 @@ STAGE(as_completed_closed_lets_its_askers_go)
     return 0;
 }
 
+STAGE(as_completed_closed_lets_several_askers_go)
+{
+    coil_future *f[] = {new_future(), new_future()};
+    coil_as_completed it;
+    FACT(coil_as_completed_init(&it, f, 2, COIL_FOREVER), 0);
+    coil_task *askers[] = {coil_create_task(ask_one, &it), coil_create_task(ask_one, &it)};
+    turns(1);
+    coil_as_completed_close(&it);
+    for (int i = 0; i < 2; i++) {
+        FACT(coil_join(askers[i]), 0);
+        coil_unref(f[i]);
+    }
+    return 0;
+}
+
 STAGE(as_completed_closed_early_takes_back_what_is_queued)
 {
     coil_future *f = done_future(1);
@@ -243,6 +258,7 @@ int main(void)
         T(as_completed_serves_askers_in_order),
         T(as_completed_asker_cancelled_as_it_is_served_passes_it_on),
         T(as_completed_closed_lets_its_askers_go),
+        T(as_completed_closed_lets_several_askers_go),
         T(as_completed_closed_early_takes_back_what_is_queued),
         T(as_completed_refuses_nan_and_null),
         T(as_completed_is_unwound_with_its_task),

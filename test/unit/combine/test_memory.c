@@ -52,6 +52,15 @@ static coil_ret first_of(coil_ret a, coil_ret b)
     return a ? a : b;
 }
 
+/* Holds what room the ring has: who needs more needs memory. Returns how much that is. */
+static unsigned hold_all_room(void)
+{
+    coil_loop *loop = coil__running_loop;
+    unsigned n = (unsigned)(loop->mask + 1 - (loop->tail - loop->head) - loop->held);
+    FACT(coil__loop_hold(loop, n), 0);
+    return n;
+}
+
 SWEEP(gather_without_memory)
 {
     coil_task *many[20];
@@ -83,6 +92,19 @@ SWEEP(wait_without_memory)
         coil_unref(many[i]);
     }
     return rc == 20 ? 0 : rc;
+}
+
+SWEEP(wait_without_room_for_its_timer)
+{
+    coil_future *f = new_future();
+    unsigned held = hold_all_room();
+    coil_ret rc = coil_wait(&f, 1, 10, COIL_ALL_COMPLETED,
+                            NULL); /* it never waits without a limit */
+    loop_release(coil__running_loop, held);
+    if (rc == 1)
+        rc = coil_future_result(f);
+    coil_unref(f);
+    return rc;
 }
 
 SWEEP(wait_for_without_memory)
@@ -126,6 +148,22 @@ SWEEP(as_completed_without_memory)
     for (int i = 0; i < 20; i++)
         coil_unref(many[i]);
     return rc;
+}
+
+SWEEP(as_completed_without_room_for_its_timer)
+{
+    coil_future *f = new_future(), *g;
+    coil_as_completed it;
+    unsigned held = hold_all_room();
+    coil_ret rc = coil_as_completed_init(&it, &f, 1, 10);
+    loop_release(coil__running_loop, held);
+    if (rc == 0)
+        rc = coil_as_completed_next(&it, &g);
+    if (rc == 1)
+        rc = coil_future_result(g);
+    coil_as_completed_close(&it);
+    coil_unref(f);
+    return rc == -ETIMEDOUT ? 0 : rc;
 }
 
 /* A scope without memory for its timer expires at once and says so; it never runs without its limit. */
@@ -196,9 +234,11 @@ int main(void)
         T(gather_without_memory),
         T(gather_of_an_error_without_memory),
         T(wait_without_memory),
+        T(wait_without_room_for_its_timer),
         T(wait_for_without_memory),
         T(shield_without_memory),
         T(as_completed_without_memory),
+        T(as_completed_without_room_for_its_timer),
         T(timeout_without_memory),
         T(timeout_in_a_chain_of_causes_without_memory),
         T(group_without_memory),

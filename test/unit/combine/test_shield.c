@@ -45,6 +45,35 @@ STAGE(shield_cancelled_leaves_the_inner_future_alone)
     return 0;
 }
 
+static coil_future *answered;
+
+static coil_ret answer_a_shield(void *arg)
+{
+    coil_task *t = sleeper(NULL, 1000, 0);
+    answered = coil_shield_future(t);
+    coil_unref(t);
+    FACT(coil_future_set_result(answered, 5), 0);
+    FACT(coil_await(answered), 5);
+    return 0;
+}
+
+static void shield_answered_by_hand_outlives_the_loop(void **state)
+{
+    (void)state;
+    int64_t live = stage_live();
+    coil_loop *loop = stage_loop();
+    coil_task_opts opts = {.size = sizeof opts, .loop = loop};
+    coil_task *task = coil_create_task_opts(answer_a_shield, NULL, &opts);
+    assert_int_equal(coil_loop_run_until_complete(loop, task), 0);
+    coil_unref(task);
+    assert_int_equal(coil_loop_close(loop), 0);
+    assert_int_equal(coil_future_result(answered), 5);
+    coil_unref(answered); /* what it shielded went with the loop */
+    coil_loop_free(loop);
+    assert_int_equal(stage_live(), live);
+    assert_int_equal(stage_broken, 0);
+}
+
 STAGE(shield_reports_an_error_after_it_was_cancelled)
 {
     coil_future *f = new_future(), *s = coil_shield_future(f);
@@ -212,6 +241,7 @@ int main(void)
         T(shield_passes_result_and_error_on),
         T(shield_keeps_the_words_of_the_inner_futures_cancel),
         T(shield_cancelled_leaves_the_inner_future_alone),
+        T(shield_answered_by_hand_outlives_the_loop),
         T(shield_reports_an_error_after_it_was_cancelled),
         T(shields_of_one_future_report_once),
         T(shield_cancelled_as_the_inner_fails_leaves_the_error_to_others),

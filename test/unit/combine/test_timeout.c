@@ -290,6 +290,30 @@ STAGE(timeout_gets_into_the_chain_of_what_was_made_of_its_cancel)
     return 0;
 }
 
+/* An error of `n` causes, the oldest of them the cancel that has just been returned. */
+static coil_ret from_a_cancel(int n)
+{
+    coil_ret rc = -ECANCELED;
+    while (n-- > 0)
+        rc = coil_fail_from(-EIO, "made of what was before");
+    return rc;
+}
+
+STAGE(timeout_gets_to_the_end_of_the_longest_chain_of_causes)
+{
+    coil_timeout(tm, 1);
+    FACT(coil_sleep(10), -ECANCELED);
+    FACT(coil_timeout_exit(&tm, from_a_cancel(ERROR_CAUSES_MAX - 2)), -EIO);
+    int told = 0;
+    for (const coil_error *e = coil_last_error(); e; e = e->cause)
+        if (e->code == -ETIMEDOUT) {
+            FACT(e->cause->code, -ECANCELED);
+            told++;
+        }
+    FACT(told, 1);
+    return 0;
+}
+
 STAGE(timeout_leaves_errors_with_other_causes_alone)
 {
     coil_timeout(tm, 1);
@@ -362,6 +386,7 @@ int main(void)
         T(timeout_rescheduled_to_now_fires_in_the_next_turn),
         T(timeout_rescheduled_from_outside_while_parked),
         T(timeout_gets_into_the_chain_of_what_was_made_of_its_cancel),
+        T(timeout_gets_to_the_end_of_the_longest_chain_of_causes),
         T(timeout_leaves_errors_with_other_causes_alone),
         T(timeout_is_unwound_with_its_task),
     };

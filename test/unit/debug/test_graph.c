@@ -248,6 +248,28 @@ COIL_TEST(group_awaits_its_children_from_their_birth)
 
 /* ---- said by hand ---- */
 
+static coil_future *seen_from_elsewhere[2];
+
+static coil_ret takes_back_an_edge(void *arg)
+{
+    (void)arg;
+    coil_future_discard_from_awaited_by(seen_from_elsewhere[0], seen_from_elsewhere[1]);
+    return coil_last_error() ? coil_last_error()->code : 0;
+}
+
+COIL_TEST_WITH(edge_is_not_for_other_threads_to_take_back, .debug = true, .virtual_time = true)
+{
+    coil_future *f = coil_loop_create_future(NULL), *w = coil_loop_create_future(NULL);
+    seen_from_elsewhere[0] = f;
+    seen_from_elsewhere[1] = w;
+    assert_int_equal(coil_future_add_to_awaited_by(f, w), 0);
+    assert_int_equal(coil_to_thread(takes_back_an_edge, NULL), COIL_EWRONGTHREAD);
+    see(f);
+    assert_seen("F(F)");
+    coil_unref(f);
+    coil_unref(w);
+}
+
 COIL_TEST(edge_lasts_until_it_is_taken_back)
 {
     coil_future *f = coil_loop_create_future(NULL), *w = coil_loop_create_future(NULL);

@@ -447,6 +447,43 @@ COIL_TEST(ops_cancelled_end_once_and_keep_what_was_quicker)
     disk_remove();
 }
 
+static int asked_to_end;
+
+static int count_and_cancel(struct backend *b, struct op *op)
+{
+    asked_to_end += op_is_file(op);
+    return ops_cancel(b, op);
+}
+
+/* Its frame is the kernel's until the last word, and that is one, however often the task is cancelled meanwhile. */
+COIL_TEST(op_whose_task_is_cancelled_twice_is_asked_to_end_once)
+{
+    disk_make();
+    use_ops();
+    with_ops.cancel = count_and_cancel;
+    coil_file *file = open_file(disk_file("there", 100), O_RDONLY);
+    char buf[8];
+    for (int i = 0; i < 2; i++) {
+        struct reading r = {.file = file, .p = buf, .n = 8, .offset = -1};
+        nothing_in_memory();
+        asked_to_end = 0;
+        ops_hold = true;
+        ops_refuse = i == 1;
+        ops_seen = 0; /* so that its cancel is answered later */
+        coil_task *task = coil_create_task(read_then_sleep, &r);
+        assert_int_equal(coil_sleep(0), 0);
+        coil_task_cancel(task, NULL);
+        coil_task_cancel(task, NULL);
+        assert_int_equal(asked_to_end, 1);
+        assert_int_equal(coil_join(task), 0);
+        assert_int_equal(r.got, ops_refuse ? 8 : -ECANCELED);
+        assert_int_equal(r.after, ops_refuse ? -ECANCELED : 0);
+    }
+    ops_hold = false;
+    close_file(file);
+    disk_remove();
+}
+
 COIL_TEST(ops_of_a_long_read_cancelled_keep_the_first_bytes)
 {
     disk_make();

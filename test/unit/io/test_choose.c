@@ -15,6 +15,9 @@ static struct {
     int setup;                     /* what io_uring_setup says */
     int opened, setups;
     const char *text; /* of the file that is open, from where it was read to */
+    int interrupts;   /* reads that a signal interrupts */
+    int broken;       /* what each read comes to instead of bytes */
+    int closed;
 } kernel;
 
 static int kernel_openat(int dir, const char *path, int flags, mode_t mode)
@@ -29,6 +32,10 @@ static int kernel_openat(int dir, const char *path, int flags, mode_t mode)
 static ssize_t kernel_read(int fd, void *bytes, size_t n)
 {
     assert_int_equal(fd, 1000);
+    if (kernel.interrupts-- > 0)
+        return -EINTR;
+    if (kernel.broken)
+        return kernel.broken;
     size_t left = strlen(kernel.text);
     n = n < left ? n : left;
     n = n < 7 ? n : 7; /* in pieces */
@@ -40,6 +47,7 @@ static ssize_t kernel_read(int fd, void *bytes, size_t n)
 static int kernel_close(int fd)
 {
     assert_int_equal(fd, 1000);
+    kernel.closed++;
     return 0;
 }
 
@@ -59,11 +67,9 @@ static int restore(void **state)
     return 0;
 }
 
-/* Asks on such a kernel. */
-static struct backend_choice explained(const char *name, const char *status, const char *disabled,
-                                       int setup)
+static struct backend_choice explained_again(const char *name, const char *status,
+                                             const char *disabled, int setup)
 {
-    memset(&kernel, 0, sizeof kernel);
     kernel.status = status;
     kernel.disabled = disabled;
     kernel.setup = setup;
@@ -75,6 +81,14 @@ static struct backend_choice explained(const char *name, const char *status, con
     assert_int_equal(coil__backend_explain(name, &choice), 0);
     coil__sys = coil__sys_real;
     return choice;
+}
+
+/* Asks on such a kernel. */
+static struct backend_choice explained(const char *name, const char *status, const char *disabled,
+                                       int setup)
+{
+    memset(&kernel, 0, sizeof kernel);
+    return explained_again(name, status, disabled, setup);
 }
 
 #define FREE     "Name:\tx\nNoNewPrivs:\t0\nSeccomp:\t0\nSeccomp_filters:\t0\n"
@@ -117,6 +131,36 @@ static void what_proc_does_not_tell_is_not_tried(void **state)
     assert_int_equal(explained("auto", NULL, "0\n", -EFAULT).uring, URING_UNSURE);
     assert_int_equal(explained("auto", "Name:\tx\n", "0\n", -EFAULT).uring, URING_UNSURE);
     assert_int_equal(kernel.setups, 0);
+}
+
+static void what_cannot_be_read_of_proc_is_not_tried(void **state)
+{
+    memset(&kernel, 0, sizeof kernel);
+    kernel.broken = -EIO;
+    assert_int_equal(explained_again("auto", FREE, "0\n", -EFAULT).uring, URING_UNSURE);
+    assert_int_equal(kernel.setups, 0);
+    assert_int_equal(kernel.closed, kernel.opened);
+}
+
+static void a_read_of_proc_that_is_interrupted_goes_on(void **state)
+{
+    memset(&kernel, 0, sizeof kernel);
+    kernel.interrupts = 2;
+    assert_int_equal(explained_again("auto", FREE, "0\n", -EFAULT).uring, URING_WORKS);
+    assert_int_equal(kernel.setups, 1);
+}
+
+static void a_kernel_that_looks_at_the_number_of_requests_first_works(void **state)
+{
+    assert_int_equal(explained("auto", FREE, "0\n", -EINVAL).uring, URING_WORKS);
+}
+
+/* An emulator may hand out a ring for anything. */
+static void a_ring_that_came_of_the_question_is_closed(void **state)
+{
+    struct backend_choice choice = explained("auto", FREE, "0\n", 1000);
+    assert_int_equal(choice.uring, URING_WORKS);
+    assert_int_equal(kernel.closed, kernel.opened + 1);
 }
 
 static void the_kernels_own_answer_is_told(void **state)
@@ -177,6 +221,10 @@ int main(void)
         CASE(a_filter_keeps_auto_from_trying),
         CASE(a_switch_keeps_auto_from_trying),
         CASE(what_proc_does_not_tell_is_not_tried),
+        CASE(what_cannot_be_read_of_proc_is_not_tried),
+        CASE(a_read_of_proc_that_is_interrupted_goes_on),
+        CASE(a_kernel_that_looks_at_the_number_of_requests_first_works),
+        CASE(a_ring_that_came_of_the_question_is_closed),
         CASE(the_kernels_own_answer_is_told),
         CASE(io_uring_is_taken_where_it_may_be_tried),
         CASE(explaining_agrees_with_choosing),

@@ -5,6 +5,7 @@
 
 #include "pass.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #define WORLD                        \
@@ -344,6 +345,101 @@ static void old_kernels_sleep_in_whole_milliseconds_rounded_up(void **state)
     }
 }
 
+static int slept_ms;
+
+static int note_wait(int ep, struct epoll_event *ev, int n, int ms)
+{
+    (void)ep, (void)ev, (void)n;
+    slept_ms = ms;
+    return 0;
+}
+
+static void old_kernels_sleep_no_longer_than_they_can_count(void **state)
+{
+    WORLD;
+    refusal = -ENOSYS;
+    coil__sys.epoll_pwait2 = refused_wait2;
+    coil__sys.epoll_wait = note_wait;
+    assert_int_equal(w->cls->wait(w->b, 30 * 24 * 3600 * NS_PER_S), 0);
+    assert_int_equal(slept_ms, INT_MAX); /* not quite 25 days */
+    assert_int_equal(w->cls->wait(w->b, -1), 0);
+    assert_int_equal(slept_ms, -1);
+    coil__sys = coil__sys_real;
+    world_close(w);
+}
+
+/* Messages have ends: a short one says nothing of the next. Nor does a peek. */
+static void a_short_message_does_not_hide_the_next(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[8];
+    assert_int_equal(w->calls->socketpair(w->b, AF_UNIX, SOCK_SEQPACKET, fd), 0);
+    own(w, fd[0]);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), -EAGAIN);
+        struct test_op r = recv_op(fd[0], buf, sizeof buf);
+        submit(w, &r);
+        assert_int_equal(look_once(w), 0);
+        assert_int_equal(w->calls->send(w->b, fd[1], "ab", 2), 2);
+        assert_int_equal(w->calls->send(w->b, fd[1], "cd", 2), 2);
+        run_until(w, &r, 1);
+        assert_int_equal(r.op.result, 2);
+        assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, MSG_PEEK), 2);
+        assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), 2);
+        assert_memory_equal(buf, "cd", 2);
+    }
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+/* Both are done and not reaped when one of the descriptors is forgotten. */
+static void forgetting_one_leaves_what_another_has_to_tell(void **state)
+{
+    WORLD;
+    int a[2], b[2];
+    make_pair(w, a);
+    make_pair(w, b);
+    struct test_op level = poll_op(a[0], OP_IN, OP_LEVEL), other = poll_op(b[0], OP_IN, OP_LEVEL);
+    submit(w, &other);
+    submit(w, &level);
+    assert_int_equal(look_once(w), 0);
+    assert_int_equal(w->calls->send(w->b, a[1], "x", 1), 1);
+    assert_int_equal(w->calls->send(w->b, b[1], "x", 1), 1);
+    assert_int_equal(w->cls->wait(w->b, 0), 0);
+    w->calls->forget(w->b, a[0]);
+    reap(w);
+    assert_int_equal(level.done, 1);
+    assert_true(level.op.result < 0);
+    assert_true(other.done >= 1);
+    assert_true(other.op.result > 0);
+    (void)cancel(w, &other);
+    reap(w);
+    close_fd(w, a[0]);
+    close_fd(w, a[1]);
+    close_fd(w, b[0]);
+    close_fd(w, b[1]);
+    world_close(w);
+}
+
+/* close(2), and not ours; the kernel gives its number to the next. */
+static void a_number_that_comes_again_is_a_new_descriptor(void **state)
+{
+    WORLD;
+    int old[2], new[2];
+    make_pair(w, old);
+    own(w, old[0]);
+    close(old[0]);
+    assert_int_equal(w->calls->socketpair(w->b, AF_UNIX, SOCK_STREAM, new), 0);
+    assert_int_equal(new[0], old[0]);
+    assert_false(w->calls->owns(w->b, new[0]));
+    close_fd(w, new[0]);
+    close_fd(w, new[1]);
+    close_fd(w, old[1]);
+    world_close(w);
+}
+
 static int scripted_accept(int fd, struct sockaddr *a, socklen_t *n, int flags)
 {
     int err = accept_calls < 8 ? accept_fail[accept_calls] : 0;
@@ -553,6 +649,10 @@ int main(void)
         cmocka_unit_test_teardown(an_event_of_an_earlier_file_is_dropped, restore),
         cmocka_unit_test_teardown(a_signal_ends_the_sleep_and_is_no_error, restore),
         cmocka_unit_test_teardown(old_kernels_sleep_in_whole_milliseconds_rounded_up, restore),
+        cmocka_unit_test_teardown(old_kernels_sleep_no_longer_than_they_can_count, restore),
+        cmocka_unit_test_teardown(a_short_message_does_not_hide_the_next, restore),
+        cmocka_unit_test_teardown(forgetting_one_leaves_what_another_has_to_tell, restore),
+        cmocka_unit_test_teardown(a_number_that_comes_again_is_a_new_descriptor, restore),
         cmocka_unit_test_teardown(connections_that_died_waiting_are_passed_over, restore),
         cmocka_unit_test_teardown(an_accept_that_never_works_is_told_in_the_end, restore),
         cmocka_unit_test_teardown(one_byte_at_a_time_with_signals_between_loses_nothing, restore),

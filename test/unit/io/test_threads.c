@@ -9,11 +9,15 @@
 
 #include <coil/error.h>
 
+#include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -343,6 +347,90 @@ static void no_memory_is_an_error_and_loses_nothing(void **state)
     assert_int_equal(coil__mem_live(), live);
 }
 
+#ifdef __GLIBC__
+/* Ours comes before the C library's, so that it may be short of memory. */
+int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *dso);
+static bool no_memory_for_forks;
+
+int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return no_memory_for_forks ? ENOMEM : __register_atfork(prepare, parent, child, NULL);
+}
+
+/* The first of all: whoever is told of forks once is told for good. */
+static void a_pool_that_would_not_hear_of_forks_is_not_made(void **state)
+{
+    struct pool *pool;
+    no_memory_for_forks = true;
+    assert_int_equal(coil__pool_new(&pool, "test", 1), -ENOMEM);
+    no_memory_for_forks = false;
+    end_pool(make_pool(1));
+}
+#endif
+
+static void a_pool_of_no_threads_has_one(void **state)
+{
+    struct pool_stats stats;
+    struct pool *pool = make_pool(0);
+    coil__pool_stats(pool, &stats);
+    assert_int_equal(stats.threads_max, 1);
+    end_pool(pool);
+}
+
+static void shutdown_may_drop_the_queued_without_a_word(void **state)
+{
+    struct pool *pool = make_pool(1);
+    struct test_job a = {.job = {.run = run_wait, .finish = finish_count}};
+    struct test_job b = {.job = {.run = run_nothing, .finish = finish_count}};
+    assert_int_equal(coil__pool_submit(pool, &a.job), 0);
+    wait_waiting(1);
+    assert_int_equal(coil__pool_submit(pool, &b.job), 0);
+    coil__pool_shutdown(pool, true, NULL);
+    assert_int_equal(b.job.state, JOB_IDLE);
+    open_gate();
+    end_pool(pool);
+    assert_int_equal(gate.done, 1);
+}
+
+/* What a child of fork does with the pool of its parent: 0, or which answer was wrong. */
+static int use_inherited(struct pool *pool, struct job *queued)
+{
+    struct pool_stats stats;
+    struct test_job c = {.job = {.run = run_nothing, .finish = finish_count}};
+    if (coil__pool_cancel(pool, queued))
+        return 1;
+    coil__pool_stats(pool, &stats);
+    if (stats.threads_max != 1 || stats.threads || stats.queued || stats.running)
+        return 2;
+    if (coil__pool_submit(pool, &c.job) >= 0)
+        return 3;
+    coil__pool_shutdown(pool, true, NULL);
+    if (!coil__pool_join(pool, CLOCK_FOREVER))
+        return 4;
+    coil__pool_free(pool);
+    return queued->state == JOB_QUEUED ? 0 : 5;
+}
+
+static void a_child_of_fork_leaves_the_pool_alone(void **state)
+{
+    struct pool *pool = make_pool(1);
+    struct test_job a = {.job = {.run = run_wait, .finish = finish_count}};
+    struct test_job b = {.job = {.run = run_nothing, .finish = finish_count}};
+    int status;
+    assert_int_equal(coil__pool_submit(pool, &a.job), 0);
+    wait_waiting(1);
+    assert_int_equal(coil__pool_submit(pool, &b.job), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(use_inherited(pool, &b.job));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    open_gate();
+    end_pool(pool);
+    assert_int_equal(gate.done, 2);
+}
+
 struct submitter {
     struct thread thread;
     struct pool *pool;
@@ -383,6 +471,14 @@ static void many_threads_submit_and_cancel(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+#ifdef __GLIBC__
+        cmocka_unit_test_setup_teardown(a_pool_that_would_not_hear_of_forks_is_not_made, setup,
+                                        teardown),
+#endif
+        cmocka_unit_test_setup_teardown(a_pool_of_no_threads_has_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(shutdown_may_drop_the_queued_without_a_word, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_child_of_fork_leaves_the_pool_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(jobs_a_thousand_on_four_threads, setup, teardown),
         cmocka_unit_test_setup_teardown(no_thread_before_the_first_job_and_none_more_than_needed,
                                         setup, teardown),

@@ -6,9 +6,11 @@
 #include "world.h"
 
 #include "base/thread.h"
+#include "io/uring.h"
 
 #include <coil/error.h>
 
+#include <fcntl.h>
 #include <linux/io_uring.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -222,6 +224,76 @@ static void a_peek_takes_nothing(void **state)
     }
     expect_recv(w, fd[0], "bcd");
     close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void a_peek_of_less_than_is_held_stops_in_time(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[8];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, 1);
+    submit(w, &r);
+    for (int i = 0; i < 3; i++) { /* a buffer each */
+        look_once(w);
+        assert_int_equal(w->calls->send(w->b, fd[1], "ab", 2), 2);
+    }
+    run_until(w, &r, 1);
+    look_once(w);
+    assert_int_equal(w->calls->recv(w->b, fd[0], buf, 1, MSG_PEEK), 1);
+    assert_int_equal(buf[0], 'b');
+    char all[8];
+    size_t n = 0;
+    while (n < 5) {
+        ssize_t got = w->calls->recv(w->b, fd[0], all + n, sizeof all - n, 0);
+        if (got == -EAGAIN)
+            look_once(w);
+        else
+            n += (size_t)got;
+    }
+    assert_memory_equal(all, "babab", 5);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+/* The end was received by itself, and is no answer to an accept. */
+static void an_accept_on_a_stream_that_has_ended_is_invalid(void **state)
+{
+    WORLD;
+    int fd[2];
+    char buf[8];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, 1);
+    submit(w, &r);
+    look_once(w);
+    assert_int_equal(w->calls->send(w->b, fd[1], "ab", 2), 2);
+    close_fd(w, fd[1]);
+    run_until(w, &r, 1);
+    for (int i = 0; i < 3; i++)
+        look_once(w);
+    assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), 1);
+    assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), 0);
+    assert_int_equal(w->calls->accept(w->b, fd[0], NULL, NULL), -EINVAL);
+    assert_int_equal(w->calls->recv(w->b, fd[0], buf, sizeof buf, 0), 0);
+    close_fd(w, fd[0]);
+    world_close(w);
+}
+
+static void a_descriptor_that_is_closed_before_the_kernel_hears_of_it_is_told(void **state)
+{
+    WORLD;
+    int fd[2];
+    make_pair(w, fd);
+    struct test_op p = poll_op(fd[0], OP_IN, 0);
+    submit(w, &p);
+    close(fd[0]); /* and not by us */
+    run_until(w, &p, 1);
+    assert_int_equal(p.op.result, -EBADF);
     close_fd(w, fd[1]);
     world_close(w);
 }
@@ -670,13 +742,285 @@ static int no_setup(unsigned entries, struct io_uring_params *params)
     return -EPERM;
 }
 
-static void a_kernel_that_says_no_leaves_nothing_behind(void **state)
+static int setup_that_knows_no_flag(unsigned entries, struct io_uring_params *params)
+{
+    (void)entries, (void)params;
+    return -EINVAL;
+}
+
+static int setup_that_lacks_features(unsigned entries, struct io_uring_params *params)
+{
+    int fd = coil__sys_real.io_uring_setup(entries, params);
+    if (params)
+        params->features = 0;
+    return fd;
+}
+
+static void refuses_to_open(int (*setup)(unsigned entries, struct io_uring_params *params),
+                            int error)
 {
     struct world world;
-    coil__sys.io_uring_setup = no_setup;
-    assert_int_equal(world_try_open(&world, &coil__backend_uring, 0), -EPERM);
+    coil__sys.io_uring_setup = setup;
+    assert_int_equal(world_try_open(&world, &coil__backend_uring, 0), error);
     assert_int_equal(coil__mem_live(), world.live);
     assert_int_equal(count_fds(), world.open_fds);
+}
+
+static void a_kernel_that_says_no_leaves_nothing_behind(void **state)
+{
+    refuses_to_open(no_setup, -EPERM);
+    refuses_to_open(setup_that_knows_no_flag, -EINVAL);
+}
+
+static void a_kernel_that_lacks_what_is_needed_leaves_nothing_behind(void **state)
+{
+    WORLD; /* there is one */
+    world_close(w);
+    refuses_to_open(setup_that_lacks_features, -ENOSYS);
+}
+
+static struct ring *spoiled;
+
+/* Requests to receive by itself carry a flag that no kernel knows. */
+static int spoiling_enter(int fd, unsigned submit, unsigned want, unsigned flags, const void *arg,
+                          size_t arg_n)
+{
+    for (uint32_t at = spoiled->tail - submit; at != spoiled->tail; at++) {
+        struct io_uring_sqe *sqe = &spoiled->sqes[at & spoiled->sq_mask];
+        if (sqe->opcode == IORING_OP_RECV)
+            sqe->ioprio |= 1 << 15;
+    }
+    return coil__sys_real.io_uring_enter(fd, submit, want, flags, arg, arg_n);
+}
+
+static void a_kernel_that_receives_nothing_by_itself_is_polled(void **state)
+{
+    WORLD;
+    spoiled = &uring_of_backend(w->b)->ring;
+    coil__sys.io_uring_enter = spoiling_enter;
+    play(w);
+    assert_true(uring_of_backend(w->b)->no_recv);
+    coil__sys = coil__sys_real;
+    world_close(w);
+}
+
+/* ---- completions with errors that are rare ---- */
+
+static struct {
+    struct ring *ring;
+    uint64_t tag;   /* the low three bits of those it is about; FOR_OP: all of the op's address */
+    bool last_only; /* those that say that no more will come */
+    int32_t res;    /* what they say instead */
+    int times;
+} edit;
+
+static bool is_meant(const struct io_uring_cqe *cqe)
+{
+    uint64_t mask = edit.tag > 7 ? UINT64_MAX : 7;
+    return (cqe->user_data & mask) == edit.tag &&
+           !(edit.last_only && (cqe->flags & IORING_CQE_F_MORE));
+}
+
+/* What the kernel has just completed is what it says; whatever it had completed before was read already. */
+static int editing_enter(int fd, unsigned submit, unsigned want, unsigned flags, const void *arg,
+                         size_t arg_n)
+{
+    int rc = coil__sys_real.io_uring_enter(fd, submit, want, flags, arg, arg_n);
+    uint32_t end = __atomic_load_n(edit.ring->cq_tail, __ATOMIC_ACQUIRE);
+    for (uint32_t at = *edit.ring->cq_head; at != end && edit.times > 0; at++) {
+        struct io_uring_cqe *cqe = &edit.ring->cqes[at & edit.ring->cq_mask];
+        if (!is_meant(cqe) || cqe->res == edit.res)
+            continue;
+        cqe->res = edit.res;
+        edit.times--;
+    }
+    return rc;
+}
+
+static void edit_completions(struct world *w, uint64_t tag, bool last_only, int32_t res, int times)
+{
+    edit.ring = &uring_of_backend(w->b)->ring;
+    edit.tag = tag;
+    edit.last_only = last_only;
+    edit.res = res;
+    edit.times = times;
+    coil__sys.io_uring_enter = editing_enter;
+}
+
+/* As a terminal does whose mode was changed. */
+static void a_poll_that_is_refused_once_is_asked_again(void **state)
+{
+    static const int errors[] = {-EINVAL, -ECANCELED, -ENOMEM};
+    WORLD;
+    int fd[2];
+    make_pair(w, fd);
+    for (int i = 0; i < 3; i++) {
+        struct test_op p = poll_op(fd[0], OP_IN, 0);
+        edit_completions(w, FOR_IN, false, errors[i], 1);
+        submit(w, &p);
+        look_once(w);
+        assert_int_equal(send(fd[1], "x", 1, 0), 1);
+        run_until(w, &p, 1);
+        assert_int_equal(edit.times, 0);
+        assert_int_equal(p.op.result, OP_IN);
+        coil__sys = coil__sys_real;
+    }
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void a_poll_that_is_refused_each_time_is_an_error(void **state)
+{
+    static const int errors[] = {-EINVAL, -EPERM};
+    for (int i = 0; i < 2; i++) {
+        WORLD;
+        int fd[2];
+        make_pair(w, fd);
+        struct test_op p = poll_op(fd[0], OP_IN, 0);
+        edit_completions(w, FOR_IN, false, errors[i], 1000);
+        submit(w, &p);
+        look_once(w);
+        assert_int_equal(send(fd[1], "x", 1, 0), 1);
+        run_until(w, &p, 1);
+        assert_int_equal(p.op.result, errors[i]);
+        coil__sys = coil__sys_real;
+        close_fd(w, fd[0]);
+        close_fd(w, fd[1]);
+        world_close(w);
+    }
+}
+
+/* A request that receives ends for a reason that is none of the stream's: the end is heard all the same, after it. */
+static void a_receive_that_ends_by_itself_is_no_end_of_the_stream(void **state)
+{
+    static const int errors[] = {-ECANCELED, -EAGAIN, -EINTR, -ENOMEM, -EINVAL, -EOPNOTSUPP};
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        WORLD;
+        int fd[2];
+        char buf[8];
+        make_pair(w, fd);
+        own(w, fd[0]);
+        struct test_op r = recv_op(fd[0], buf, sizeof buf);
+        edit_completions(w, FOR_RECV, true, errors[i], 1);
+        submit(w, &r);
+        look_once(w);
+        close_fd(w, fd[1]);
+        run_until(w, &r, 1);
+        assert_int_equal(r.op.result, 0);
+        if (!is_old(w)) /* which receives nothing by itself */
+            assert_int_equal(edit.times, 0);
+        coil__sys = coil__sys_real;
+        close_fd(w, fd[0]);
+        world_close(w);
+    }
+}
+
+/* ---- operations on files ---- */
+
+static struct test_op file_op(enum op_kind kind, int fd, void *p, size_t n)
+{
+    return (struct test_op){
+        .op = {.kind = kind, .done = on_done, .fd = fd, .at = {.p = p, .n = n, .offset = -1}}};
+}
+
+static void an_operation_that_is_not_under_way_cannot_be_cancelled(void **state)
+{
+    WORLD;
+    int ends[2];
+    char buf[4];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    struct test_op r = file_op(OP_PREAD, ends[0], buf, sizeof buf);
+    assert_int_equal(cancel(w, &r), -ENOENT);
+    assert_int_equal(write(ends[1], "ab", 2), 2);
+    submit(w, &r);
+    for (int i = 0; i < 1000 && r.op.state == OP_PENDING; i++)
+        assert_int_equal(w->cls->wait(w->b, NS_PER_S), 0);
+    assert_int_equal(r.op.state, OP_FINISHED);
+    assert_int_equal(cancel(w, &r), -EINPROGRESS); /* done, and still to be told */
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 2);
+    close(ends[0]);
+    close(ends[1]);
+    world_close(w);
+}
+
+/* The number may be another file's by now, so it is not closed again. */
+static void a_close_that_is_interrupted_was_made(void **state)
+{
+    WORLD;
+    int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    struct test_op c = file_op(OP_CLOSE, zero, NULL, 0);
+    edit_completions(w, (uint64_t)(uintptr_t)&c.op, false, -EINTR, 1);
+    submit(w, &c);
+    run_until(w, &c, 1);
+    assert_int_equal(edit.times, 0);
+    assert_int_equal(c.op.result, 0);
+    assert_int_equal(fcntl(zero, F_GETFD), -1);
+    coil__sys = coil__sys_real;
+    world_close(w);
+}
+
+/* A request says how much in 32 bits. */
+static void a_read_of_four_gigabytes_and_one_is_not_a_read_of_one(void **state)
+{
+    WORLD;
+    int ends[2];
+    static char buf[8]; /* for the two bytes that there are */
+    if (sizeof(size_t) < 8)
+        skip();
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(write(ends[1], "ab", 2), 2);
+    struct test_op r = file_op(OP_PREAD, ends[0], buf, (size_t)(UINT64_C(1) << 32) + 1);
+    submit(w, &r);
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 2);
+    close(ends[0]);
+    close(ends[1]);
+    world_close(w);
+}
+
+struct file_errand {
+    struct world *w;
+    struct test_op *read, *close;
+};
+
+static void ask_elsewhere(void *arg)
+{
+    struct file_errand *e = arg;
+    submit(e->w, e->read);
+    submit(e->w, e->close);
+}
+
+/* The first thread's operation is under way, and only to that thread will the kernel tell its end. A close is made
+ * in any case. */
+static void another_thread_may_begin_no_operation_but_may_close(void **state)
+{
+    WORLD;
+    int ends[2], zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    char buf[4], other[4];
+    struct thread thread;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    struct test_op r = file_op(OP_PREAD, ends[0], buf, sizeof buf);
+    struct test_op there = file_op(OP_PREAD, zero, other, sizeof other);
+    struct test_op closing = file_op(OP_CLOSE, zero, NULL, 0);
+    submit(w, &r);
+    look_once(w);
+    struct file_errand e = {w, &there, &closing};
+    assert_int_equal(coil__thread_start(&thread, "other", ask_elsewhere, &e), 0);
+    coil__thread_join(&thread);
+    reap(w);
+    assert_int_equal(there.done, 1);
+    assert_int_equal(there.op.result, COIL_EWRONGTHREAD);
+    assert_int_equal(closing.done, 1);
+    assert_int_equal(closing.op.result, 0);
+    assert_int_equal(fcntl(zero, F_GETFD), -1);
+    assert_int_equal(write(ends[1], "ab", 2), 2);
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 2);
+    close(ends[0]);
+    close(ends[1]);
+    world_close(w);
 }
 
 /* ---- threads ---- */
@@ -757,6 +1101,9 @@ int main(void)
         CASE(a_look_without_anything_to_do_enters_no_kernel),
         CASE(bytes_that_came_for_a_cancelled_op_are_kept),
         CASE(a_peek_takes_nothing),
+        CASE(a_peek_of_less_than_is_held_stops_in_time),
+        CASE(an_accept_on_a_stream_that_has_ended_is_invalid),
+        CASE(a_descriptor_that_is_closed_before_the_kernel_hears_of_it_is_told),
         CASE(an_end_that_came_with_data_is_seen),
         CASE(more_sockets_than_buffers_all_get_theirs),
         CASE(what_nobody_reads_is_bounded_and_in_order),
@@ -770,6 +1117,15 @@ int main(void)
         CASE(flags_are_given_up_one_by_one),
         CASE(without_a_stock_of_buffers_it_polls),
         CASE(a_kernel_that_says_no_leaves_nothing_behind),
+        CASE(a_kernel_that_lacks_what_is_needed_leaves_nothing_behind),
+        CASE(a_kernel_that_receives_nothing_by_itself_is_polled),
+        CASE(a_poll_that_is_refused_once_is_asked_again),
+        CASE(a_poll_that_is_refused_each_time_is_an_error),
+        CASE(a_receive_that_ends_by_itself_is_no_end_of_the_stream),
+        CASE(a_close_that_is_interrupted_was_made),
+        CASE(a_read_of_four_gigabytes_and_one_is_not_a_read_of_one),
+        CASE(an_operation_that_is_not_under_way_cannot_be_cancelled),
+        CASE(another_thread_may_begin_no_operation_but_may_close),
         CASE(another_thread_may_turn_it),
     };
     return cmocka_run_group_tests_name("io/uring", tests, NULL, NULL);

@@ -234,6 +234,15 @@ LOOP(timeout_says_what_is_to_be_done)
     FACT_TRACE("a b");
 }
 
+LOOP(timeout_of_an_embedded_loop_that_was_closed_lets_the_host_find_out)
+{
+    (void)coil_loop_fd(stage.loop);
+    FACT(isinf(coil_loop_timeout(stage.loop)));
+    FACT_INT(coil_loop_close(stage.loop), 0);
+    FACT(coil_loop_timeout(stage.loop) == 0);
+    FACT_INT(coil_loop_iterate(stage.loop), COIL_ECLOSED);
+}
+
 LOOP(timeout_before_the_first_turn_sees_what_was_posted)
 {
     FACT_INT(coil_loop_call_soon_threadsafe(stage.loop, note_arg, TEXT("b"), NULL), 0);
@@ -423,6 +432,7 @@ int main(void)
         cmocka_unit_test(embedded_tasks_wait_for_descriptors_and_time),
         cmocka_unit_test(embedded_without_a_descriptor_works_by_iterating),
         cmocka_unit_test(timeout_says_what_is_to_be_done),
+        cmocka_unit_test(timeout_of_an_embedded_loop_that_was_closed_lets_the_host_find_out),
         cmocka_unit_test(timeout_before_the_first_turn_sees_what_was_posted),
         cmocka_unit_test(timeout_is_until_the_next_timer),
         cmocka_unit_test(collect_calls_nothing_back_and_dispatch_runs_it),

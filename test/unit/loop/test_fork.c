@@ -7,6 +7,9 @@
 #include "../loop/stage.h"
 #include "base/sys.h"
 
+#include <coil/signal.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -322,6 +325,60 @@ LOOP(fork_child_that_returns_from_a_task_leaves_its_parents_run)
     unwatch_pipe();
 }
 
+#if STAGE_TABLE
+static int rung;
+
+static ssize_t count_writes(int fd, const void *p, size_t n)
+{
+    rung++;
+    return coil__sys_real.write(fd, p, n);
+}
+
+static void nobody_is_rung_for(void)
+{
+    coil__sys.write = count_writes;
+    FACT(coil_loop_timeout(stage.loop) == 0);
+    FACT_INT(rung, 0);
+}
+
+LOOP(fork_child_that_asks_how_long_an_embedded_loop_may_sleep_touches_nothing)
+{
+    (void)coil_loop_fd(stage.loop);
+    FACT_INT(coil_loop_call_soon_threadsafe(stage.loop, note_arg, TEXT("posted"), NULL), 0);
+    FACT_INT(in_child(nobody_is_rung_for), 0);
+    one_turn();
+    FACT_TRACE("posted");
+}
+#endif
+
+#ifdef __GLIBC__
+/* Ours comes before the C library's, so that it may be short of memory. */
+int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *dso);
+static bool no_memory_for_forks;
+
+int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return no_memory_for_forks ? ENOMEM : __register_atfork(prepare, parent, child, NULL);
+}
+
+/* The first of all: whoever is told once is told for good. */
+PLAIN(fork_that_nobody_would_hear_of_is_met_by_refusing_loops_and_signals)
+{
+    coil_run_opts opts = {.size = sizeof opts, .virtual_time = true};
+    no_memory_for_forks = true;
+    FACT(coil_new_event_loop(&opts) == NULL);
+    FACT_ERROR(-ENOMEM, "");
+    no_memory_for_forks = false;
+    coil_loop *loop = coil_new_event_loop(&opts);
+    FACT(loop != NULL);
+    no_memory_for_forks = true;
+    FACT_INT(coil_loop_add_signal_handler(loop, SIGUSR1, note_arg, NULL), -ENOMEM);
+    no_memory_for_forks = false;
+    FACT_INT(coil_loop_add_signal_handler(loop, SIGUSR1, note_arg, NULL), 0);
+    coil_loop_free(loop);
+}
+#endif
+
 LOOP(fork_child_that_returns_into_an_embedded_loop_touches_nothing)
 {
     (void)coil_loop_fd(stage.loop); /* from then on the end of a turn tells the kernel things */
@@ -336,6 +393,9 @@ LOOP(fork_child_that_returns_into_an_embedded_loop_touches_nothing)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+#ifdef __GLIBC__
+        cmocka_unit_test(fork_that_nobody_would_hear_of_is_met_by_refusing_loops_and_signals),
+#endif
         cmocka_unit_test(fork_child_can_do_nothing_with_its_parents_loop),
         cmocka_unit_test(fork_child_lets_go_of_what_it_shares),
 #if STAGE_TABLE
@@ -347,6 +407,9 @@ int main(void)
         cmocka_unit_test(fork_in_a_task_shares_no_current_task),
         cmocka_unit_test(fork_child_that_returns_from_a_callback_leaves_its_parents_run),
         cmocka_unit_test(fork_child_that_returns_from_a_task_leaves_its_parents_run),
+#if STAGE_TABLE
+        cmocka_unit_test(fork_child_that_asks_how_long_an_embedded_loop_may_sleep_touches_nothing),
+#endif
         cmocka_unit_test(fork_child_that_returns_into_an_embedded_loop_touches_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -319,6 +319,32 @@ LOOP(close_while_it_runs_is_refused)
     FACT_TRACE("still here");
 }
 
+static struct backend_class of_another_thread;
+
+static int belongs_to_another_thread(struct backend *b, int64_t timeout_ns)
+{
+    (void)b, (void)timeout_ns;
+    return COIL_EWRONGTHREAD;
+}
+
+/* As io_uring says while operations on files are pending that another thread began. */
+REAL(close_is_refused_while_the_kernel_answers_to_another_thread)
+{
+    one_turn();
+    const struct backend_class *cls = stage.loop->backend->cls;
+    of_another_thread = *cls;
+    of_another_thread.wait = belongs_to_another_thread;
+    stage.loop->backend->cls = &of_another_thread;
+    FACT_INT(coil_loop_close(stage.loop), COIL_EWRONGTHREAD);
+    FACT_ERROR(COIL_EWRONGTHREAD, "another thread's file operations");
+    FACT(!coil_loop_is_closed(stage.loop));
+    stage.loop->backend->cls = cls;
+    soon(note_arg, "it still works");
+    one_turn();
+    FACT_TRACE("it still works");
+    FACT_INT(coil_loop_close(stage.loop), 0);
+}
+
 LOOP(close_between_the_halves_of_a_turn_is_refused)
 {
     FACT_INT(coil_loop_collect(stage.loop, 0), 0);
@@ -396,6 +422,8 @@ LOOP(null_is_the_threads_own_loop)
     coil_loop_set_debug(NULL, false);
     FACT(!coil_loop_get_debug(NULL));
     coil_loop_set_slow_callback_duration(NULL, 0.5);
+    coil_loop_set_data(NULL, &who);
+    FACT(coil_loop_data(stage.loop) == &who);
     coil_loop_set_exception_handler(NULL, stage_hears, &who);
     FACT(coil_loop_get_exception_handler(NULL, NULL) == stage_hears);
     FACT(coil_loop_get_exception_handler(NULL, &who) == stage_hears && who == &who);
@@ -529,6 +557,7 @@ int main(void)
         cmocka_unit_test(time_is_monotonic_and_goes_on),
         cmocka_unit_test(close_twice_is_fine),
         cmocka_unit_test(close_while_it_runs_is_refused),
+        cmocka_unit_test(close_is_refused_while_the_kernel_answers_to_another_thread),
         cmocka_unit_test(close_between_the_halves_of_a_turn_is_refused),
         cmocka_unit_test(close_drops_everything_and_runs_nothing),
         cmocka_unit_test(free_closes_first_and_null_is_fine),

@@ -554,6 +554,72 @@ LOOP(signal_catcher_that_has_had_its_share_leaves_the_rest_to_who_was_before)
     sigaction(SIGUSR1, &old, NULL);
 }
 
+LOOP(signal_delivered_by_hand_to_a_catcher_that_has_had_its_share_is_nobodys)
+{
+    struct catcher c = {
+        .node.fn = count_catch, .loop = stage.loop, .signo = SIGUSR1, .most = 1, .lasts = 1};
+    caught_n = 0;
+    FACT_INT(coil__signal_catch(&c), 0);
+    FACT(coil__signal_deliver(SIGUSR1));
+    FACT(!coil__signal_deliver(SIGUSR1)); /* and nothing of what stood before is done */
+    coil__signal_let_go(&c);
+    FACT_INT(caught_n, 1);
+    FACT(is_default(SIGUSR1));
+}
+
+#if STAGE_TABLE
+static struct catcher leaving;
+
+/* The handler's first call: here another thread may take the catcher away. */
+static pid_t let_go_and_ask(void)
+{
+    coil__sys.getpid = coil__sys_real.getpid;
+    coil__signal_let_go(&leaving);
+    return sys_getpid();
+}
+
+LOOP(signal_that_comes_as_its_catcher_leaves_is_dropped_or_sent_again)
+{
+    struct sigaction act = {.sa_handler = earlier}, old;
+    sigaction(SIGUSR1, &act, &old);
+    for (int yields = 0; yields < 2; yields++) {
+        leaving = (struct catcher){.node.fn = count_catch,
+                                   .loop = stage.loop,
+                                   .signo = SIGUSR1,
+                                   .most = 1,
+                                   .yields = yields};
+        caught_n = 0;
+        FACT_INT(coil__signal_catch(&leaving), 0);
+        coil__sys.getpid = let_go_and_ask;
+        raise(SIGUSR1);
+        FACT_INT(caught_n, 0);
+        FACT_TRACE(yields ? "earlier" : "");
+    }
+    sigaction(SIGUSR1, &old, NULL);
+}
+
+static pid_t somebody_elses(void)
+{
+    return coil__sys_real.getpid() + 1;
+}
+
+/* A child of vfork: it has our handler and our memory, and was told nothing. */
+LOOP(signal_in_a_process_whose_handlers_are_anothers_does_what_it_did_before)
+{
+    struct sigaction act = {.sa_handler = earlier}, old;
+    sigaction(SIGUSR1, &act, &old);
+    handle(SIGUSR1, note_arg, "ours");
+    coil__sys.getpid = somebody_elses;
+    raise(SIGUSR1);
+    coil__sys.getpid = coil__sys_real.getpid;
+    FACT_TRACE("earlier");
+    one_turn();
+    FACT_TRACE("");
+    FACT_INT(coil_loop_remove_signal_handler(stage.loop, SIGUSR1), 1);
+    sigaction(SIGUSR1, &old, NULL);
+}
+#endif
+
 static void with_more_words(int signo, siginfo_t *info, void *context)
 {
     (void)signo, (void)info, (void)context;
@@ -604,6 +670,13 @@ LOOP(signal_that_the_kernel_refuses_is_not_handled)
     }
     handle(SIGUSR1, note_arg, "usr1");
     sigaction_works_n = 0;
+    coil__sys.sigaction = failing_sigaction; /* is it ours still? as far as one knows, it is not */
+    FACT_INT(coil_loop_add_signal_handler(stage.loop, SIGUSR1, note_arg, TEXT("again")), -EPERM);
+    FACT_ERROR(-EPERM, "signal 10 (SIGUSR1) cannot be handled");
+    coil__sys.sigaction = coil__sys_real.sigaction;
+    raise(SIGUSR1);
+    one_turn();
+    FACT_TRACE("usr1");
     coil__sys.sigaction = failing_sigaction; /* whose handler is it? it is left as it is */
     FACT_INT(coil_loop_remove_signal_handler(stage.loop, SIGUSR1), 1);
     coil__sys.sigaction = coil__sys_real.sigaction;
@@ -650,7 +723,10 @@ int main(void)
         cmocka_unit_test(signal_handler_means_that_somebody_may_wake_the_loop),
         cmocka_unit_test(signal_handler_does_not_hold_virtual_time),
         cmocka_unit_test(signal_delivered_by_hand_is_as_one_of_the_kernels),
+        cmocka_unit_test(signal_delivered_by_hand_to_a_catcher_that_has_had_its_share_is_nobodys),
 #if STAGE_TABLE
+        cmocka_unit_test(signal_that_comes_as_its_catcher_leaves_is_dropped_or_sent_again),
+        cmocka_unit_test(signal_in_a_process_whose_handlers_are_anothers_does_what_it_did_before),
         cmocka_unit_test(signal_that_the_kernel_refuses_is_not_handled),
 #endif
         cmocka_unit_test(signal_catcher_that_has_had_its_share_leaves_the_rest_to_who_was_before),

@@ -7,6 +7,7 @@
 #include "base/thread.h"
 #include "test.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <signal.h>
 #include <sys/time.h>
@@ -136,6 +137,52 @@ LOOP(clock_looks_at_real_descriptors_before_it_jumps)
     close(fds[1]);
 }
 
+/* ---- outside of turns ---- */
+
+static struct backend_class with_an_event;
+static int64_t event_ns;
+static int settled_n;
+
+static int64_t the_event_ns(struct backend *b)
+{
+    (void)b;
+    return event_ns;
+}
+
+static int look_or_sleep(struct backend *b, int64_t timeout_ns)
+{
+    (void)b;
+    note(timeout_ns == 0 ? "looks" : "sleeps");
+    if (now() >= 7 && event_ns != CLOCK_FOREVER)
+        event_ns = CLOCK_FOREVER;
+    else
+        settled_n++;
+    return 0;
+}
+
+static bool is_settled(void *arg)
+{
+    (void)arg;
+    return settled_n > 0;
+}
+
+/* As a loop that is closed waits for the kernel's last word on what its tasks had asked for. */
+LOOP(settling_goes_to_the_next_event_and_does_not_sleep)
+{
+    one_turn();
+    const struct backend_class *cls = stage.loop->backend->cls;
+    with_an_event = *cls;
+    with_an_event.next_event_ns = the_event_ns;
+    with_an_event.wait = look_or_sleep;
+    stage.loop->backend->cls = &with_an_event;
+    settled_n = 0;
+    event_ns = 7 * NS_PER_S;
+    coil__loop_settle(stage.loop, is_settled, NULL);
+    stage.loop->backend->cls = cls;
+    FACT_TRACE("looks looks"); /* at the event, and when there is none in sight */
+    FACT(about(now(), 7));
+}
+
 /* ---- nothing left can wake anyone ---- */
 
 static bool threads_can_be_counted(void)
@@ -234,6 +281,36 @@ LOOP(deadlock_is_not_certain_while_a_foreign_thread_lives)
     FACT_INT(coil_loop_run_until_complete(stage.loop, promised), 1);
     pthread_join(t, NULL);
     FACT_TRACE("foreign");
+    coil_unref(promised);
+}
+
+static void (*as_threads_are_counted)(void);
+
+/* Ours comes before the C library's: much may happen while somebody counts threads. */
+DIR *opendir(const char *name)
+{
+    void (*then)(void) = as_threads_are_counted;
+    as_threads_are_counted = NULL;
+    if (then)
+        then();
+    int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? NULL : fdopendir(fd);
+}
+
+static void a_thread_posts_and_ends(void)
+{
+    FACT_INT(coil_loop_call_soon_threadsafe(stage.loop, keep_promise, TEXT("just in time"), NULL),
+             0);
+}
+
+LOOP(deadlock_is_not_certain_when_somebody_posts_while_threads_are_counted)
+{
+    if (!threads_can_be_counted())
+        return;
+    promised = coil_loop_create_future(stage.loop);
+    as_threads_are_counted = a_thread_posts_and_ends;
+    FACT_INT(coil_loop_run_until_complete(stage.loop, promised), 1);
+    FACT_TRACE("just in time");
     coil_unref(promised);
 }
 
@@ -378,6 +455,8 @@ int main(void)
         cmocka_unit_test(deadlock_without_tasks),
         cmocka_unit_test(deadlock_is_not_certain_while_another_thread_lives),
         cmocka_unit_test(deadlock_is_not_certain_while_a_foreign_thread_lives),
+        cmocka_unit_test(settling_goes_to_the_next_event_and_does_not_sleep),
+        cmocka_unit_test(deadlock_is_not_certain_when_somebody_posts_while_threads_are_counted),
         cmocka_unit_test(deadlock_is_not_certain_while_a_timer_is_set),
         cmocka_unit_test(deadlock_is_not_certain_while_a_descriptor_is_watched),
         cmocka_unit_test(deadlock_is_not_certain_while_a_signal_may_come),

@@ -411,6 +411,31 @@ LOOP(watch_that_the_kernel_refuses_is_reported)
     one_turn();
     close_pair();
 }
+
+static void remove_reader(void *arg)
+{
+    (void)arg;
+    FACT_INT(coil_loop_remove_reader(stage.loop, fds[0]), 1);
+}
+
+LOOP(watch_that_the_kernel_refuses_may_go_before_it_is_told)
+{
+    if (strcmp(coil_loop_backend(stage.loop), "epoll") != 0)
+        return;
+    open_pair();
+    coil_loop_set_exception_handler(stage.loop, hear_and_clean_up, NULL);
+    FACT_INT(coil__loop_open_backend(stage.loop), 0);
+    coil__sys.epoll_ctl = failing_ctl;
+    heard = 0;
+    soon(remove_reader, NULL); /* runs before the report */
+    reader(fds[0], note_arg, "in");
+    one_turn();
+    coil__sys.epoll_ctl = coil__sys_real.epoll_ctl;
+    one_turn();
+    FACT_INT(heard, 0);
+    FACT_INT(watched(), 0);
+    close_pair();
+}
 #endif
 
 /* ---- many ---- */
@@ -664,6 +689,7 @@ int main(void)
         cmocka_unit_test(watch_that_fails_is_reported_once_from_the_ready_queue),
 #if STAGE_TABLE
         cmocka_unit_test(watch_that_the_kernel_refuses_is_reported),
+        cmocka_unit_test(watch_that_the_kernel_refuses_may_go_before_it_is_told),
 #endif
         cmocka_unit_test(reader_of_a_terminal_outlives_changes_of_its_mode),
         cmocka_unit_test(readers_by_the_hundred),

@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "task/task.h"
 
+#include <coil/generator.h>
+#include <coil/run.h>
 #include <coil/sync.h>
 
 static coil_lock lock;
@@ -450,6 +452,58 @@ PLAY(block_whose_lock_was_given_back_already_is_reported)
     }
     assert_int_equal(rc, 0);
     assert_int_equal(hear_of, COIL_EINVALIDSTATE);
+}
+
+static coil_ret yields_in_a_block(coil_gen *self, void *gives_back)
+{
+    coil_ret rc;
+    coil_with_lock(rc, &lock)
+    {
+        rc = coil_gen_yield(self, 1);
+        if (gives_back)
+            release();
+    }
+    return rc;
+}
+
+static coil_ret takes_a_step(void *gen)
+{
+    return coil_gen_next(gen, NULL);
+}
+
+PLAY(block_in_a_generator_that_is_dropped_gives_the_lock_back)
+{
+    lock = (coil_lock)COIL_LOCK;
+    coil_gen *gen = coil_gen_new(yields_in_a_block, NULL);
+    assert_int_equal(end_of(spawn(takes_a_step, gen)), 1); /* taken by a task that is over */
+    assert_true(coil_lock_locked(&lock));
+    coil_gen_unref(gen);
+    assert_false(coil_lock_locked(&lock));
+}
+
+PLAY(block_in_a_dropped_generator_whose_lock_was_given_back_already_is_reported)
+{
+    lock = (coil_lock)COIL_LOCK;
+    hear_of = 0;
+    coil_loop_set_exception_handler(coil_get_running_loop(), hear, NULL);
+    coil_gen *gen = coil_gen_new(yields_in_a_block, &lock);
+    assert_int_equal(coil_gen_next(gen, NULL), 1);
+    coil_gen_unref(gen);
+    assert_int_equal(hear_of, COIL_EINVALIDSTATE);
+}
+
+/* With nobody to report to in the second round. */
+COIL_TEST_PLAIN(block_in_a_generator_that_is_dropped_outside_of_tasks_gives_the_lock_back)
+{
+    for (int given_back = 0; given_back < 2; given_back++) {
+        lock = (coil_lock)COIL_LOCK;
+        coil_gen_opts plain = {.size = sizeof plain, .plain = true};
+        coil_gen *gen = coil_gen_new_opts(yields_in_a_block, given_back ? &lock : NULL, &plain);
+        assert_int_equal(coil_run(takes_a_step, gen), 1);
+        assert_true(coil_lock_locked(&lock));
+        coil_gen_unref(gen);
+        assert_false(coil_lock_locked(&lock));
+    }
 }
 
 PLAY(blocks_may_stand_in_each_other)

@@ -6,6 +6,7 @@
 #include "base/thread.h"
 
 #include <coil/queue.h>
+#include <coil/run.h>
 #include <coil/sync.h>
 
 #define DEBUG(name) COIL_TEST_WITH(name, .debug = true, .virtual_time = true)
@@ -93,6 +94,30 @@ static coil_ret wait_for_condition(void *arg)
         rc = coil_condition_wait(&cond);
     }
     return rc;
+}
+
+static coil_ret wait_without_the_lock(void *arg)
+{
+    (void)arg;
+    return coil_condition_wait(&cond);
+}
+
+static int run_a_wait(void)
+{
+    return (int)coil_run(wait_without_the_lock, NULL);
+}
+
+DEBUG(condition_wait_in_another_threads_loop_is_told_in_debug_mode)
+{
+    lock = (coil_lock)COIL_LOCK;
+    cond = (coil_condition)COIL_CONDITION(&lock);
+    assert_int_equal(coil_lock_acquire(&lock), 0);
+    coil_task *t = spawn(wait_for_lock, NULL);
+    turn();
+    assert_int_equal(elsewhere(run_a_wait), COIL_EWRONGTHREAD);
+    assert_true(coil_lock_locked(&lock));
+    assert_int_equal(release_lock(), 0);
+    assert_int_equal(end_of(t), 0);
 }
 
 static int notify(void)

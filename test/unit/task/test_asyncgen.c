@@ -231,7 +231,122 @@ COIL_TEST(shutdown_survives_failing_allocations)
     assert_true(sweep_allocations(shut_down_once, NULL) > 2);
 }
 
+COIL_TEST(shutdown_is_for_the_loop_that_runs)
+{
+    coil_loop *other = coil_new_event_loop(NULL);
+    assert_int_equal(coil_loop_shutdown_asyncgens(other), COIL_EWRONGLOOP);
+    assert_int_equal(coil_loop_shutdown_asyncgens(coil_get_running_loop()), 0);
+    coil_loop_free(other);
+}
+
+#if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+static coil_ret returns_what_its_last_wait_does(coil_gen *self, void *arg)
+{
+    int *ended = arg;
+    coil_ignore(coil_gen_yield(self, 1));
+    coil_ret rc = coil_sleep(1);
+    ++*ended;
+    return rc;
+}
+
+/* Its first allocation fails: there is no room for a task for each generator. */
+static coil_ret shuts_down_without_memory(void *arg)
+{
+    (void)arg;
+    coil__mem_fail_at(1, 0);
+    coil_ret rc = coil_loop_shutdown_asyncgens(NULL);
+    coil__mem_fail_at(0, 0);
+    return rc;
+}
+
+COIL_TEST(shutdown_cancelled_as_it_closes_one_after_the_other_closes_the_rest_and_says_so)
+{
+    int ended = 0;
+    coil_gen *gens[2];
+    for (int i = 0; i < 2; i++) {
+        gens[i] = coil_gen_new(returns_what_its_last_wait_does, &ended);
+        assert_int_equal(coil_gen_next(gens[i], NULL), 1);
+    }
+    listen_here();
+    double before = coil_loop_time(NULL);
+    coil_task *task = coil_create_task(shuts_down_without_memory, NULL);
+    assert_int_equal(coil_sleep(0.5), 0);
+    coil_task_cancel(task, NULL);
+    assert_int_equal(coil_join(task), -ECANCELED);
+    assert_int_equal(ended, 2);
+    double took = coil_loop_time(NULL) - before; /* the first one's half, all of the second's */
+    assert_true(took > 1.4 && took < 1.6);
+    assert_int_equal(heard.reports, 0); /* whoever is cancelled knows of it */
+    for (int i = 0; i < 2; i++)
+        coil_gen_unref(gens[i]);
+}
+#endif
+
+static coil_ret closes_another_at_the_end(coil_gen *self, void *other)
+{
+    coil_ret rc = coil_gen_yield(self, 1);
+    assert_int_equal(coil_gen_close(other), 0);
+    return rc;
+}
+
+COIL_TEST(shutdown_by_eager_tasks_passes_by_what_one_of_them_has_closed)
+{
+    coil_gen *second = coil_gen_new(count_up, NULL);
+    coil_gen *first = coil_gen_new(closes_another_at_the_end, second);
+    assert_int_equal(coil_gen_next(first, NULL), 1);
+    assert_int_equal(coil_gen_next(second, NULL), 1);
+    listen_here();
+    assert_int_equal(coil_loop_set_task_factory(NULL, coil_eager_task_factory, NULL), 0);
+    assert_int_equal(coil_loop_shutdown_asyncgens(NULL), 0);
+    assert_int_equal(coil_loop_set_task_factory(NULL, NULL, NULL), 0);
+    assert_int_equal(coil_gen_state(first), COIL_GEN_CLOSED);
+    assert_int_equal(coil_gen_state(second), COIL_GEN_CLOSED);
+    assert_int_equal(heard.reports, 0);
+    coil_gen_unref(first);
+    coil_gen_unref(second);
+}
+
 /* ---- after the loop, and in other threads ---- */
+
+static coil_task *makes_a_future(coil_loop *loop, const coil_task_recipe *recipe,
+                                 const coil_task_opts *opts, void *arg)
+{
+    (void)recipe, (void)opts, (void)arg;
+    return coil_loop_create_future(loop);
+}
+
+static coil_ret shuts_down_by_futures(void *gen)
+{
+    int err = coil_gen_next(gen, NULL);
+    if (err < 0)
+        return err;
+    coil_loop_set_task_factory(NULL, makes_a_future, NULL);
+    coil_loop_call_later(NULL, 1, (coil_callback_fn)(uintptr_t)coil_loop_stop,
+                         coil_get_running_loop(), NULL);
+    return coil_loop_shutdown_asyncgens(NULL);
+}
+
+/* The factory gave no tasks but futures that nobody finishes. */
+COIL_TEST_PLAIN(asyncgen_whose_closing_never_ran_is_its_holders_when_the_loop_is_closed)
+{
+    struct life life = {0};
+    coil_gen *gen = coil_gen_new(yields_and_waits_at_the_end, &life);
+    coil_run_opts opts = {.size = sizeof opts, .virtual_time = true};
+    coil_loop *loop = coil_new_event_loop(&opts);
+    coil_loop_set_exception_handler(loop, hear, NULL);
+    memset(&heard, 0, sizeof heard);
+    coil_task *task = coil_loop_create_task(loop, shuts_down_by_futures, gen);
+    assert_int_equal(coil_loop_run_forever(loop), 0);
+    assert_int_equal(coil_loop_close(loop), 0);
+    assert_int_equal(heard.reports, 1); /* the task that waited for it was pending */
+    assert_true(coil_future_cancelled(task));
+    coil_unref(task);
+    coil_loop_free(loop);
+    assert_int_equal(life.ended, 0);
+    coil_gen_unref(gen);
+    assert_int_equal(life.ended, 1);
+    assert_int_equal(life.waited, COIL_EEXIT);
+}
 
 static coil_ret begins_two(void *arg)
 {
@@ -302,15 +417,60 @@ COIL_TEST(asyncgen_dropped_elsewhere_is_closed_by_a_shutdown_that_is_quicker)
     assert_int_equal(coil__gen_live(), 0);
 }
 
-struct drop_at_the_end {
-    coil_gen *gen;
-    struct thread thread;
-};
-
 static void drops_in_thread(void *arg)
 {
     coil_gen_unref(arg);
 }
+
+/* This thread waits for it, so the loop hears of it in its next turn. */
+static void drop_elsewhere(coil_gen *gen)
+{
+    struct thread thread;
+    assert_int_equal(coil__thread_start(&thread, "drops", drops_in_thread, gen), 0);
+    coil__thread_join(&thread);
+}
+
+COIL_TEST(asyncgen_that_came_home_is_closed_by_a_shutdown_before_its_own_task_runs)
+{
+    struct life life = {0};
+    drop_elsewhere(begun(&life));
+    assert_int_equal(coil_sleep(0), 0); /* it is home, and who is to close it stands behind us */
+    double before = coil_loop_time(NULL);
+    assert_int_equal(coil_loop_shutdown_asyncgens(NULL), 0);
+    assert_true(coil_loop_time(NULL) - before > 0.9);
+    assert_int_equal(life.ended, 1);
+    assert_int_equal(life.waited, 0);
+    assert_int_equal(coil__gen_live(), 0);
+}
+
+static coil_ret returns_what_it_is_told(coil_gen *self, void *rc)
+{
+    coil_ignore(coil_gen_yield(self, 1));
+    return *(coil_ret *)rc;
+}
+
+COIL_TEST(asyncgen_dropped_elsewhere_that_fails_is_told_of_but_not_one_that_is_cancelled)
+{
+    static const coil_ret ends[] = {-EIO, -ECANCELED, 0};
+    for (int i = 0; i < 3; i++) {
+        coil_gen *gen = coil_gen_new(returns_what_it_is_told, &ends[i]);
+        assert_int_equal(coil_gen_next(gen, NULL), 1);
+        listen_here();
+        drop_elsewhere(gen);
+        assert_int_equal(coil_sleep(1), 0);
+        assert_int_equal(coil__gen_live(), 0);
+        assert_int_equal(heard.reports, ends[i] == -EIO);
+        if (heard.reports) {
+            assert_int_equal(heard.code, -EIO);
+            assert_non_null(strstr(heard.message, "failed while it was closed"));
+        }
+    }
+}
+
+struct drop_at_the_end {
+    coil_gen *gen;
+    struct thread thread;
+};
 
 static coil_ret drops_elsewhere_and_returns(void *arg)
 {

@@ -297,6 +297,43 @@ TASK(cancel_breaks_a_circle_of_gathers)
     return 0;
 }
 
+static coil_future *part_of_it;
+
+static coil_ret await_a_gather_with_itself_in_it(void *itself_twice)
+{
+    coil_future *members[] = {itself_twice ? coil_current_task() : part_of_it, coil_current_task()};
+    coil_future *outer = coil_gather_future(members, 2, 0);
+    note("%s", coil_errname(coil_join(outer)));
+    note("%s", coil_errname(coil_sleep(0)));
+    return 0;
+}
+
+TASK(cancel_that_comes_round_twice_is_delivered_once)
+{
+    coil_task *t = coil_create_task(await_a_gather_with_itself_in_it, TEXT("twice"));
+    pass();
+    FACT(coil_task_cancel(t, NULL));
+    FACT_INT(coil_join(t), 0);
+    FACT_TRACE("ECANCELED OK");
+    FACT_REPORT("gather exception was never retrieved"); /* it ended when nobody was left to ask */
+    return 0;
+}
+
+/* Its wait is over by a cancel that came round; what it waited for ends before its turn comes. */
+TASK(await_that_a_cancel_has_ended_is_not_ended_again_by_the_future)
+{
+    part_of_it = coil_loop_create_future(NULL);
+    coil_task *t = coil_create_task(await_a_gather_with_itself_in_it, NULL);
+    pass();
+    FACT(coil_task_cancel(t, NULL));
+    FACT(coil_future_cancelled(part_of_it));
+    FACT_INT(coil_join(t), 0);
+    FACT_TRACE("ECANCELED OK");
+    FACT_REPORT("gather exception was never retrieved");
+    coil_unref(part_of_it);
+    return 0;
+}
+
 static int survived;
 
 static coil_ret survive_twice(void *arg)
@@ -312,6 +349,28 @@ static coil_ret await_survivor(void *arg)
 {
     (void)arg;
     return coil_join(coil_create_task(survive_twice, NULL));
+}
+
+static coil_ret await_a_gather_of_it(void *arg)
+{
+    (void)arg;
+    coil_task *t = coil_create_task(survive_twice, NULL);
+    return coil_gather(&t, 1, NULL, COIL_UNREF);
+}
+
+TASK(cancel_again_goes_to_the_members_of_a_gather_again)
+{
+    coil_task *t = coil_create_task(await_a_gather_of_it, NULL);
+    pass();
+    pass();
+    for (int i = 0; i < 3; i++) {
+        FACT_INT(survived, i);
+        FACT(coil_task_cancel(t, NULL));
+        pass();
+        pass();
+    }
+    FACT_INT(coil_join(t), -ECANCELED);
+    return 0;
 }
 
 TASK(cancel_again_goes_down_the_chain_again)
@@ -708,6 +767,20 @@ static coil_ret wait_and_tell(void *arg)
     return rc;
 }
 
+TASK(wait_fd_cancelled_twice_is_cancelled_once)
+{
+    open_pair();
+    coil_task *t = coil_create_task(wait_readable, NULL);
+    pass();
+    pass();
+    FACT(coil_task_cancel(t, NULL));
+    FACT(coil_task_cancel(t, NULL)); /* perhaps before the kernel has answered to the first */
+    FACT_INT(coil_task_cancelling(t), 2);
+    FACT_INT(coil_join(t), -ECANCELED);
+    close_pair();
+    return 0;
+}
+
 TASK(wait_fd_that_was_quicker_than_the_cancel_keeps_its_result)
 {
     open_pair();
@@ -892,6 +965,9 @@ int main(void)
         cmocka_unit_test(cancel_breaks_a_circle_it_comes_to),
         cmocka_unit_test(cancel_on_its_way_meets_a_circle_that_closes),
         cmocka_unit_test(cancel_breaks_a_circle_of_gathers),
+        cmocka_unit_test(cancel_that_comes_round_twice_is_delivered_once),
+        cmocka_unit_test(await_that_a_cancel_has_ended_is_not_ended_again_by_the_future),
+        cmocka_unit_test(cancel_again_goes_to_the_members_of_a_gather_again),
         cmocka_unit_test(cancel_again_goes_down_the_chain_again),
         cmocka_unit_test(coroutine_awaited_runs_in_this_task),
         cmocka_unit_test(coroutine_is_awaited_once),
@@ -913,6 +989,7 @@ int main(void)
         cmocka_unit_test(sleep_cancelled_in_the_turn_it_ends),
         cmocka_unit_test(wait_fd_says_what_is_ready),
         cmocka_unit_test(wait_fd_cancelled_leaves_no_trace),
+        cmocka_unit_test(wait_fd_cancelled_twice_is_cancelled_once),
         cmocka_unit_test(wait_fd_that_was_quicker_than_the_cancel_keeps_its_result),
         cmocka_unit_test(wait_fd_refuses_what_cannot_be_waited_for),
         cmocka_unit_test(wait_fd_by_several_tasks),

@@ -55,6 +55,14 @@ TASK(eager_task_that_does_not_wait_is_done_when_made)
     return 0;
 }
 
+TASK(eager_task_that_must_not_be_is_not)
+{
+    coil_task *t = eager_opts(give, (void *)7, (coil_task_opts){.no_eager = true});
+    FACT(!coil_future_done(t));
+    FACT_INT(coil_join(t), 7);
+    return 0;
+}
+
 TASK(eager_task_that_waits_goes_on_like_any_other)
 {
     coil_task *a = coil_create_task(two_steps, TEXT("a")), *b = eager(two_steps, TEXT("b"));
@@ -378,6 +386,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(eager_task_that_does_not_wait_is_done_when_made),
+        cmocka_unit_test(eager_task_that_must_not_be_is_not),
         cmocka_unit_test(eager_task_that_waits_goes_on_like_any_other),
         cmocka_unit_test(eager_task_gives_back_current_task_context_and_last_error),
         cmocka_unit_test(eager_task_made_by_a_callback),

@@ -4,6 +4,7 @@
 #include "task/task.h"
 
 #include "../loop/stage.h"
+#include "base/memcheck.h"
 
 static coil_future *fresh(void)
 {
@@ -315,6 +316,25 @@ LOOP(result_that_never_came_is_not_freed)
     FACT_INT(freed, 0);
 }
 
+/* ---- where they were made ---- */
+
+static const struct future_class large_class = {.name = "large"};
+
+/* The place of the origin, behind the future, is a number of 31 bits. */
+LOOP(future_of_two_gigabytes_keeps_no_origin)
+{
+    if (sizeof(size_t) < 8 || memcheck_watches())
+        return; /* there is not so much; or each byte of it would be written */
+    coil_loop_set_debug(stage.loop, true);
+    coil_future *f = coil__future_new(stage.loop, &large_class, sizeof *f, __FILE__, __LINE__);
+    FACT(future_origin(f) != NULL);
+    coil_unref(f);
+    f = coil__future_new(stage.loop, &large_class, (size_t)1 << 31, __FILE__, __LINE__);
+    if (f) /* where memory is promised freely; nothing touches it */
+        FACT(future_origin(f) == NULL);
+    coil_unref(f);
+}
+
 /* ---- futures that could not be made ---- */
 
 PLAIN(future_failed_stands_in)
@@ -407,6 +427,7 @@ int main(void)
         cmocka_unit_test(result_nobody_took_is_freed_once),
         cmocka_unit_test(result_somebody_took_is_theirs),
         cmocka_unit_test(result_that_never_came_is_not_freed),
+        cmocka_unit_test(future_of_two_gigabytes_keeps_no_origin),
         cmocka_unit_test(future_failed_stands_in),
         cmocka_unit_test(future_failed_calls_back_like_any_other),
         cmocka_unit_test(future_outlives_the_close_of_its_loop),
