@@ -166,14 +166,14 @@ static inline void turn_begins(struct coil_loop *loop)
     loop->batch_end = loop->tail;
     loop->turns++;
     TRACE_POINT(loop_turn, "8@%0 8@%1 8@%2 8@%3", "r"(loop), "o"(loop->turns), "o"(loop->head),
-          "o"(loop->batch_end));
+                "o"(loop->batch_end));
 }
 
 static void reap(struct coil_loop *loop)
 {
     for (struct op *op; (op = backend_reap(loop->backend));) {
         TRACE_POINT(op_done, "8@%0 -4@%1 1@%2 -8@%3", "r"(op), "o"(op->fd), "o"(op->kind),
-              "o"(op->result));
+                    "o"(op->result));
         op->done(op);
     }
     coil__loop_drain_inbox(loop);

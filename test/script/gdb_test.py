@@ -113,6 +113,16 @@ def test_a_running_program_shows_its_tasks_and_goes_on(build, backend):
         assert process.wait(60) in (130, -signal.SIGINT)
 
 
+def test_tasks_wait_for_variables_with_names(build, backend):
+    with target(build, backend, "lines") as process:
+        tasks, = settled(build, process, ["coil tasks"], lambda said: said[0].count(" waiting ") == 11)
+    waits = {name: row[2] for name, row in rows(tasks).items()}
+    assert waits["first"] == "event: never" and waits["early"] == waits["earlier"] == "barrier: gate", tasks
+    assert waits["getter"] == "queue: get app + 8", tasks
+    for name, word in [("patient", "semaphore"), ("listener", "condition")]:  # on a stack and on the heap
+        assert re.fullmatch(word + ": 0x[0-9a-f]+", waits[name]), tasks
+
+
 def test_a_core_file_of_gdb_shows_the_same(build, backend):
     if sanitized(f"{build}/seen"):
         raise Skip("a sanitizer's shadow memory makes core files of terabytes")

@@ -44,7 +44,7 @@ TASKS = [
     ("I", "task_cancelling"), ("I", "class_also"), ("I", "future_result"), ("I", "future_loop"), ("I", "saved_n"),
     ("P", "saved"),
 ]
-SHOWS = ["nothing", "fd", "when", "future", "owner", "pid"]
+SHOWS = ["nothing", "fd", "when", "future", "owner", "pid", "object"]
 
 # Names of include/coil/error.h, from -2001 down.
 CODES = """EINVALIDSTATE EINCOMPLETE ELIMIT EQUEUEEMPTY EQUEUEFULL ESHUTDOWN EBROKENBARRIER ETLS EGAI EDEADLOCK EEXIT ETYPE
@@ -289,9 +289,16 @@ class Task(Future):
         shows = number(cls + l.wait_class_shows, "B")
         detail = text(also) if also else ""
         if shows < len(SHOWS) and SHOWS[shows] != "nothing":
-            detail = getattr(self, "_" + SHOWS[shows])(there, number(cls + l.wait_class_then, "h"), owners)
+            shown = getattr(self, "_" + SHOWS[shows])(there, number(cls + l.wait_class_then, "h"), owners)
+            detail = f"{detail} {shown}" if detail and SHOWS[shows] == "object" else shown
         what = text(number(cls + l.wait_class_what))
         return f"{what}: {detail}" if detail else what
+
+    def _object(self, there, then, owners):
+        """The lock, queue, event...: the variable that it is or stands in, or its address."""
+        at = number(there) + then
+        known = re.match(r"(.*) in section ", gdb.execute(f"info symbol {at}", to_string=True))
+        return known.group(1) if known else hex(at)
 
     def _fd(self, there, then, owners):
         return f"fd {number(there, 'i')}"
