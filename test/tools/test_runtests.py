@@ -34,6 +34,12 @@ class Counting(unittest.TestCase):
     def test_not_ok_fails_even_with_status_0(self):
         self.counts(run("echo 'not ok 1 - a'"), 0, 1)
 
+    def test_a_time_by_the_clock_may_be_late_and_never_early(self):
+        for printed, fine in [("2.00", True), ("2.01", True), ("2.05", True), ("2.06", False), ("1.99", False), ("2.0", False)]:
+            self.assertEqual(runtests.on_time("a 1.00\ntotal: 2.00 sec\n", f"a 1.00\ntotal: {printed} sec\n")
+                             == "a 1.00\ntotal: 2.00 sec\n", fine, printed)
+        self.assertEqual(runtests.on_time("no time", "took 3.00"), "took 3.00")
+
     def test_death_between_cases_is_a_failure(self):
         job = run("printf '1..2\\nok 1 - a\\n'; kill -SEGV $$")
         self.counts(job, 1, 1)
