@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/sys.h"
 #include "base/thread.h"
 #include "io/threads.h"
 
@@ -347,8 +348,8 @@ static void no_memory_is_an_error_and_loses_nothing(void **state)
     assert_int_equal(coil__mem_live(), live);
 }
 
-#ifdef __GLIBC__
-/* Ours comes before the C library's, so that it may be short of memory. */
+#if defined(__GLIBC__) && !SYS_UNDER_TSAN
+/* Ours comes before the C library's, so that it may be short of memory. (ThreadSanitizer asks it before it is ready.) */
 int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *dso);
 static bool no_memory_for_forks;
 
@@ -471,7 +472,7 @@ static void many_threads_submit_and_cancel(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#ifdef __GLIBC__
+#if defined(__GLIBC__) && !SYS_UNDER_TSAN
         cmocka_unit_test_setup_teardown(a_pool_that_would_not_hear_of_forks_is_not_made, setup,
                                         teardown),
 #endif
