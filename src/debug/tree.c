@@ -123,8 +123,10 @@ static int collect(struct tree *t)
 static size_t awaiters(void *arg, size_t task, const size_t **out)
 {
     struct tree *t = arg;
-    *out = t->awaiters + t->first[task];
-    return t->first[task + 1] - t->first[task];
+    size_t n = t->first[task + 1] - t->first[task];
+    *out = n ? t->awaiters + t->first[task]
+             : NULL; /* where nobody awaits anybody there is no list at all */
+    return n;
 }
 
 /* Without what a terminal would obey. */

@@ -83,7 +83,9 @@ LOOP(depth_is_told_function_by_function_the_fullest_first)
     FACT(first.fn == goes_deep);
     FACT_INT(first.tasks, 2);
     FACT_INT(first.stack_bytes, 256 * KB * COIL_STACK_FACTOR);
-    FACT(first.used_bytes > 50 * KB && first.used_bytes < 64 * KB * COIL_STACK_FACTOR);
+    FACT(first.used_bytes < 64 * KB * COIL_STACK_FACTOR);
+    if (!STAGE_ASAN) /* it may have what is large elsewhere, to see its use after a return */
+        FACT(first.used_bytes > 50 * KB);
     coil_stack_use flat = use_of(stays_flat);
     FACT_INT(flat.tasks, 3);
     FACT(flat.used_bytes > 0 && flat.used_bytes < 16 * KB * COIL_STACK_FACTOR);
