@@ -287,4 +287,48 @@ COIL_TEST(a_server_that_is_short_of_descriptors_rests_and_recovers)
     coil_loop_set_exception_handler(NULL, NULL, NULL);
 }
 
+static int forbidden;
+
+static int forbidden_accept(int fd, struct sockaddr *a, socklen_t *n, int flags)
+{
+    return forbidden-- > 0 ? -ENOSYS : coil__sys_real.accept4(fd, a, n, flags);
+}
+
+static void hear_of_accept(coil_loop *loop, const coil_exception_context *c, void *arg)
+{
+    int *heard = arg;
+    (void)loop;
+    assert_string_equal(c->message, "Accept failed on a socket");
+    assert_string_equal(c->kind, "accept-error");
+    assert_int_equal(c->code, -ENOSYS);
+    ++*heard;
+}
+
+COIL_TEST(a_server_whose_accept_fails_says_so_and_goes_on)
+{
+    if (wire_is_imaginary() || strcmp(coil_loop_backend(NULL), "uring") == 0) {
+        puts("skipped: accept4 is not what accepts here");
+        skip();
+    }
+    struct storm storm = {0};
+    int heard = 0;
+    coil_sock *sock;
+    coil_address at;
+    start(&storm);
+    coil_loop_set_exception_handler(NULL, hear_of_accept, &heard);
+    forbidden = 1;
+    coil__sys.accept4 = forbidden_accept;
+    must(coil_server_sockname(the_server, 0, &at));
+    must(coil_sock_new(AF_INET, SOCK_STREAM, 0, &sock));
+    must(coil_sock_connect(sock, &at));
+    wire_say(sock, "me too\n");
+    wire_expect(sock, "me too\n"); /* after the rest */
+    wire_expect_end(sock);
+    assert_int_equal(heard, 1);
+    coil_sock_unref(sock);
+    coil__sys.accept4 = coil__sys_real.accept4;
+    stop();
+    coil_loop_set_exception_handler(NULL, NULL, NULL);
+}
+
 COIL_TEST_MAIN()

@@ -357,6 +357,8 @@ static void hear_and_clean_up(coil_loop *loop, const coil_exception_context *c, 
     (void)arg;
     heard++;
     note("%s", coil_errname(c->code));
+    FACT_TEXT(c->message, "a watched descriptor failed; its callback is removed");
+    FACT_TEXT(c->kind, "watch-error");
     FACT_INT(c->fd, fds[0]);
     /* What anybody would do here, and it must be safe. */
     coil_loop_remove_reader(loop, fds[0]);
