@@ -1,5 +1,7 @@
 """What examples/notes.c promises, from the outside: notes_test.py BUILD [WORD]. Prints TAP."""
+import collections
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -164,12 +166,25 @@ def test_another_process_that_holds_the_lock_stops_only_writers(build, backend):
         notes.stop()
 
 
+def waits(build, notes):
+    """How many of its tasks wait for what; None where other processes may not be looked at."""
+    done = subprocess.run([f"{build}/coil", "ps", "--json", str(notes.process.pid)], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True, timeout=60)
+    if done.returncode != 0:
+        return None
+    return collections.Counter(task["waits_for"] for task in json.loads(done.stdout)["loops"][0]["tasks"])
+
+
 def test_sigterm_answers_what_runs_and_refuses_what_waits(build, backend):
-    with book(build, backend, "-t", 1, fill=megabytes) as (start, _), start() as notes:
+    with book(build, backend, "-t", 4, fill=megabytes) as (start, _), start() as notes:
         guests = [Guest(notes) for _ in range(6)]
         for guest in guests:
             guest.send(f"search {LONG}")
-        time.sleep(0.2)  # four of them run, two wait for a database
+        # Four of them run, two wait for a database.
+        if waits(build, notes) is None:
+            time.sleep(1)
+        else:
+            until("all questions came", lambda: (waits(build, notes)["thread"], waits(build, notes)["queue"]) == (4, 2))
         notes.signal()
         began = time.monotonic()
         answers = sorted(guest.line() for guest in guests)

@@ -254,7 +254,7 @@ COIL_TEST(log_hears_of_a_lock_that_was_given_back_twice)
     {
         coil_ret rc;
         coil_sync_scope scope __attribute__((unused))
-            __attribute__((cleanup(coil_sync_leave))) = coil_lock_enter(&lock, &rc);
+        __attribute__((cleanup(coil_sync_leave))) = coil_lock_enter(&lock, &rc);
         assert_int_equal(rc, 0);
         assert_int_equal(coil_lock_release(&lock), 0);
     }
