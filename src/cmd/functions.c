@@ -162,13 +162,14 @@ static uint64_t address_in(const struct function_file *file, uint64_t in)
     return 0;
 }
 
-/* What compilers add to the name of a thing that they have taken apart, or made one of several of, begins with a dot. */
-static void take_name(const struct function_file *file, const struct symbol *symbol, char *out,
-                      size_t n)
+/* What compilers add to the name of a function that they have taken apart begins with a dot ("read.part.0"); to that of a
+ * variable, one of several of a name, a number (gcc's "gate.0"), or its function stands before it (clang's "lines.gate"). */
+static void take_name(const struct function_file *file, const struct symbol *symbol, bool variable,
+                      char *out, size_t n)
 {
     snprintf(out, n, "%s", file->names + symbol->name);
-    char *dot = strchr(out, '.');
-    if (dot && dot != out)
+    char *dot = variable ? strrchr(out, '.') : strchr(out, '.');
+    if (dot && dot != out && (!variable || (dot[1] >= '0' && dot[1] <= '9')))
         *dot = '\0';
     peer_clean(out);
 }
@@ -184,7 +185,7 @@ bool functions_find(struct functions *f, struct peer *p, uint64_t pc, struct pla
     out->address = file ? address_in(file, pc - m->from + m->offset) : 0;
     const struct symbol *found = out->address ? find(&file->code, out->address) : NULL;
     if (found)
-        take_name(file, found, out->function, sizeof out->function);
+        take_name(file, found, false, out->function, sizeof out->function);
     return true;
 }
 
@@ -226,7 +227,7 @@ void functions_variable(struct functions *f, struct peer *p, uint64_t at, char *
     const struct symbol *found = find(&file->variables, at - lift);
     if (!found)
         return;
-    take_name(file, found, name, sizeof name);
+    take_name(file, found, true, name, sizeof name);
     uint64_t within = at - lift - found->from;
     if (within)
         snprintf(out, n, "%s+%llu", name, (unsigned long long)within);

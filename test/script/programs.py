@@ -169,6 +169,12 @@ def tool(name):
     return path
 
 
+def sanitized(path):
+    """Is it built with AddressSanitizer or ThreadSanitizer?"""
+    with open(path, "rb") as f:
+        return re.search(b"__[at]san_init", f.read()) is not None
+
+
 def until(what, condition, seconds=20):
     end = time.monotonic() + seconds
     while not condition():

@@ -17,6 +17,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #define LIMIT 0.001
@@ -78,12 +79,16 @@ static bool wanted_looks(uint64_t n)
 
 static int ends[2];
 static uint64_t enough; /* looks */
+static atomic_bool waits;
 
-/* Lets the step that waits for the pipe go on. */
+/* Lets the step that waits for the pipe go on, once it was looked at while it waited. */
 static void let_go(void *arg)
 {
     (void)arg;
-    while (!wanted_looks(enough))
+    while (!atomic_load(&waits))
+        coil__thread_pause();
+    uint64_t wanted = looks() + 1;
+    while (!wanted_looks(wanted))
         coil__thread_pause();
     COIL_CHECK(sys_write(ends[1], "x", 1) == 1);
 }
@@ -92,14 +97,11 @@ static int polled, polled_errno;
 
 __attribute__((noinline)) static void wait_in_poll(void)
 {
-    struct thread thread;
     struct pollfd p = {.fd = ends[0], .events = POLLIN};
-    enough = looks() + 1;
-    COIL_CHECK(coil__thread_start(&thread, "lets-go", let_go, NULL) == 0);
     errno = 0;
+    atomic_store(&waits, true);
     polled = poll(&p, 1, -1);
     polled_errno = errno;
-    coil__thread_join(&thread);
 }
 
 static coil_ret poller(void *arg)
@@ -133,8 +135,13 @@ static void run_task(coil_fn fn, const char *name)
 
 static void with_pipe(void (*body)(void))
 {
+    struct thread thread;
     COIL_CHECK(sys_pipe2(ends, O_CLOEXEC) == 0);
+    atomic_store(&waits, false);
+    /* Before the step: how long a thread takes to start is not what the step is to be seen in. */
+    COIL_CHECK(coil__thread_start(&thread, "lets-go", let_go, NULL) == 0);
     body();
+    coil__thread_join(&thread);
     close(ends[0]);
     close(ends[1]);
 }
