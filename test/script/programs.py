@@ -169,10 +169,10 @@ def tool(name):
     return path
 
 
-def sanitized(path):
-    """Is it built with AddressSanitizer or ThreadSanitizer?"""
+def sanitized(path, by="at"):
+    """Is it built with AddressSanitizer (a) or ThreadSanitizer (t)?"""
     with open(path, "rb") as f:
-        return re.search(b"__[at]san_init", f.read()) is not None
+        return re.search(f"__[{by}]san_init".encode(), f.read()) is not None
 
 
 def until(what, condition, seconds=20):
