@@ -366,6 +366,17 @@ static int64_t ticks_as_ns(const struct slow *s, uint64_t ticks, int64_t now)
     return (int64_t)((double)ticks * (double)(now - s->first_ns) / (double)(all ? all : 1));
 }
 
+/* Whose step runs; "" of a callback. The task may end meanwhile, so its name is copied as memory that may go is. */
+static void name_owner(const struct slow *s, char out[static ERROR_NAME_MAX])
+{
+    const coil_future *owner = __atomic_load_n(&s->loop->step_owner, __ATOMIC_ACQUIRE);
+    const struct step_class *cls = __atomic_load_n(&s->loop->step_class, __ATOMIC_RELAXED);
+    out[0] = '\0';
+    if (owner && !copy_from(out, (const char *)owner + cls->name_at, ERROR_NAME_MAX))
+        strcpy(out, "a task"); /* a kernel, or an emulator, that lets nobody read himself */
+    out[ERROR_NAME_MAX - 1] = '\0';
+}
+
 /* How long it may sleep now. */
 static int64_t tick(struct slow *s, uint64_t *told)
 {
@@ -392,11 +403,8 @@ static int64_t tick(struct slow *s, uint64_t *told)
     if (*told != step) {
         *told = step;
         look_at(s, step);
-        char name[ERROR_NAME_MAX] = "";
-        const coil_future *owner = __atomic_load_n(&s->loop->step_owner, __ATOMIC_ACQUIRE);
-        const struct step_class *cls = __atomic_load_n(&s->loop->step_class, __ATOMIC_RELAXED);
-        if (owner && copy_from(name, (const char *)owner + cls->name_at, sizeof name))
-            name[sizeof name - 1] = '\0';
+        char name[ERROR_NAME_MAX];
+        name_owner(s, name);
         if (runs(s, step))
             coil__loop_report_endless(s->loop, name, now - began, &s->look);
     }
