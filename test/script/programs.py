@@ -230,7 +230,8 @@ def postgres(build, port):
         with running([*as_other, f"{bin}/postgres", "-D", f"{folder}/data", "-p", str(port), "-k", folder, "-F",
                       "-c", "listen_addresses=127.0.0.1"], port, env=env, cwd=folder) as server:
             until("PostgreSQL takes connections", lambda: subprocess.run(
-                [f"{bin}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], env=env).returncode == 0)
+                [f"{bin}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], env=env).returncode == 0,
+                  seconds=60)
             yield bin, env, server
 
 

@@ -4,6 +4,7 @@
 #include "test.h"
 
 #include "base/thread.h"
+#include "capture.h"
 
 #include <coil.h>
 
@@ -55,31 +56,6 @@ static void assert_heard(const char *kind, const char *words)
     assert_memory_equal(heard.text, "coil: ", 6);
     assert_non_null(strstr(heard.text, words));
     assert_int_equal(heard.text[strlen(heard.text) - 1], '\n');
-}
-
-/* What is printed meanwhile. */
-static int stderr_before;
-static FILE *stderr_now;
-static char printed[8192];
-
-static void catch_stderr(void)
-{
-    stderr_now = tmpfile();
-    assert_non_null(stderr_now);
-    fflush(stderr);
-    stderr_before = fcntl(2, F_DUPFD_CLOEXEC, 3);
-    dup2(fileno(stderr_now), 2);
-}
-
-static const char *caught(void)
-{
-    fflush(stderr);
-    dup2(stderr_before, 2);
-    close(stderr_before);
-    rewind(stderr_now);
-    printed[fread(printed, 1, sizeof printed - 1, stderr_now)] = '\0';
-    fclose(stderr_now);
-    return printed;
 }
 
 /* ---- something to say ---- */

@@ -4,31 +4,9 @@
 #include "loop/loop.h"
 
 #include "../loop/stage.h"
+#include "capture.h"
 
 #include <time.h>
-
-static char printed[16384];
-static int stderr_before = -1;
-static FILE *stderr_file;
-
-static void catch_stderr(void)
-{
-    stderr_file = tmpfile();
-    fflush(stderr);
-    stderr_before = dup(2);
-    dup2(fileno(stderr_file), 2);
-}
-
-static const char *caught(void)
-{
-    fflush(stderr);
-    dup2(stderr_before, 2);
-    close(stderr_before);
-    rewind(stderr_file);
-    printed[fread(printed, 1, sizeof printed - 1, stderr_file)] = '\0';
-    fclose(stderr_file);
-    return printed;
-}
 
 static int calls;
 static coil_exception_context got;

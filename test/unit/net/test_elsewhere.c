@@ -4,7 +4,7 @@
  * another thread, or while a task waits on them. Whoever does is told, and has changed nothing. */
 #include "wire.h"
 
-#include "base/thread.h"
+#include "elsewhere.h"
 
 #include <coil/datagram.h>
 #include <coil/transport.h>
@@ -19,28 +19,6 @@ static coil_ret make_mute(const coil_protocol **out_protocol, void **out_arg, vo
     *out_protocol = &mute;
     *out_arg = arg;
     return 0;
-}
-
-/* ---- another thread ---- */
-
-struct errand {
-    int (*fn)(void);
-    int said;
-};
-
-static void run_errand(void *arg)
-{
-    struct errand *e = arg;
-    e->said = e->fn();
-}
-
-static int elsewhere(int (*fn)(void))
-{
-    struct errand e = {.fn = fn};
-    struct thread thread;
-    assert_int_equal(coil__thread_start(&thread, "elsewhere", run_errand, &e), 0);
-    coil__thread_join(&thread);
-    return e.said;
 }
 
 static coil_reader *reader;

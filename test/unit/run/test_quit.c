@@ -4,6 +4,7 @@
 #include "test.h"
 
 #include "base/thread.h"
+#include "capture.h"
 
 #include <coil.h>
 
@@ -51,30 +52,6 @@ static void quit(void *arg)
 }
 
 /* ---- what was printed ---- */
-
-static int stderr_before;
-static FILE *stderr_now;
-static char printed[8192];
-
-static void catch_stderr(void)
-{
-    stderr_now = tmpfile();
-    assert_non_null(stderr_now);
-    fflush(stderr);
-    stderr_before = fcntl(2, F_DUPFD_CLOEXEC, 3);
-    dup2(fileno(stderr_now), 2);
-}
-
-static const char *caught(void)
-{
-    fflush(stderr);
-    dup2(stderr_before, 2);
-    close(stderr_before);
-    rewind(stderr_now);
-    printed[fread(printed, 1, sizeof printed - 1, stderr_now)] = '\0';
-    fclose(stderr_now);
-    return printed;
-}
 
 static const char *printed_by(coil_fn fn, const coil_run_opts *opts, coil_ret expected)
 {

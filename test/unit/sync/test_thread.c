@@ -3,34 +3,13 @@
  * test_thread.c: whoever would wake a task of another thread's loop is told so in debug mode, and has changed nothing. */
 #include "play.h"
 
-#include "base/thread.h"
+#include "elsewhere.h"
 
 #include <coil/queue.h>
 #include <coil/run.h>
 #include <coil/sync.h>
 
 #define DEBUG(name) COIL_TEST_WITH(name, .debug = true, .virtual_time = true)
-
-/* A call, and what it said in another thread. */
-struct errand {
-    int (*fn)(void);
-    int said;
-};
-
-static void run_errand(void *arg)
-{
-    struct errand *e = arg;
-    e->said = e->fn();
-}
-
-static int elsewhere(int (*fn)(void))
-{
-    struct errand e = {.fn = fn};
-    struct thread thread;
-    assert_int_equal(coil__thread_start(&thread, "elsewhere", run_errand, &e), 0);
-    coil__thread_join(&thread);
-    return e.said;
-}
 
 /* ---- lock, event, condition, semaphore ---- */
 
