@@ -298,7 +298,16 @@ struct task_part {
     struct depths depths; /* debug mode */
 };
 
-struct task_part *coil__task_part(coil_loop *loop);
+/* Made when it is first asked for; NULL without memory, recorded. */
+struct task_part *coil__task_part_make(coil_loop *loop);
+static inline struct task_part *coil__task_part(coil_loop *loop)
+{
+    struct loop_part *p = loop->parts[LOOP_PART_TASK];
+    return coil_likely(p != NULL) ? container_of(p, struct task_part, part)
+                                  : coil__task_part_make(loop);
+}
+/* The loop closes: all its tasks are unwound. For loop_part.closing. */
+void coil__tasks_close(struct loop_part *part, coil_loop *loop);
 
 /* The constructor; with `ask`, the loop's factory is, if there is one. Never NULL. */
 coil_task *coil__task_make(const coil_task_recipe *recipe, const coil_task_opts *opts, bool ask);
