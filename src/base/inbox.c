@@ -2,7 +2,11 @@
  *
  * inbox.c: a lock-free stack that posters push to and one thread empties whole.
  *
- * Taking everything at once and never popping single nodes means there is no ABA problem. */
+ * Taking everything at once and never popping single nodes means there is no ABA problem.
+ *
+ * Who writes a flag and then looks whether the other side has done something writes it by an exchange, here as in mailbox.c. A
+ * store in the order of seq_cst would do, and is the same instruction on x86. But QEMU, running a program of aarch64 on x86, lets the
+ * load after such a store (stlr, ldar) overtake it, and then both sides sleep. */
 #include "base/inbox.h"
 
 #include "base/check.h"
@@ -93,7 +97,7 @@ struct inbox_node *coil__inbox_take(struct inbox *inbox)
 
 bool coil__inbox_fall_asleep(struct inbox *inbox)
 {
-    atomic_store_explicit(&inbox->asleep, true, memory_order_seq_cst);
+    (void)atomic_exchange_explicit(&inbox->asleep, true, memory_order_seq_cst);
     if (atomic_load_explicit(&inbox->head, memory_order_seq_cst) == NULL)
         return true;
     coil__inbox_wake_up(inbox);

@@ -69,7 +69,7 @@ int coil__mailbox_put(struct mailbox *m, const struct mail *mail)
     }
     place->mail = *mail;
     /* seq_cst on both sides: either this sees `waits`, or the owner's second look sees the place filled. */
-    atomic_store_explicit(&place->turn, at + 1, memory_order_seq_cst);
+    (void)atomic_exchange_explicit(&place->turn, at + 1, memory_order_seq_cst);
     return atomic_load_explicit(&m->waits, memory_order_seq_cst) &&
                    atomic_exchange_explicit(&m->waits, false, memory_order_acq_rel)
                ? MAILBOX_TELL
@@ -112,7 +112,7 @@ size_t coil__mailbox_take(struct mailbox *m, struct mail *out, size_t n)
 
 bool coil__mailbox_wait(struct mailbox *m)
 {
-    atomic_store_explicit(&m->waits, true, memory_order_seq_cst);
+    (void)atomic_exchange_explicit(&m->waits, true, memory_order_seq_cst);
     if (!is_filled(m, memory_order_seq_cst))
         return true;
     /* If a poster has taken the flag meanwhile, it will tell. */

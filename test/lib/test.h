@@ -21,8 +21,11 @@
  * allocations were failed; 0 where the library does not count them. */
 int sweep_allocations(void (*fn)(void *arg), void *arg);
 
-/* Emulators (and TSan) keep a thread of their own in the process, where no deadlock is ever certain: what expects one
- * is skipped if this, which says why, is false. */
+/* Emulators (and TSan) keep a thread of their own in the process, and what a thread may still do is never a deadlock:
+ * what expects one is skipped if this, which says why, is false. */
+bool deadlocks_are_certain(void);
+
+/* No such thread was there from the start. */
 bool process_began_alone(void);
 
 /* TSan loses the order of stacks in a child of fork, and ends one of several threads that starts another. */

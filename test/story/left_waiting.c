@@ -261,7 +261,7 @@ static coil_ret cashier(void *arg)
 
 LOOP(deadlock_names_who_holds_the_locks)
 {
-    if (!process_began_alone() || UNDER_TSAN) /* whose own thread may come later */
+    if (!deadlocks_are_certain())
         return;
     first = second = (coil_lock){0};
     begin(cashier, NULL, "cashier");

@@ -497,7 +497,7 @@ LOOP(signal_handler_means_that_somebody_may_wake_the_loop)
     setitimer(ITIMER_REAL, &soon_after, NULL);
     FACT_INT(coil_loop_run_until_complete(stage.loop, f), COIL_ESTOPPED);
     FACT_INT(coil_loop_remove_signal_handler(stage.loop, SIGALRM), 1);
-    if (process_began_alone() && !STAGE_TSAN)
+    if (deadlocks_are_certain())
         FACT_INT(coil_loop_run_until_complete(stage.loop, f), COIL_EDEADLOCK);
     coil_unref(f);
 }

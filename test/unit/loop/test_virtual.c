@@ -185,11 +185,6 @@ LOOP(settling_goes_to_the_next_event_and_does_not_sleep)
 
 /* ---- nothing left can wake anyone ---- */
 
-static bool threads_can_be_counted(void)
-{
-    return process_began_alone() && !STAGE_TSAN; /* whose own thread may come later */
-}
-
 static coil_future *never;
 
 static coil_ret wait_for_never(void *arg)
@@ -200,7 +195,7 @@ static coil_ret wait_for_never(void *arg)
 
 static void deadlock_of_two_tasks(void)
 {
-    if (!threads_can_be_counted())
+    if (!deadlocks_are_certain())
         return;
     never = coil_loop_create_future(stage.loop);
     coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop, .name = "alice"};
@@ -231,7 +226,7 @@ REAL(deadlock_is_certain_by_the_real_clock_as_well)
 
 LOOP(deadlock_without_tasks)
 {
-    if (!threads_can_be_counted())
+    if (!deadlocks_are_certain())
         return;
     coil_future *f = coil_loop_create_future(stage.loop);
     FACT_INT(coil_loop_run_until_complete(stage.loop, f), COIL_EDEADLOCK);
@@ -305,7 +300,7 @@ static void a_thread_posts_and_ends(void)
 
 LOOP(deadlock_is_not_certain_when_somebody_posts_while_threads_are_counted)
 {
-    if (!threads_can_be_counted())
+    if (!deadlocks_are_certain())
         return;
     promised = coil_loop_create_future(stage.loop);
     as_threads_are_counted = a_thread_posts_and_ends;
@@ -387,7 +382,7 @@ static coil_ret run_again(void *arg)
 
 LOOP(deadlock_is_still_seen_after_a_run_inside_a_run_was_refused)
 {
-    if (!threads_can_be_counted())
+    if (!deadlocks_are_certain())
         return;
     coil_future *f = coil_loop_create_future(stage.loop);
     coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop};
