@@ -4,6 +4,7 @@
  *
  * The modes are in coil_tasks.c, coil_sync.c, coil_loop.c, coil_work.c and coil_net.c; what is printed, in micro.h. */
 #include "coil_micro.h"
+#include "spin.h"
 
 #include <coil.h>
 
@@ -26,5 +27,6 @@ int main(int argc, char **argv)
         return 2;
     }
     size = argc == 4 ? atol(argv[3]) : 0;
-    return coil_report(coil_run(main_task, argv[1]));
+    coil_run_opts opts = {.size = sizeof opts, .spin = bench_spin()};
+    return coil_report(coil_run_with(main_task, argv[1], &opts));
 }

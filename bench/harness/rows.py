@@ -18,6 +18,7 @@ class Row:
     limit: str | None = None
     unit: str = "ns"
     rounds: float = 1  # times the rounds of the others; 0: one
+    spin: bool = False  # also coil with a loop that spins before it sleeps
 
 
 @dataclasses.dataclass
@@ -128,10 +129,12 @@ ROWS = [
     Micro("group", "group of 1,000, for each child", ["asyncio"], [over(40, "coil spawn_batch")], n=500_000,
           beside="spawn_batch"),
     # ---- threads, files, children ----
-    Micro("wake", "woken by another thread, asleep: there and back", ["raw", "uv", "ev"], [at_most(1.1, of="libuv")],
-          limit="the bare call", n=5000, figure="wall_ns", both_cores=True, count=4000),
-    Micro("executor", "run_in_executor, one at a time", ["uv"], [at_most(1.0, of="libuv")], n=10_000, figure="wall_ns",
-          both_cores=True, count=4000),
+    Micro("wake", "woken by another thread: there and back", ["raw", "uv", "ev"],
+          [at_most(1.1, of="libuv"), at_most(300, subject="coil spinning")],
+          limit="the bare call", n=5000, figure="wall_ns", both_cores=True, count=4000, spin=True),
+    Micro("executor", "run_in_executor, one at a time", ["uv"],
+          [at_most(1.0, of="libuv"), at_most(2000, subject="coil spinning")], n=10_000, figure="wall_ns",
+          both_cores=True, count=4000, spin=True),
     Micro("executor64", "run_in_executor, 64 at a time", ["uv"], [at_most(500, 250)], n=128_000, figure="wall_ns",
           both_cores=True),
     Micro("file_read", "file, 4 KiB from memory", ["raw", "uv"], [at_most(800), times(30, "libuv")], limit="the bare call",
@@ -146,8 +149,10 @@ ROWS = [
     # ---- echo ----
     *[Echo(f"echo_{n}", f"echo, 64 bytes, {n:,} connections", ALL_ECHO, echo_targets(n), limit="raw epoll", connections=n,
            requests=60000, count=n == 50) for n in (50, 500, 5000)],
-    Echo("echo_one", "echo, 64 bytes, 1 connection", ALL_ECHO, [at_most(1.05, of="raw epoll", subject="coil sock")],
-         limit="raw epoll", connections=1, requests=6000, count=False),
+    Echo("echo_one", "echo, 64 bytes, 1 connection", ALL_ECHO,
+         [at_most(1.05, of="raw epoll", subject="coil sock"),
+          at_most(0.5, 0.4, of="libuv", metric="wall", subject="coil sock spinning")],
+         limit="raw epoll", connections=1, requests=6000, count=False, spin=True),
     Echo("echo_unix", "echo, 64 bytes, 50 AF_UNIX", C_ECHO,
          [at_most(1.0, 0.95, of="raw epoll", subject="coil sock"), times(1.4, "libuv", 1.55, subject="coil sock")],
          limit="raw epoll", transport="unix", requests=100_000, kinds=("sock", "stream")),

@@ -41,6 +41,7 @@ typedef struct {
     uint64_t seed;     /* of the imaginary kernel; 0: COIL_SEED, else 1 */
     size_t stack_size; /* of tasks that do not say; 0: 256 KB */
     bool quit_tree;    /* coil_run shows its tasks on SIGQUIT; also COIL_QUIT_TREE=1 */
+    double spin;       /* seconds, at most 0.01: coil_loop_set_spin */
 } coil_run_opts;
 
 /* ---- which loop ---- */
@@ -238,6 +239,16 @@ COIL_API bool coil_loop_get_debug(const coil_loop *loop);
  * asyncio: loop.slow_callback_duration */
 COIL_API void coil_loop_set_slow_callback_duration(coil_loop *loop, double seconds);
 
+/* When there is nothing to do, look for work for at most this many seconds before sleeping; 0, the default: sleep at once. What
+ * comes meanwhile is answered without the 10 to 50 us that falling asleep and being woken take, at the price of a processor
+ * that is busy. So it is done only as long as it pays: as soon as the waits last longer than twice `seconds` on the average, the loop
+ * sleeps at once, until they are short again. 0.00005 is a good start. The threads of a default executor that is made later do so,
+ * too. Where the process has one processor only, and in virtual time, nothing spins.
+ *
+ *   Errors: -EINVAL if it is no number from 0 to 0.01.
+ *   asyncio has no such call. */
+COIL_API int coil_loop_set_spin(coil_loop *loop, double seconds);
+
 /* ---- numbers ---- */
 
 typedef struct {
@@ -250,6 +261,8 @@ typedef struct {
     size_t jobs;                         /* thread jobs queued or running for this loop */
     uint64_t turns, callbacks, switches; /* since the loop was made */
     size_t stacks, stacks_max;           /* in use now; most ever in use */
+    uint64_t spins,
+        spins_in_vain; /* coil_loop_set_spin: before a sleep; without finding anything */
 } coil_loop_stats_t;
 
 /* The loop's structures, by size. asyncio has no such call; the four queues of its lore are the first

@@ -52,6 +52,16 @@ void coil__thread_detach(struct thread *t);
 /* Let others run for a moment, whatever their priority. */
 void coil__thread_pause(void);
 
+/* For who looks at memory again and again until another processor has changed it. */
+static inline void thread_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb"); /* `yield` takes no time on most of them */
+#endif
+}
+
 /* A number that tells this thread from every other one, also from those that have ended; cheap. */
 uintptr_t coil__thread_self(void);
 

@@ -15,6 +15,9 @@
  * An idle worker that was signalled still counts as idle until it took a job; the job it was
  * signalled for is still counted as queued, so the comparison of the two stays right.
  *
+ * With a spin one worker of those that find the queue empty looks on for a while before it sleeps, and who submits wakes
+ * nobody for it.
+ *
  * Any thread calls anything here. Elsewhere: signals are blocked in the threads (base/thread.c), what a result
  * wakes (base/inbox.c, through finish). */
 #include "io/threads.h"
@@ -26,6 +29,7 @@
 
 #include <coil/error.h>
 
+#include <stdatomic.h>
 #include <string.h>
 
 struct worker {
@@ -46,9 +50,12 @@ struct pool {
     unsigned threads, idle, threads_max;
     size_t queued, running;
     uint64_t finished;
-    bool shut;      /* takes no more jobs */
-    bool free;      /* given up: the last worker frees it */
-    unsigned forks; /* coil__thread_forks() when it was made */
+    uint64_t spin_ticks;   /* how long an idle worker looks on; 0: not at all */
+    bool spinning;         /* one does */
+    _Atomic unsigned news; /* what it looks at: changes with every job, and at the end */
+    bool shut;             /* takes no more jobs */
+    bool free;             /* given up: the last worker frees it */
+    unsigned forks;        /* coil__thread_forks() when it was made */
 };
 
 /* The threads, and the lock that one of them may have held, stayed with the parent. Nothing is done to it here. */
@@ -72,8 +79,16 @@ int coil__pool_new(struct pool **out, const char *name, unsigned threads_max)
     list_init(&pool->ended);
     strncpy(pool->name, name, sizeof pool->name - 1);
     pool->threads_max = threads_max > 0 ? threads_max : 1;
+    atomic_init(&pool->news, 0);
     *out = pool;
     return 0;
+}
+
+void coil__pool_set_spin(struct pool *pool, uint64_t ticks)
+{
+    coil__mutex_lock(&pool->lock);
+    pool->spin_ticks = ticks;
+    coil__mutex_unlock(&pool->lock);
 }
 
 static void destroy(struct pool *pool)
@@ -112,20 +127,48 @@ static void run_one(struct pool *pool)
     pool->idle++;
 }
 
+/* The lock is held. */
+static void tell(struct pool *pool)
+{
+    atomic_store_explicit(&pool->news, atomic_load_explicit(&pool->news, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+/* The lock is held, and held again on return: then the queue says what came. */
+static void look_on(struct pool *pool)
+{
+    unsigned seen = atomic_load_explicit(&pool->news, memory_order_relaxed);
+    uint64_t ticks = pool->spin_ticks, began = clock_ticks();
+    pool->spinning = true;
+    coil__mutex_unlock(&pool->lock);
+    do
+        thread_relax();
+    while (atomic_load_explicit(&pool->news, memory_order_relaxed) == seen &&
+           clock_ticks() - began < ticks);
+    coil__mutex_lock(&pool->lock);
+    pool->spinning = false;
+}
+
 static void worker_main(void *arg)
 {
     struct worker *worker = arg;
     struct pool *pool = worker->pool;
+    bool looked_on = false;
 
     coil__mutex_lock(&pool->lock);
     worker->self = coil__thread_self();
     for (;;) {
-        if (!list_empty(&pool->queue))
+        if (!list_empty(&pool->queue)) {
             run_one(pool);
-        else if (pool->shut)
+            looked_on = false;
+        } else if (pool->shut) {
             break;
-        else
+        } else if (pool->spin_ticks && !pool->spinning && !looked_on) {
+            look_on(pool);
+            looked_on = true;
+        } else {
             coil__cond_wait(&pool->work, &pool->lock);
+        }
     }
 
     pool->threads--;
@@ -197,7 +240,9 @@ int coil__pool_submit(struct pool *pool, struct job *job)
     job->state = JOB_QUEUED;
     pool->queued++;
     coil__thread_busy_add(1);
-    coil__cond_signal(&pool->work);
+    tell(pool);
+    if (!pool->spinning || pool->queued > 1)
+        coil__cond_signal(&pool->work);
 out:
     coil__mutex_unlock(&pool->lock);
     return err;
@@ -239,6 +284,7 @@ void coil__pool_shutdown(struct pool *pool, bool cancel_queued, void (*dropped)(
         take_out(pool, job);
         list_push(&out, &job->link);
     }
+    tell(pool);
     coil__cond_broadcast(&pool->work);
     coil__mutex_unlock(&pool->lock);
 
@@ -293,6 +339,7 @@ void coil__pool_free(struct pool *pool)
     }
     list_splice(&ended, &pool->ended);
     bool now = pool->threads == 0;
+    tell(pool);
     coil__cond_broadcast(&pool->work);
     coil__mutex_unlock(&pool->lock);
 

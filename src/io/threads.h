@@ -38,6 +38,8 @@ struct pool_stats {
 
 /* Threads are called `name`. Returns 0 or -ENOMEM. */
 int coil__pool_new(struct pool **out, const char *name, unsigned threads_max);
+/* An idle thread looks for the next job so many clock_ticks() before it sleeps; 0, as at first: it sleeps at once. */
+void coil__pool_set_spin(struct pool *pool, uint64_t ticks);
 /* 0, COIL_ESHUTDOWN, COIL_EWRONGTHREAD in a child of fork, or -EAGAIN (-ENOMEM) when not even one thread could be
  * started. */
 int coil__pool_submit(struct pool *pool, struct job *job);

@@ -153,6 +153,10 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
     coil_loop *loop = coil__zalloc(sizeof *loop);
     if (!loop || coil__thread_at_fork(&asked, forked) < 0)
         goto undo_loop;
+    if (coil__loop_set_spin(loop, opts->spin) < 0) {
+        coil__free(loop);
+        return NULL;
+    }
     loop->ring = coil__zalloc(RING_MIN * sizeof *loop->ring);
     if (!loop->ring)
         goto undo_loop;
@@ -303,6 +307,8 @@ void coil_loop_stats(coil_loop *loop, coil_loop_stats_t *out)
     out->turns = loop->turns;
     out->callbacks = loop->callbacks;
     out->switches = loop->switches;
+    out->spins = loop->spins;
+    out->spins_in_vain = loop->spins_in_vain;
     if (loop->backend) {
         out->fds = loop->backend->fds;
         out->ops = loop->backend->pending;

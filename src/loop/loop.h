@@ -102,7 +102,11 @@ struct coil_loop {
     uint8_t idle_turns;  /* turns since the last look at clock and kernel, or LOOK_NEXT */
     uint64_t look_ticks; /* clock_ticks() at that look */
     uint64_t look_every; /* ticks in 50 us */
-    coil_ret raised;     /* coil_loop_raise; 0 */
+    /* coil_loop_set_spin (spin.c); 0: it sleeps at once. */
+    int64_t spin_ns;
+    uint64_t spin_ticks;               /* the same */
+    uint64_t idle_for;                 /* ticks: what its waits last, by the last ones */
+    coil_ret raised;                   /* coil_loop_raise; 0 */
     struct error_record *raised_error; /* what goes with it; NULL: the code's own words */
     struct coil_context hub_context;   /* what callbacks run in: the map their slot captured */
 
@@ -156,7 +160,7 @@ struct coil_loop {
     pid_t thread_id;         /* of `thread`, as the kernel counts; 0: it never ran */
     struct coil_loop *outer; /* what coil_get_running_loop said before this one ran */
 
-    uint64_t turns, callbacks, switches;
+    uint64_t turns, callbacks, switches, spins, spins_in_vain;
 };
 
 extern _Thread_local struct coil_loop *coil__running_loop;
@@ -340,6 +344,18 @@ void coil__signals_drop(struct coil_loop *loop);
 
 /* A step is slow from `ns` on. */
 void coil__loop_set_slow(struct coil_loop *loop, int64_t ns);
+int coil__loop_set_spin(struct coil_loop *loop, double seconds);
+/* Look for work without sleeping, if that pays; for no longer than *timeout_ns (-1: for ever), from which it is taken. 1:
+ * something came, 0: nothing did, or an error of the backend's. */
+int coil__loop_spin(struct coil_loop *loop, int64_t *timeout_ns);
+/* A wait is over, spinning and sleeping: so long it lasted. */
+void coil__loop_was_idle(struct coil_loop *loop, uint64_t ticks);
+
+/* Also without asking the kernel: who closes a socket finishes what waits on it. */
+static inline bool loop_something_came(const struct coil_loop *loop)
+{
+    return !list_empty(&loop->backend->finished) || !inbox_empty(loop->inbox);
+}
 /* Debug mode begins: from here on steps are timed. */
 void coil__loop_time_steps(struct coil_loop *loop);
 /* Run fn(arg) and, if it took long, say so (debug mode). */

@@ -17,7 +17,8 @@
  * nothing ready, no timer, no op, no job, no waker, no signal handler, and no thread in the process but this one and idle
  * ones of coil's own. Then, and only then, collect says COIL_EDEADLOCK.
  *
- * Runs on the loop's thread. Elsewhere: the ring and its rooms (loop.c), timers (timer.c). */
+ * Runs on the loop's thread. Elsewhere: the ring and its rooms (loop.c), timers (timer.c), spinning before the sleep
+ * (spin.c). */
 #include "base/error.h"
 #include "base/sys.h"
 #include "base/thread.h"
@@ -45,19 +46,13 @@ static int64_t until_timer(const struct coil_loop *loop)
     return left > WAIT_MAX_NS ? WAIT_MAX_NS : left;
 }
 
-/* Also without asking the kernel: who closes a socket finishes what waits on it. */
-static bool something_came(struct coil_loop *loop)
-{
-    return !list_empty(&loop->backend->finished) || !inbox_empty(loop->inbox);
-}
-
 static bool deadlock_is_certain(struct coil_loop *loop)
 {
-    if (!loop->until_future || loop->backend->pending || something_came(loop) || loop->jobs ||
+    if (!loop->until_future || loop->backend->pending || loop_something_came(loop) || loop->jobs ||
         loop->wakers || !list_empty(&loop->signals) || coil__thread_busy())
         return false;
     /* A thread that has ended since may have posted before. */
-    return coil__thread_in_process() == 1 + coil__thread_count() && !something_came(loop);
+    return coil__thread_in_process() == 1 + coil__thread_count() && !loop_something_came(loop);
 }
 
 static int wait_asleep(struct coil_loop *loop, int64_t timeout_ns)
@@ -68,6 +63,16 @@ static int wait_asleep(struct coil_loop *loop, int64_t timeout_ns)
     int err = loop->backend->cls->wait(loop->backend, timeout_ns);
     coil__inbox_wake_up(loop->inbox);
     return err;
+}
+
+static int wait_spinning(struct coil_loop *loop, int64_t timeout_ns)
+{
+    uint64_t began = clock_ticks();
+    int came = coil__loop_spin(loop, &timeout_ns);
+    if (came == 0)
+        came = wait_asleep(loop, timeout_ns);
+    coil__loop_was_idle(loop, clock_ticks() - began);
+    return came < 0 ? came : 0;
 }
 
 static int wait_real(struct coil_loop *loop, bool busy, int64_t limit_ns)
@@ -81,7 +86,7 @@ static int wait_real(struct coil_loop *loop, bool busy, int64_t limit_ns)
         return (int)coil__fail(COIL_EDEADLOCK, "nothing left can wake any task");
     if (timeout < 0 || (limit_ns < timeout))
         timeout = limit_ns == CLOCK_FOREVER ? -1 : limit_ns;
-    return wait_asleep(loop, timeout);
+    return loop->spin_ns ? wait_spinning(loop, timeout) : wait_asleep(loop, timeout);
 }
 
 /* Did nothing come but callbacks of descriptors that are ready all the time? */
@@ -109,7 +114,7 @@ static int wait_virtual(struct coil_loop *loop, bool busy, int64_t limit_ns)
     int err = b->cls->wait(b, 0);
     if (err || busy || limit_ns == 0)
         return err;
-    if (something_came(loop)) {
+    if (loop_something_came(loop)) {
         /* A writer that is always ready would keep time from passing at all. */
         if (only_watches_came(loop))
             clock_advance_to(&loop->clock, clock_add(loop->clock.virtual_ns, VIRTUAL_TURN_NS));
@@ -141,7 +146,7 @@ static int wait_virtual(struct coil_loop *loop, bool busy, int64_t limit_ns)
     }
     if (b->real_pending) {
         err = wait_asleep(loop, left < VIRTUAL_GRACE_NS ? left : VIRTUAL_GRACE_NS);
-        if (err || something_came(loop))
+        if (err || loop_something_came(loop))
             return err;
     }
     clock_advance_to(&loop->clock, target);

@@ -195,6 +195,12 @@ static const struct executor_class pool_class = {
     .destroy = pool_destroy,
 };
 
+void coil__executor_set_spin(coil_executor *executor, uint64_t ticks)
+{
+    COIL_DCHECK(executor->cls == &pool_class);
+    coil__pool_set_spin(as_pool(executor)->pool, ticks);
+}
+
 bool coil__executor_is_thread_pool(const coil_executor *executor)
 {
     return executor->cls == &pool_class;

@@ -73,8 +73,13 @@ int coil__executor_use(coil_loop *loop, coil_executor *executor, coil_executor *
             return -ENOMEM;
         if (part->shut)
             return (int)coil__fail(COIL_ESHUTDOWN, "the default executor was shut down");
-        if (!part->executor && !(part->executor = coil_thread_pool_executor_new(0, NULL)))
-            return -ENOMEM;
+        if (!part->executor) {
+            part->executor = coil_thread_pool_executor_new(0, NULL);
+            if (!part->executor)
+                return -ENOMEM;
+            if (loop->spin_ns)
+                coil__executor_set_spin(part->executor, loop->spin_ticks);
+        }
         executor = part->executor;
     }
     *out = coil_executor_ref(executor);

@@ -89,6 +89,8 @@ struct coil_executor {
 };
 
 bool coil__executor_is_thread_pool(const coil_executor *executor);
+/* Of a thread pool: coil__pool_set_spin. */
+void coil__executor_set_spin(coil_executor *executor, uint64_t ticks);
 /* Does the caller run in a work of this executor? */
 bool coil__executor_runs_here(const coil_executor *executor);
 

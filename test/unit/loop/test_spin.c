@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_spin.c: a loop that looks for work before it sleeps: what comes meanwhile is met, nothing is early or lost, and
+ * it stops where it does not pay. */
+#include "loop/loop.h"
+
+#include "../loop/stage.h"
+#include "base/sys.h"
+#include "base/thread.h"
+#include "test.h"
+
+#include <coil/net.h>
+#include <coil/work.h>
+
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+#define LIMIT_S 0.01
+
+/* True if it spins here at all. */
+static bool spin(double seconds)
+{
+    FACT_INT(coil_loop_set_spin(stage.loop, seconds), 0);
+    return coil__thread_cpus() > 1;
+}
+
+static coil_loop_stats_t stats(void)
+{
+    coil_loop_stats_t out;
+    coil_loop_stats(stage.loop, &out);
+    return out;
+}
+
+static coil_ret sleep_for(void *seconds)
+{
+    return coil_sleep(*(const double *)seconds);
+}
+
+static void sleep_once(double seconds)
+{
+    FACT_INT(coil_loop_run_until_complete(stage.loop, coil_coro_new(sleep_for, &seconds)), 0);
+}
+
+REAL(loop_does_not_spin_unless_asked)
+{
+    sleep_once(0.001);
+    FACT_INT(stats().spins, 0);
+}
+
+REAL(spin_before_a_long_sleep_is_in_vain_and_the_last_one)
+{
+    if (!spin(LIMIT_S))
+        return;
+    sleep_once(9 * LIMIT_S);
+    FACT_INT(stats().spins, 1);
+    FACT_INT(stats().spins_in_vain, 1);
+    sleep_once(9 * LIMIT_S);
+    FACT_INT(stats().spins, 1);
+}
+
+REAL(short_waits_bring_the_spin_back)
+{
+    if (!spin(LIMIT_S))
+        return;
+    sleep_once(9 * LIMIT_S);
+    for (int i = 0; i < 10000 && stats().spins < 2; i++)
+        sleep_once(0.0001);
+    FACT_INT(stats().spins, 2);
+    FACT_INT(coil_loop_set_spin(stage.loop, 0), 0);
+    sleep_once(0.0001);
+    FACT_INT(stats().spins, 2);
+}
+
+REAL(timer_within_the_spin_is_not_early)
+{
+    spin(LIMIT_S);
+    double before = coil_loop_time(stage.loop);
+    sleep_once(LIMIT_S / 4);
+    FACT(coil_loop_time(stage.loop) - before >= LIMIT_S / 4);
+    before = coil_loop_time(stage.loop);
+    sleep_once(LIMIT_S * 1.5); /* the rest of it asleep */
+    FACT(coil_loop_time(stage.loop) - before >= LIMIT_S * 1.5);
+}
+
+/* ---- what comes meanwhile ---- */
+
+enum { ROUNDS = 200 };
+
+static coil_ret echo_all(void *fd)
+{
+    char byte;
+    for (int i = 0; i < ROUNDS; i++) {
+        FACT_INT(coil_loop_sock_recv(NULL, (int)(intptr_t)fd, &byte, 1), 1);
+        FACT_INT(coil_loop_sock_sendall(NULL, (int)(intptr_t)fd, &byte, 1, NULL), 0);
+    }
+    return 0;
+}
+
+static void ask_again_and_again(void *fd)
+{
+    char byte = 'x';
+    for (int i = 0; i < ROUNDS; i++)
+        if (sys_write((int)(intptr_t)fd, &byte, 1) != 1 ||
+            sys_read((int)(intptr_t)fd, &byte, 1) != 1)
+            return;
+}
+
+REAL(bytes_are_answered_by_a_loop_that_spins)
+{
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
+    spin(LIMIT_S);
+    struct thread t;
+    assert_int_equal(coil__thread_start(&t, "test", ask_again_and_again, (void *)(intptr_t)pair[1]),
+                     0);
+    FACT_INT(coil_loop_run_until_complete(stage.loop,
+                                          coil_coro_new(echo_all, (void *)(intptr_t)pair[0])),
+             0);
+    coil__thread_join(&t);
+    sys_close(pair[0]);
+    sys_close(pair[1]);
+}
+
+static coil_ret add_one(void *arg)
+{
+    ++*(int *)arg;
+    return 0;
+}
+
+static coil_ret call_threads(void *arg)
+{
+    for (int i = 0; i < ROUNDS; i++)
+        FACT_INT(coil_to_thread(add_one, arg), 0);
+    return coil_loop_shutdown_default_executor(NULL, COIL_FOREVER);
+}
+
+REAL(jobs_of_threads_are_done_and_heard_of_by_spinning)
+{
+    int n = 0;
+    spin(LIMIT_S);
+    FACT_INT(coil_loop_run_until_complete(stage.loop, coil_coro_new(call_threads, &n)), 0);
+    FACT_INT(n, ROUNDS);
+}
+
+static void post_stop(void *loop)
+{
+    FACT_INT(coil_loop_call_soon_threadsafe(loop, stop_loop, loop, NULL), 0);
+}
+
+REAL(call_from_a_thread_is_seen_by_a_loop_that_spins)
+{
+    spin(LIMIT_S);
+    for (int i = 0; i < 20; i++) {
+        struct thread t;
+        assert_int_equal(coil__thread_start(&t, "test", post_stop, stage.loop), 0);
+        FACT_INT(coil_loop_run_forever(stage.loop), 0);
+        coil__thread_join(&t);
+    }
+}
+
+/* ---- where there is none ---- */
+
+LOOP(virtual_time_does_not_spin)
+{
+    spin(LIMIT_S);
+    sleep_once(3600);
+    FACT_INT(stats().spins, 0);
+}
+
+LOOP(spin_that_is_no_short_time_is_refused)
+{
+    const double wrong[] = {-0.001, 0.0101, 1, COIL_FOREVER, NAN};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        FACT_INT(coil_loop_set_spin(stage.loop, wrong[i]), -EINVAL);
+        FACT_ERROR(-EINVAL, "a loop may spin for 0 to 0.01 seconds before it sleeps");
+        coil_run_opts opts = {.size = sizeof opts, .spin = wrong[i]};
+        FACT(coil_new_event_loop(&opts) == NULL);
+        FACT_ERROR(-EINVAL, "a loop may spin for 0 to 0.01 seconds before it sleeps");
+    }
+    coil_run_opts opts = {.size = sizeof opts, .spin = 0.01};
+    coil_loop *loop = coil_new_event_loop(&opts);
+    FACT(loop != NULL);
+    coil_loop_free(loop);
+}
+
+PLAIN(spin_needs_a_loop)
+{
+    FACT_INT(coil_loop_set_spin(NULL, 0), COIL_ENOLOOP);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(loop_does_not_spin_unless_asked),
+        cmocka_unit_test(spin_before_a_long_sleep_is_in_vain_and_the_last_one),
+        cmocka_unit_test(short_waits_bring_the_spin_back),
+        cmocka_unit_test(timer_within_the_spin_is_not_early),
+        cmocka_unit_test(bytes_are_answered_by_a_loop_that_spins),
+        cmocka_unit_test(jobs_of_threads_are_done_and_heard_of_by_spinning),
+        cmocka_unit_test(call_from_a_thread_is_seen_by_a_loop_that_spins),
+        cmocka_unit_test(virtual_time_does_not_spin),
+        cmocka_unit_test(spin_that_is_no_short_time_is_refused),
+        cmocka_unit_test(spin_needs_a_loop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
