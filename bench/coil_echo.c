@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * coil_echo.c: an echo server: coil_echo tcp|unix BUFFER stream|sock|messages [WORKERS]. Prints where it listens; serves
+ * coil_echo.c: an echo server: coil_echo tcp|unix BUFFER stream|sock|messages|coalesced [WORKERS]. Prints where it listens; serves
  * until killed.
  *
  * Every client has a task; `stream` echoes what there is through a reader and a writer, `messages` takes and answers 64 bytes
- * at a time, `sock` goes through the socket itself. Several workers (tcp) have a listener each on one port, among which the
+ * at a time, `coalesced` the same with writes that are collected, `sock` goes through the socket itself. Several workers (tcp) have a listener each on one port, among which the
  * kernel shares the connections out; SIGTERM ends them, and each says what it did. */
 #include "spin.h"
 
@@ -16,7 +16,7 @@
 #include <string.h>
 
 static size_t buf_n;
-static bool is_unix, is_sock, is_messages;
+static bool is_unix, is_sock, is_messages, is_coalesced;
 static unsigned workers;
 
 /* Of one worker: each has its own thread, and its own of these. */
@@ -40,6 +40,7 @@ static coil_ret echo_messages(coil_reader *reader, coil_writer *writer)
 {
     char message[64];
     coil_ret rc;
+    coil_writer_set_coalescing(writer, is_coalesced);
     while ((rc = coil_reader_readexactly(reader, message, sizeof message, NULL)) >= 0) {
         rc = coil_writer_write(writer, message, sizeof message);
         if (!coil_iserr(rc))
@@ -186,7 +187,8 @@ int main(int argc, char **argv)
         return 2;
     is_unix = strcmp(argv[1], "unix") == 0;
     is_sock = strcmp(argv[3], "sock") == 0;
-    is_messages = strcmp(argv[3], "messages") == 0;
+    is_coalesced = strcmp(argv[3], "coalesced") == 0;
+    is_messages = is_coalesced || strcmp(argv[3], "messages") == 0;
     buf_n = (size_t)atol(argv[2]);
     workers = argc == 5 ? (unsigned)atoi(argv[4]) : 1;
     coil_run_opts run = {.size = sizeof run, .spin = bench_spin()};

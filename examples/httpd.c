@@ -505,6 +505,8 @@ static coil_ret serve(coil_reader *reader, coil_writer *writer, void *arg)
         c.next->back = &c.next;
     site->clients = &c;
 
+    coil_writer_set_coalescing(
+        writer, true); /* head and body, and all that was asked for at once, in one call */
     coil_ret rc = serve_requests(&c);
     if (rc == -ETIMEDOUT)
         coil_writer_abort(

@@ -157,8 +157,8 @@ ROWS = [
          [at_most(1.0, 0.95, of="raw epoll", subject="coil sock"), times(1.4, "libuv", 1.55, subject="coil sock")],
          limit="raw epoll", transport="unix", requests=100_000, kinds=("sock", "stream")),
     Echo("streaming", "streaming, 64-byte messages, 4 connections, for each", ["epoll", "uv", "go"],
-         [times(2.5, "libuv", subject="coil messages")], limit="raw epoll", connections=4, requests=2000, size=16384,
-         buffer=65536, messages=256, kinds=("messages", "stream"), unit="ns"),
+         [times(2.5, "libuv", subject="coil coalesced")], limit="raw epoll", connections=4, requests=2000, size=16384,
+         buffer=65536, messages=256, kinds=("coalesced", "messages", "stream"), unit="ns"),
     Echo("echo_large", "echo, 1 MiB, 4 connections", ["epoll", "uv", "ev", "go", "tokio"],
          [times(1.2, "libuv", 1.35, subject="coil sock")], limit="raw epoll", connections=4, requests=200, size=MIB,
          buffer=256 * 1024, rounds=3),  # caches make it restless

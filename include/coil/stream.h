@@ -230,6 +230,12 @@ COIL_API int coil_writer_writelines(coil_writer *writer, const struct iovec *pie
 COIL_API int coil_writer_write_owned(coil_writer *writer, const void *data, size_t n,
                                      void (*release)(void *cookie), void *cookie);
 
+/* From now on collect what is written, and send it together as soon as the loop turns: when the task waits, not later. What makes
+ * 32 KiB goes at once. For protocols that write many small messages in a row, as answers to what a client sent in one go: a
+ * system call for all of them, at the price of a copy. Over TLS it is always so. Off, the default: each write goes at once.
+ * asyncio has no such call. */
+COIL_API void coil_writer_set_coalescing(coil_writer *writer, bool on);
+
 /* Wait until the peer has taken enough of what was written: until no more than the low mark is left, if
  * the high mark was passed. `write, drain` is how to send much to a slow peer in little memory.
  *

@@ -281,6 +281,10 @@ COIL_API int coil_transport_writelines(coil_transport *transport, const struct i
 COIL_API int coil_transport_write_owned(coil_transport *transport, const void *data, size_t n,
                                         void (*release)(void *cookie), void *cookie);
 
+/* From now on collect what is written, and send it together as soon as the callbacks that are ready have run; see
+ * coil_writer_set_coalescing. asyncio has no such call. */
+COIL_API void coil_transport_set_coalescing(coil_transport *transport, bool on);
+
 /* End the sending direction once all is sent (over TLS by a close_notify); the peer sees the end, and reading goes on (a pipe
  * that is written has no other direction: it closes). Twice is fine.
  *

@@ -171,6 +171,7 @@ static void run(void *arg)
 {
     struct connection *conn = arg;
     conn->queued = false;
+    coil__outbox_flush(&conn->writer.out);
     coil__outbox_release_sent(&conn->writer.out);
     if (conn->shaking)
         shake_client(conn);

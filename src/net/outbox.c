@@ -17,7 +17,8 @@ enum {
     CHUNK_FIRST = 4096, /* of such a size one is kept at hand for each loop */
     CHUNK_MORE = 16384,
     HIGH_FILTERED = 512 * 1024,
-    RETRIES_MAX = 1000, /* turns without memory before sending is given up */
+    COLLECTED_MAX = 32 * 1024, /* coalescing: so much is sent at once */
+    RETRIES_MAX = 1000,        /* turns without memory before sending is given up */
 };
 
 struct chunk {
@@ -132,8 +133,8 @@ void coil__outbox_init(struct outbox *box, const struct outbox_class *cls, coil_
 
 static void send_done(struct op *op);
 
-/* Hand the first chunks to the kernel. */
-static void submit(struct outbox *box)
+/* The first chunks as pieces; how many these are. */
+static int cut_pieces(struct outbox *box)
 {
     int n = 0;
     LIST_FOREACH(link, &box->chunks) {
@@ -142,6 +143,13 @@ static void submit(struct outbox *box)
         if (n == OUTBOX_PIECES)
             break;
     }
+    return n;
+}
+
+/* Hand them to the kernel. */
+static void submit(struct outbox *box)
+{
+    int n = cut_pieces(box);
     box->op.fd = box->sock->fd;
     box->op.done = send_done;
     if (n == 1 || sock_is_pipe(box->sock)) {
@@ -320,13 +328,49 @@ static ssize_t sendv_now(struct outbox *box, const struct iovec *pieces, size_t 
     return after_send(box, sock_calls(sock)->sendv(sock_backend(sock), sock->fd, pieces, n));
 }
 
+/* ---- coalescing ---- */
+
+/* Are these bytes to wait for others? Then for the owner's slot. (What a filter has was collected by it.) */
+static bool collects(struct outbox *box, size_t n)
+{
+    if (coil_likely(!box->coalescing) || n >= COLLECTED_MAX || box->filter)
+        return false;
+    box->collected = true;
+    box->cls->kick(box);
+    return true;
+}
+
+void coil__outbox_flush(struct outbox *box)
+{
+    if (coil_likely(!box->collected))
+        return;
+    box->collected = false;
+    if (list_empty(&box->chunks)) /* dropped since */
+        return;
+    int n = cut_pieces(box);
+    ssize_t sent = n == 1 ? send_now(box, box->pieces[0].iov_base, box->pieces[0].iov_len)
+                          : sendv_now(box, box->pieces, (size_t)n);
+    if (sent < 0) /* they were dropped */
+        return;
+    sent_bytes(box, (size_t)sent);
+    maybe_resume(box);
+    if (!list_empty(&box->chunks))
+        submit(box);
+    else
+        box->cls->idle(box);
+}
+
 /* Something was added behind what there was. */
 static void added(struct outbox *box, size_t n)
 {
     box->buffered += n;
     maybe_pause(box);
-    if (box->op.state == OP_IDLE)
+    if (coil_unlikely(box->collected)) {
+        if (box->buffered >= COLLECTED_MAX)
+            coil__outbox_flush(box);
+    } else if (box->op.state == OP_IDLE) {
         submit(box);
+    }
 }
 
 /* Something was written that waits for the filter. */
@@ -411,7 +455,7 @@ int coil__outbox_write_raw(struct outbox *box, const void *bytes, size_t n)
     int err = room_for(box, &box->chunks, n, &here, &more);
     if (err < 0)
         return err;
-    if (!last) {
+    if (!last && !collects(box, n)) {
         ssize_t sent = send_now(box, p, n);
         if (sent < 0 || (size_t)sent == n) {
             chunk_free(box->part, more);
@@ -448,7 +492,7 @@ int coil__outbox_writelines(struct outbox *box, const struct iovec *pieces, size
     struct chunk *chunk = chunk_new(box->part, (size_t)total);
     if (!chunk)
         return -ENOMEM;
-    if (list_empty(&box->chunks) && !box->filter) {
+    if (list_empty(&box->chunks) && !box->filter && !collects(box, (size_t)total)) {
         sent = sendv_now(box, pieces, pieces_n);
         if (sent < 0 || sent == total) {
             chunk_free(box->part, chunk);
@@ -480,7 +524,7 @@ int coil__outbox_write_owned(struct outbox *box, const void *bytes, size_t n,
         return (int)coil__fail_plain(-ENOMEM);
     *chunk = (struct chunk){.at = bytes, .n = n, .lent = n, .release = release, .cookie = cookie};
     list_init(&chunk->link);
-    if (list_empty(&box->chunks) && n > 0 && !box->filter) {
+    if (list_empty(&box->chunks) && n > 0 && !box->filter && !collects(box, n)) {
         ssize_t sent = send_now(box, bytes, n);
         if (sent < 0) {
             coil__free(chunk);

@@ -7,6 +7,8 @@
  *        +--what is left--> [ chunk ][ chunk ][ chunk ] --one op, up to 8 pieces--+
  *                              copied, or held until release
  *
+ * Coalescing, everything is left at first; the owner's slot, or a write that makes it too much, sends all of it in one call.
+ *
  * Sending goes on by itself: each completion takes what was sent off the chunks and submits the op for
  * the rest. No task and no stack is needed for that. It belongs to a connection (a stream's writer) or to a
  * transport, who asks whether it may write, and is told what happened; none of what it is told runs a user's
@@ -37,7 +39,8 @@ struct filter;
 
 /* How its owner is told. */
 struct outbox_class {
-    void (*kick)(struct outbox *box);    /* lent buffers are to be released, in the owner's slot */
+    /* lent buffers are to be released, or what was collected to be sent, in the owner's slot */
+    void (*kick)(struct outbox *box);
     void (*resumed)(struct outbox *box); /* what is buffered fell to the low mark */
     void (*idle)(struct outbox *box);    /* all is sent or dropped, and the kernel has let go */
     void (*failed)(struct outbox *box, coil_ret error); /* sending failed: drop what is left */
@@ -51,6 +54,8 @@ struct outbox {
     coil_sock *sock;       /* the owner's reference */
     bool paused;           /* the high mark was passed, the low one not reached since */
     bool dropping;         /* the chunks go as soon as the kernel lets go of them */
+    bool coalescing;       /* what is written is collected, and goes in the owner's slot */
+    bool collected;        /* something was, and waits for that */
     uint16_t retries;      /* in a row, for want of memory */
     struct list chunks;    /* in order of sending */
     struct list plain;     /* for the filter, in order */
@@ -86,6 +91,8 @@ void coil__outbox_plain_over(struct outbox *box);
 
 /* Drop what was not sent, now or when the kernel lets go of it. */
 void coil__outbox_drop(struct outbox *box);
+/* Send what was collected, if something was. */
+void coil__outbox_flush(struct outbox *box);
 /* Call what is due: a user's code. */
 void coil__outbox_release_sent(struct outbox *box);
 /* The loop is closing: the op ends, everything is released. */

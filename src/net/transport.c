@@ -353,6 +353,7 @@ static void run(void *arg)
 {
     struct coil_transport *t = arg;
     t->queued = false;
+    coil__outbox_flush(&t->out);
     coil__outbox_release_sent(&t->out);
     if (t->shaking)
         shake_client(t);
@@ -535,6 +536,11 @@ int coil_transport_write_owned(coil_transport *transport, const void *data, size
     if (err < 0)
         return err;
     return wrote(transport, coil__outbox_write_owned(&transport->out, data, n, release, cookie));
+}
+
+void coil_transport_set_coalescing(coil_transport *transport, bool on)
+{
+    transport->out.coalescing = on;
 }
 
 int coil_transport_write_eof(coil_transport *transport)

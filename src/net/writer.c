@@ -90,6 +90,11 @@ int coil_writer_write_owned(coil_writer *writer, const void *bytes, size_t n,
     return err < 0 ? err : coil__outbox_write_owned(&writer->out, bytes, n, release, cookie);
 }
 
+void coil_writer_set_coalescing(coil_writer *writer, bool on)
+{
+    writer->out.coalescing = on;
+}
+
 /* ---- waiting for the peer ---- */
 
 static int describe_writer(const struct wait *wait, char *out, size_t n);

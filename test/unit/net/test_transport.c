@@ -102,6 +102,28 @@ COIL_TEST(transport_writes_go_out_at_once)
     done_with(t, peer);
 }
 
+COIL_TEST(transport_coalescing_sends_at_the_end_of_the_turn)
+{
+    struct ear ear = {0};
+    coil_transport *t;
+    coil_sock *peer = ear_wire(&ear_protocol, &ear, &t);
+    coil_transport_set_coalescing(t, true);
+    must(coil_transport_write(t, "one ", 4));
+    must(coil_transport_write(t, "two", 3));
+    assert_int_equal(coil_transport_get_write_buffer_size(t), 7);
+    must(coil_sleep(0));
+    assert_int_equal(coil_transport_get_write_buffer_size(t), 0);
+    char both[8] = "";
+    assert_int_equal(must(coil_sock_recv(peer, both, sizeof both)), 7);
+    assert_string_equal(both, "one two");
+    must(coil_transport_write(t, "bye", 3));
+    coil_transport_close(t);
+    wire_expect(peer, "bye");
+    wire_expect_end(peer);
+    ear_until(&ear, "made lost:0");
+    done_with(t, peer);
+}
+
 static coil_ret say_back(struct ear *ear, const char *data, size_t n)
 {
     return coil_transport_write(ear->t, data, n);
