@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * epoll_echo.c: the least an echo server can do: edge-triggered epoll, one recv and one send a request:
- * epoll_echo tcp|unix BUFFER. What coil_echo.c is measured against. */
+ * epoll_echo tcp|unix BUFFER [own]. What coil_echo.c is measured against. With `own` each connection has a buffer of its own, as
+ * it must have as soon as a request may come in two parts. */
 #include "echo.h"
 
 #include <errno.h>
@@ -9,18 +10,21 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+static char *buf;
+static size_t buf_n;
+
 struct connection {
     int fd;
+    char *in;   /* where requests are read to */
     char *rest; /* what the peer does not take yet; nothing is read meanwhile. NULL: none */
     size_t rest_n, rest_at;
 };
 
-static char *buf;
-static size_t buf_n;
-
 static void hang_up(struct connection *c)
 {
     close(c->fd);
+    if (c->in != buf)
+        free(c->in);
     free(c->rest);
     free(c);
 }
@@ -49,12 +53,12 @@ static void serve(struct connection *c)
             return;
     }
     for (;;) {
-        ssize_t got = recv(c->fd, buf, buf_n, 0);
+        ssize_t got = recv(c->fd, c->in, buf_n, 0);
         if (got == 0 || (got < 0 && errno != EAGAIN))
             hang_up(c);
         if (got <= 0)
             return;
-        ssize_t sent = send(c->fd, buf, (size_t)got, MSG_NOSIGNAL);
+        ssize_t sent = send(c->fd, c->in, (size_t)got, MSG_NOSIGNAL);
         if (sent < 0 && errno != EAGAIN) {
             hang_up(c);
             return;
@@ -64,7 +68,7 @@ static void serve(struct connection *c)
             c->rest_n = (size_t)got - n;
             c->rest_at = 0;
             c->rest = malloc(c->rest_n);
-            memcpy(c->rest, buf + n, c->rest_n);
+            memcpy(c->rest, c->in + n, c->rest_n);
             return; /* room brings an edge */
         }
         if ((size_t)got < buf_n)
@@ -74,7 +78,7 @@ static void serve(struct connection *c)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3)
+    if (argc != 3 && argc != 4)
         return 2;
     int is_unix = strcmp(argv[1], "unix") == 0, listener = echo_listen(is_unix),
         ep = epoll_create1(0), one = 1;
@@ -93,6 +97,7 @@ int main(int argc, char **argv)
             for (int fd; (fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0;) {
                 struct connection *c = calloc(1, sizeof *c);
                 c->fd = fd;
+                c->in = argc == 4 ? malloc(buf_n) : buf;
                 if (!is_unix)
                     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
                 epoll_ctl(ep, EPOLL_CTL_ADD, fd,

@@ -159,6 +159,8 @@ def echo_servers(bench, row, missing):
                 servers[f"{name} at {row.fewer}, {backend}"] = (command + words, env, row.fewer)
     for word, label, command, env in bench.commands(row.peers, "echo", missing):
         words = own + (["messages"] if row.messages > 1 and word not in ("epoll", "uring") else [])
+        if word == "epoll_own":
+            words = [*own, "own"]
         servers[label] = (command + words, env, row.connections)
     return servers
 
