@@ -8,15 +8,18 @@
  *
  * Always true, whenever the lock is free:
  *   - a job is in the queue exactly while its state is QUEUED;
- *   - queued <= idle, or all threads that may be had are there: no job waits while a thread sleeps for good;
+ *   - queued <= idle, or all threads that may be had are there;
+ *   - if a job is queued and a worker sleeps, another one is on its way to the queue: woken, spinning, or about to take the
+ *     lock. So no job waits while a thread sleeps for good;
  *   - a worker is in `alive` or in `ended`; one in `ended` touches the pool no more and only waits to be joined;
  *   - run and finish are called without the lock; after finish nobody here touches the job.
  *
  * An idle worker that was signalled still counts as idle until it took a job; the job it was
  * signalled for is still counted as queued, so the comparison of the two stays right.
  *
- * With a spin one worker of those that find the queue empty looks on for a while before it sleeps, and who submits wakes
- * nobody for it.
+ * Only one worker is woken at a time, and whoever takes a job while others wait wakes the next. Many small jobs are so done
+ * by the few workers that are awake anyway, and as many long ones as there are workers still run at once. With a spin one worker
+ * of those that find the queue empty looks on for a while before it sleeps, and is as good as one that was woken.
  *
  * Any thread calls anything here. Elsewhere: signals are blocked in the threads (base/thread.c), what a result
  * wakes (base/inbox.c, through finish). */
@@ -48,8 +51,11 @@ struct pool {
     struct list alive, ended;
     char name[16];
     unsigned threads, idle, threads_max;
-    size_t queued, running;
-    uint64_t finished;
+    unsigned asleep; /* workers that wait for `work` */
+    bool waking;     /* one of them was signalled, and has not come yet */
+    size_t queued;
+    _Atomic size_t running; /* these two without the lock, by the thread that ran the job */
+    _Atomic uint64_t finished;
     uint64_t spin_ticks;   /* how long an idle worker looks on; 0: not at all */
     bool spinning;         /* one does */
     _Atomic unsigned news; /* what it looks at: changes with every job, and at the end */
@@ -80,6 +86,8 @@ int coil__pool_new(struct pool **out, const char *name, unsigned threads_max)
     strncpy(pool->name, name, sizeof pool->name - 1);
     pool->threads_max = threads_max > 0 ? threads_max : 1;
     atomic_init(&pool->news, 0);
+    atomic_init(&pool->running, 0);
+    atomic_init(&pool->finished, 0);
     *out = pool;
     return 0;
 }
@@ -102,24 +110,39 @@ static void destroy(struct pool *pool)
 
 /* ---- the threads ---- */
 
+/* The lock is held. There is something in the queue. */
+static void wake_one(struct pool *pool)
+{
+    if (pool->asleep > 0 && !pool->waking && !pool->spinning) {
+        pool->waking = true;
+        coil__cond_signal(&pool->work);
+    }
+}
+
+/* The lock is held, and held again on return. */
+static void sleep_on(struct pool *pool)
+{
+    pool->asleep++;
+    coil__cond_wait(&pool->work, &pool->lock);
+    pool->asleep--;
+    pool->waking = false; /* woken by nobody, it does for one who was */
+}
+
 /* The lock is held, and held again on return. */
 static void run_one(struct pool *pool)
 {
     struct job *job = container_of(list_pop(&pool->queue), struct job, link);
-    job->state = JOB_RUNNING;
+    job->state = JOB_TAKEN;
     pool->queued--;
-    pool->running++;
     pool->idle--;
+    atomic_fetch_add_explicit(&pool->running, 1, memory_order_relaxed);
+    if (pool->queued > 0)
+        wake_one(pool);
     coil__mutex_unlock(&pool->lock);
 
     job->run(job);
-
-    coil__mutex_lock(&pool->lock);
-    job->state = JOB_FINISHED;
-    pool->running--;
-    pool->finished++;
-    coil__mutex_unlock(&pool->lock);
-
+    atomic_fetch_sub_explicit(&pool->running, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool->finished, 1, memory_order_relaxed);
     job->finish(job);          /* the job may be gone from here on */
     coil__thread_busy_add(-1); /* only now: finish() may have called into a loop */
 
@@ -167,7 +190,7 @@ static void worker_main(void *arg)
             look_on(pool);
             looked_on = true;
         } else {
-            coil__cond_wait(&pool->work, &pool->lock);
+            sleep_on(pool);
         }
     }
 
@@ -241,8 +264,7 @@ int coil__pool_submit(struct pool *pool, struct job *job)
     pool->queued++;
     coil__thread_busy_add(1);
     tell(pool);
-    if (!pool->spinning || pool->queued > 1)
-        coil__cond_signal(&pool->work);
+    wake_one(pool);
 out:
     coil__mutex_unlock(&pool->lock);
     return err;
@@ -360,8 +382,8 @@ void coil__pool_stats(struct pool *pool, struct pool_stats *out)
         .idle = pool->idle,
         .threads_max = pool->threads_max,
         .queued = pool->queued,
-        .running = pool->running,
-        .finished = pool->finished,
+        .running = atomic_load_explicit(&pool->running, memory_order_relaxed),
+        .finished = atomic_load_explicit(&pool->finished, memory_order_relaxed),
     };
     coil__mutex_unlock(&pool->lock);
 }

@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum job_state { JOB_IDLE, JOB_QUEUED, JOB_RUNNING, JOB_FINISHED };
+enum job_state { JOB_IDLE, JOB_QUEUED, JOB_TAKEN };
 
 struct job {
     struct list link;             /* the pool's while queued */
