@@ -192,6 +192,7 @@ COIL_TEST(lost_connection_is_told_by_the_write_that_follows)
 {
     struct stream s = coalescing_stream();
     wire_reset(s.peer);
+    s.peer = NULL;
     coil_ret rc = 0;
     for (int i = 0; i < 100 && rc == 0; i++) {
         rc = coil_writer_write(s.w, "x", 1);
