@@ -53,13 +53,21 @@ static size_t wait_words(const struct seen_loop *l, const struct seen_task *task
     return at;
 }
 
+void look_since(const struct seen_task *task, char *out, size_t n)
+{
+    out[0] = '\0';
+    if (task->state == SEEN_WAITING && task->waits_ns >= 0)
+        snprintf(out, n, ", for %.1f s now", (double)task->waits_ns / 1e9);
+}
+
 void look_wait(const struct seen_loop *l, const struct seen_task *task, char *out, size_t n)
 {
     size_t at;
+    char since[40];
     if (task->state == SEEN_WAITING) {
+        look_since(task, since, sizeof since);
         at = wait_words(l, task, out, n);
-        if (task->waits_ns >= 0)
-            at = append(out, at, n, ", for %.1f s now", (double)task->waits_ns / 1e9);
+        at = append(out, at, n, "%s", since);
     } else {
         at = append(out, 0, n, "%s",
                     task->state == SEEN_NEW     ? "(its first turn)"

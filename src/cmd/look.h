@@ -27,6 +27,8 @@ void look_call(struct target *t, uint64_t pc, char *out, size_t n);
 /* What a task waits for, and who waits with it. */
 enum { LOOK_WAIT_MAX = 400 };
 void look_wait(const struct seen_loop *l, const struct seen_task *task, char *out, size_t n);
+/* ", for 1.5 s now" if it is known since when a task waits, or "". */
+void look_since(const struct seen_task *task, char *out, size_t n);
 /* "work.c:12", as addr2line knows it, or "". Good until the next call. */
 const char *look_line(struct target *t, uint64_t pc, struct place *out);
 /* What keeps a loop alive. */

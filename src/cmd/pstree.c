@@ -60,6 +60,11 @@ static void call(void *arg, size_t task, size_t i, char *out, size_t n)
     snprintf(out, n, "%s%s%s", words, *line ? " " : "", line);
 }
 
+static void since(void *arg, size_t task, char *out, size_t n)
+{
+    look_since(&((struct tree *)arg)->loop->tasks[task], out, n);
+}
+
 static void put(void *arg, const char *text)
 {
     (void)arg;
@@ -77,6 +82,7 @@ static int draw(struct target *target)
                             .calls = calls,
                             .parked = parked,
                             .call = call,
+                            .since = since,
                             .put = put};
         look_print_loop(t.loop);
         if (coil__draw(&d) < 0)
@@ -151,8 +157,8 @@ const struct verb verb_pstree = {
     "Below a task stand its calls, with their source lines as `coil dump` has them, and below the\n"
     "innermost one the tasks that it awaits. Of coil's own calls only the one that the program "
     "made is\n"
-    "drawn. With --json each tree is an object: a task, its "
-    "calls, and\n"
-    "in `awaits` those below it; one that was told before is `\"above\": true`.\n",
+    "drawn, and of a loop in debug mode for how long the task waits there. With --json each\n"
+    "tree is an object: a task, its calls, and in `awaits` those below it; one that was told\n"
+    "before is `\"above\": true`.\n",
     .run = pstree,
 };

@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { MARGIN_MAX = 4096, CALL_MAX = 512 };
+enum { MARGIN_MAX = 4096, CALL_MAX = 512, SINCE_MAX = 40 };
 
 struct pen {
     const struct drawing *d;
@@ -67,10 +67,12 @@ static size_t innermost(struct pen *p, size_t task, size_t n)
 
 static void draw_calls(struct pen *p, size_t task)
 {
-    char words[CALL_MAX];
+    char words[CALL_MAX + SINCE_MAX];
     size_t n = p->d->calls(p->d->arg, task), end = innermost(p, task, n);
     for (size_t i = n; i-- > end;) {
-        p->d->call(p->d->arg, task, i, words, sizeof words);
+        p->d->call(p->d->arg, task, i, words, CALL_MAX);
+        if (i == end)
+            p->d->since(p->d->arg, task, words + strlen(words), SINCE_MAX);
         line(p, true, " ", words);
         if (!indent(p, true))
             return;

@@ -165,6 +165,14 @@ static void call(void *arg, size_t task, size_t i, char *out, size_t n)
         snprintf(out, n, "%#zx", frame.file_address);
 }
 
+static void since(void *arg, size_t task, char *out, size_t n)
+{
+    const struct coil__task *t = ((struct tree *)arg)->tasks[task];
+    out[0] = '\0';
+    if (t->waiting && !t->waiting->woken)
+        coil__since_words(t, out, n);
+}
+
 static void flush(struct tree *t)
 {
     fwrite(t->text, 1, t->text_n, t->file);
@@ -224,6 +232,7 @@ static int print(struct tree *t)
                         .calls = calls,
                         .parked = parked,
                         .call = call,
+                        .since = since,
                         .put = put};
     int err = collect(t);
     if (!err) {

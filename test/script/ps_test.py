@@ -104,10 +104,19 @@ def test_of_a_program_in_debug_mode_ps_tells_since_when(build, backend):
         assert len(re.findall(r", for \d+\.\d s now ", table)) == 10, table
 
 
-def test_without_debug_mode_ps_does_not_guess_since_when(build, backend):
+def test_of_a_program_in_debug_mode_pstree_tells_since_when(build, backend):
+    with target(build, backend, "waits", {"COIL_DEBUG": "1"}) as process:
+        waits_as_it_should(build, process.pid)
+        tree = coil(build, "pstree", process.pid)
+    assert len(re.findall(r"^.*──  \w.*, for \d+\.\d s now$", tree, re.M)) == 10, tree
+    assert re.search(r"\(T\) parent\n.*  awaits_a_task[^,\n]*\n.* coil_join[^,\n]*, for \d+\.\d s now\n.*\(T\) child$", tree, re.M), tree
+
+
+def test_without_debug_mode_nobody_guesses_since_when(build, backend):
     with target(build, backend, "waits") as process:
         assert not any("waiting_seconds" in task for task in tasks_of(build, process.pid)[1].values())
-        assert "s now" not in coil(build, "ps", process.pid)
+        for verb in "ps", "pstree", "dump":
+            assert "s now" not in coil(build, verb, process.pid)
 
 
 def test_a_stopped_program_is_shown_as_well(build, backend):

@@ -17,6 +17,7 @@ static struct {
     size_t calls; /* of each task */
     bool parked;
     const char *const *words; /* for the calls; NULL: as above */
+    const char *since;        /* for how long each task waits; NULL: nobody knows */
     char *text;
     size_t text_n;
 } g;
@@ -46,6 +47,11 @@ static void call(void *arg, size_t task, size_t i, char *out, size_t n)
         snprintf(out, n, "%s", g.words[i]);
     else
         snprintf(out, n, "%c%.*s", (int)('a' + task % 26), (int)i, "0123456789");
+}
+
+static void since(void *arg, size_t task, char *out, size_t n)
+{
+    snprintf(out, n, "%s", g.since ? g.since : "");
 }
 
 static bool parked(void *arg, size_t task)
@@ -85,6 +91,7 @@ static void drawn(void)
                         .calls = calls,
                         .parked = parked,
                         .call = call,
+                        .since = since,
                         .put = put};
     assert_int_equal(coil__draw(&d), 0);
 }
@@ -186,6 +193,29 @@ COIL_TEST_PLAIN(draw_of_coils_calls_the_one_that_was_made)
                  "        └──  park\n");
 }
 
+COIL_TEST_PLAIN(draw_since_when_a_task_waits_behind_its_innermost_call)
+{
+    static const char *const waits[] = {"park", "coil_sleep at a.c:1", "work c.c:3"};
+    with_calls(waits, 3, true);
+    g.since = ", for 1.5 s now";
+    assert_drawn("└── (T) A\n"
+                 "    └──  work c.c:3\n"
+                 "        └──  coil_sleep at a.c:1, for 1.5 s now\n");
+    begin(3);
+    g.since = ", for 0.0 s now";
+    awaits('A', 'B');
+    awaits('A', 'C');
+    awaits('B', 'C');
+    assert_drawn("└── (T) A\n"
+                 "    └──  a, for 0.0 s now\n"
+                 "        ├── (T) B\n"
+                 "        │   └──  b, for 0.0 s now\n"
+                 "        │       └── (T) C\n"
+                 "        │           └──  c, for 0.0 s now\n"
+                 "        └── (T) C\n"
+                 "            └── ... (see above)\n");
+}
+
 COIL_TEST_PLAIN(draw_circles_that_no_one_leads_to)
 {
     begin(5);
@@ -263,6 +293,7 @@ static void draws(void *arg)
                         .calls = calls,
                         .parked = parked,
                         .call = call,
+                        .since = since,
                         .put = put};
     g.text_n = 0;
     int err = coil__draw(&d);

@@ -322,6 +322,35 @@ COIL_TEST_PLAIN(print_tree_shows_who_asks_from_where_it_asks)
         strstr(text, "\n└── (T) Task-1\n    └──  draws_itself\n└── (T) other\n    └──  naps\n"));
 }
 
+static coil_ret draws_later(void *file)
+{
+    coil_unref(named("other", naps, NULL));
+    coil_ret rc = coil_sleep(2.5);
+    return rc < 0 ? rc : coil_loop_print_tree(NULL, file);
+}
+
+/* What a run that sleeps for a while in virtual time draws of itself. */
+static const char *drawn_later(bool debug)
+{
+    static char text[2048];
+    coil_run_opts opts = {.size = sizeof opts, .debug = debug, .virtual_time = true};
+    FILE *file = tmpfile();
+    assert_int_equal(coil_run_with(draws_later, file, &opts), 0);
+    rewind(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    return text;
+}
+
+COIL_TEST_PLAIN(print_tree_in_debug_mode_tells_since_when)
+{
+    const char *text = drawn_later(true), *since = strstr(text, "s now");
+    assert_non_null(strstr(text, "└── (T) Task-1\n    └──  draws_later\n")); /* it runs */
+    assert_non_null(strstr(text, ", for 2.5 s now\n"));
+    assert_null(strstr(since + 1, "s now"));
+    assert_null(strstr(drawn_later(false), "s now"));
+}
+
 static void prints(void *file)
 {
     int err = coil_loop_print_tree(NULL, file);
