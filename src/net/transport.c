@@ -206,7 +206,7 @@ void coil__transport_lost(struct coil_transport *t, coil_ret error, struct error
     coil__transport_kick(t);
 }
 
-static void report(struct coil_transport *t, const char *message, coil_ret code,
+static void report(struct coil_transport *t, const char *kind, const char *message, coil_ret code,
                    struct error_record *words)
 {
     coil_exception_context context = {
@@ -217,7 +217,7 @@ static void report(struct coil_transport *t, const char *message, coil_ret code,
         .protocol = (void *)(uintptr_t)t->protocol,
         .transport = t,
         .fd = coil_sock_fileno(t->sock),
-        .kind = "protocol-error",
+        .kind = kind,
     };
     coil_loop_call_exception_handler(t->loop, &context);
 }
@@ -229,7 +229,7 @@ void coil__transport_fatal(struct coil_transport *t, const char *callback, coil_
     snprintf(text, sizeof text, "Fatal error: protocol.%s() call failed.", callback);
     /* A callback that hands on what its own write was told brings no news. */
     if (error != t->error)
-        report(t, text, error, words);
+        report(t, "protocol-error", text, error, words);
     coil__transport_lost(t, error, words);
 }
 
@@ -630,7 +630,7 @@ static void report_unclosed(struct coil_transport *t)
     char text[COIL_ADDRESS_TEXT_MAX + 40];
     const char *peer = coil_transport_get_extra_info(t, "peername");
     snprintf(text, sizeof text, "unclosed transport, peer %s", peer ? peer : "?");
-    report(t, text, 0, NULL);
+    report(t, "unclosed", text, 0, NULL);
 }
 
 /* The tasks are gone; no slot will run any more, and the protocol hears of nothing. */

@@ -126,6 +126,7 @@ COIL_TEST(test_unhandled_exceptions)
     assert_int_equal(must(coil_reader_read_all(r, 0, &data, NULL)), 0);
     must(coil_writer_finish(w));
     assert_int_equal(reports.n, 1);
+    assert_string_equal(reports.kind, "client-error");
     assert_string_equal(reports.message, "Unhandled exception in client_connected_cb");
     end(server);
     coil_loop_set_exception_handler(NULL, NULL, NULL);

@@ -178,6 +178,7 @@ static coil_ret turn_inside(void *context)
     FACT_INT(coil_future_add_done_callback_context(f, is_told, TEXT("told"), context), 0);
     FACT_INT(coil_future_set_result(f, 0), 0);
     one_turn();
+    FACT_TEXT(stage.report.kind, "callback-not-run");
     FACT_REPORT("a done-callback was not run: its context is already entered");
     coil_unref(f);
     return 0;

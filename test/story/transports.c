@@ -350,6 +350,7 @@ COIL_TEST(server_goes_on_after_a_factory_failed)
     }
     assert_int_equal(reports.n, 2);
     assert_int_equal(reports.code, COIL_EUSER);
+    assert_string_equal(reports.kind, "client-error");
     assert_string_equal(reports.message, "Error on transport creation for incoming connection");
     assert_int_equal(coil_server_connections(server), 0);
     end(server);

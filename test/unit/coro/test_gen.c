@@ -14,6 +14,7 @@
 #include "base/thread.h"
 #include "coro/coro.h"
 #include "coro/gen.h"
+#include "coro/stack.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,7 +30,7 @@ static struct {
     int got_n;
     int ran, cleaned;
     coil_ret extra;
-    char complaint[256];
+    char kind[24], complaint[256];
     int complaints;
 } saw;
 
@@ -66,6 +67,7 @@ static int64_t mem_now(void)
 
 static void note_complaint(const coil_log_record *record, void *arg)
 {
+    snprintf(saw.kind, sizeof saw.kind, "%s", record->kind);
     snprintf(saw.complaint, sizeof saw.complaint, "%s", record->message);
     saw.complaints++;
 }
@@ -594,8 +596,10 @@ static void an_error_while_unwound_is_reported(void **state)
     assert_int_equal(coil_gen_next(gen, NULL), 1);
     coil_gen_unref(gen);
     assert_int_equal(saw.complaints, 1);
-    assert_non_null(strstr(saw.complaint, "sensor"));
-    assert_non_null(strstr(saw.complaint, "EIO"));
+    assert_string_equal(saw.kind, "generator-error");
+    assert_memory_equal(saw.complaint, "generator sensor (", 18);
+    assert_non_null(strstr(saw.complaint, "test_gen.c:"));
+    assert_non_null(strstr(saw.complaint, ") raised EIO while it was unwound: "));
 }
 
 /* In a thread of its own: the lost stack stays mapped for ever, with the pool it belongs to. */
@@ -619,8 +623,38 @@ static void one_that_refuses_to_end_is_abandoned_and_reported(void **state)
     assert_int_equal(saw.got[1], 0);
     assert_int_equal(saw.got[2], 1);
     assert_int_equal(saw.complaints, 1);
-    assert_non_null(strstr(saw.complaint, "never_ends"));
-    assert_non_null(strstr(saw.complaint, "abandoned"));
+    assert_string_equal(saw.kind, "generator-error");
+    assert_memory_equal(saw.complaint, "generator never_ends (", 22);
+    assert_non_null(strstr(saw.complaint, "test_gen.c:"));
+    assert_non_null(
+        strstr(saw.complaint, ") was told to end and went on 1000 times; its stack is abandoned"));
+    mem_before = mem_now(); /* lost on purpose */
+    mapped = 0;
+}
+
+/* What a thread keeps for its generators is lost with them; checkers of leaks find it here. */
+static struct stack_pool *lost_pool;
+
+static void leave_two(void *arg)
+{
+    coil_gen *gen = NULL;
+    for (int i = 0; i < 2; i++) {
+        gen = coil_gen_new(one_two_three, NULL);
+        note(coil_gen_next(gen, NULL));
+    }
+    lost_pool = ((struct coro *)gen)->stack->pool; /* a generator begins with its coroutine */
+}
+
+static void what_a_thread_leaves_behind_is_told_of_at_its_end(void **state)
+{
+    struct thread thread;
+    assert_int_equal(coil__thread_start(&thread, "other", leave_two, NULL), 0);
+    coil__thread_join(&thread);
+    assert_int_equal(saw.got[1], 1);
+    assert_int_equal(lost_pool->in_use, 2);
+    assert_int_equal(saw.complaints, 1);
+    assert_string_equal(saw.kind, "generator-lost");
+    assert_string_equal(saw.complaint, "a thread ends with 2 generators that were never released");
     mem_before = mem_now(); /* lost on purpose */
     mapped = 0;
 }
@@ -960,6 +994,7 @@ int main(void)
         T(what_an_unwound_one_drives_may_yield_but_not_wait),
         T(an_error_while_unwound_is_reported),
         T(one_that_refuses_to_end_is_abandoned_and_reported),
+        T(what_a_thread_leaves_behind_is_told_of_at_its_end),
         T(the_last_reference_may_go_while_it_runs),
         T(foreach_runs_for_each_value),
         T(foreach_tells_an_error_and_a_break),

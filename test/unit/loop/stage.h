@@ -63,7 +63,7 @@ static inline int64_t coil__mem_live(void)
 /* What the exception handler was told last, copied. */
 struct stage_report {
     int n; /* since the last look */
-    char message[256], words[256];
+    char kind[24], message[256], words[256];
     coil_ret code;
     const void *future, *task, *handle;
     int fd;
@@ -173,6 +173,7 @@ static inline void stage_hears(coil_loop *loop, const coil_exception_context *c,
     (void)loop, (void)arg;
     struct stage_report *r = &stage.report;
     r->n++;
+    snprintf(r->kind, sizeof r->kind, "%s", c->kind ? c->kind : "");
     snprintf(r->message, sizeof r->message, "%s", c->message ? c->message : "");
     snprintf(r->words, sizeof r->words, "%s", c->error ? c->error->message : "");
     r->code = c->code;

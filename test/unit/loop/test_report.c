@@ -189,6 +189,7 @@ LOOP(slow_callback_is_reported_in_debug_mode_only)
     FACT(coil_loop_get_debug(stage.loop));
     soon(dawdle, &ms5);
     one_turn();
+    FACT_TEXT(stage.report.kind, "slow-step");
     FACT_REPORT("Executing a callback took "); /* how long it took is the machine's business */
     coil_loop_set_slow_callback_duration(stage.loop, 60);
     soon(dawdle, &ms5);

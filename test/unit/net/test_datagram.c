@@ -801,6 +801,7 @@ COIL_TEST(endpoint_whose_callback_fails_goes_on)
     wait_for(&s.received, 2);
     assert_int_equal(reports.n, 2);
     assert_int_equal(reports.code, COIL_EUSER);
+    assert_string_equal(reports.kind, "protocol-error");
     assert_string_equal(reports.message, "Exception in datagram_received");
     finish(&c, b);
     finish(&s, a);
@@ -1258,8 +1259,10 @@ COIL_TEST_PLAIN(endpoints_go_with_their_loop)
         assert_int_equal(l.n.lost + l.full[0].lost + l.full[1].lost + l.full[2].lost,
                          0); /* no callback runs any more */
         assert_int_equal(l.reports.n, debug ? 4 : 0);
-        if (debug)
+        if (debug) {
+            assert_string_equal(l.reports.kind, "unclosed");
             assert_non_null(strstr(l.reports.message, "unclosed datagram endpoint "));
+        }
         assert_true(coil_datagram_transport_is_closing(l.kept));
         assert_int_equal(coil_datagram_transport_sendto(l.kept, "x", 1, NULL), COIL_EINVALIDSTATE);
         coil_datagram_transport_close(l.kept);

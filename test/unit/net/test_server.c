@@ -205,6 +205,7 @@ COIL_TEST(server_reports_what_a_client_failed_with)
     hang_up(&c);
     assert_int_equal(reports.n, 1);
     assert_int_equal(reports.code, COIL_EUSER);
+    assert_string_equal(reports.kind, "client-error");
     assert_string_equal(reports.message, "Unhandled exception in client_connected_cb");
     code = -ECANCELED; /* no report */
     c = call(server);
@@ -618,6 +619,7 @@ COIL_TEST(accept_rests_when_descriptors_run_out)
     wire_turns(5);
     assert_int_equal(reports.n, 1);
     assert_int_equal(reports.code, -EMFILE);
+    assert_string_equal(reports.kind, "accept-error");
     assert_string_equal(reports.message, "socket.accept() out of system resource");
     coil_loop_stats_t before, after;
     coil_loop_stats(NULL, &before);

@@ -481,7 +481,7 @@ COIL_TEST(transport_whose_socket_is_closed_under_it_is_lost)
 
 struct told {
     int n;
-    char message[160];
+    char kind[24], message[160];
     coil_ret code;
     const void *protocol, *transport;
 };
@@ -493,6 +493,7 @@ static void tell(coil_loop *loop, const coil_exception_context *context, void *a
     told->code = context->code;
     told->protocol = context->protocol;
     told->transport = context->transport;
+    snprintf(told->kind, sizeof told->kind, "%s", context->kind ? context->kind : "");
     snprintf(told->message, sizeof told->message, "%s/%s", context->message,
              context->error ? context->error->message : "");
 }
@@ -513,6 +514,7 @@ COIL_TEST(transport_failing_callback_is_fatal_and_reported)
     ear_until(&ear, "made data:xyzzy lost:COIL_EUSER");
     assert_string_equal(ear.words, "xyzzy is no word");
     assert_int_equal(told.n, 1);
+    assert_string_equal(told.kind, "protocol-error");
     assert_string_equal(told.message,
                         "Fatal error: protocol.data_received() call failed./xyzzy is no word");
     assert_int_equal(told.code, COIL_EUSER);
@@ -1353,6 +1355,7 @@ COIL_TEST_PLAIN(loop_closed_over_a_transport_reports_it_in_debug_mode)
     coil_unref(task);
     coil_loop_free(loop);
     assert_int_equal(told.n, 1);
+    assert_string_equal(told.kind, "unclosed");
     assert_memory_equal(told.message, "unclosed transport, peer 127.0.0.1:", 35);
     assert_non_null(told.transport);
     coil_sock_unref(l.peers[0]);

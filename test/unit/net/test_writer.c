@@ -656,7 +656,8 @@ COIL_TEST_WITH(unclosed_writer_is_reported, .virtual_time = true, .debug = true)
     coil_reader_unref(s.r);
     coil_writer_unref(s.w);
     assert_int_equal(reports.n, 1);
-    assert_non_null(strstr(reports.message, "unclosed"));
+    assert_string_equal(reports.kind, "unclosed");
+    assert_string_equal(reports.message, "unclosed StreamWriter");
     wire_expect_end(s.peer);
     coil_sock_unref(s.peer);
     coil_loop_set_exception_handler(NULL, NULL, NULL);

@@ -189,13 +189,14 @@ static inline coil_ret wire_run(coil_fn fn, void *arg)
 struct wire_reports {
     int n;
     coil_ret code;
-    char message[160];
+    char kind[24], message[160];
 };
 static inline void wire_report(coil_loop *loop, const coil_exception_context *context, void *arg)
 {
     struct wire_reports *reports = arg;
     reports->n++;
     reports->code = context->code;
+    snprintf(reports->kind, sizeof reports->kind, "%s", context->kind ? context->kind : "");
     snprintf(reports->message, sizeof reports->message, "%s", context->message);
 }
 static inline void wire_listen_to_reports(struct wire_reports *reports)

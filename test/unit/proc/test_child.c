@@ -205,9 +205,13 @@ COIL_TEST(signals_that_are_none_are_refused)
     assert_int_equal(kid_ends(p), -SIGKILL);
 }
 
-static void hear_nothing(coil_loop *loop, const coil_exception_context *context, void *arg)
+static char reported[200], reported_kind[24];
+
+static void note_words(coil_loop *loop, const coil_exception_context *context, void *arg)
 {
-    (void)loop, (void)context, (void)arg;
+    (void)loop, (void)arg;
+    snprintf(reported, sizeof reported, "%s", context->message);
+    snprintf(reported_kind, sizeof reported_kind, "%s", context->kind);
 }
 
 static long signals_by_number;
@@ -223,8 +227,13 @@ COIL_TEST(a_signal_never_goes_to_a_number_that_was_used_again)
 {
     if (memcheck_watches())
         skip();
-    coil_loop_set_exception_handler(NULL, hear_nothing, NULL);
+    char wanted[120];
+    reported[0] = reported_kind[0] = '\0';
+    coil_loop_set_exception_handler(NULL, note_words, NULL);
     coil_process *p = kid("read x", OPTS(.in = COIL_PIPE));
+    snprintf(wanted, sizeof wanted,
+             "child process %d was waited for by somebody else: its returncode is taken to be 255",
+             (int)coil_process_pid(p));
     signals_by_number = 0;
     coil__sys.kill = count_kill;
     must(coil_process_kill(p));
@@ -234,14 +243,8 @@ COIL_TEST(a_signal_never_goes_to_a_number_that_was_used_again)
     back_to_normal();
     assert_int_equal(signals_by_number, 0);
     assert_int_equal(kid_ends(p), 255);
-}
-
-static char reported[200];
-
-static void note_words(coil_loop *loop, const coil_exception_context *context, void *arg)
-{
-    (void)loop, (void)arg;
-    snprintf(reported, sizeof reported, "%s", context->message);
+    assert_string_equal(reported_kind, "child-lost");
+    assert_string_equal(reported, wanted);
 }
 
 /* A program may be started so: its children end all the same, and it is told why nobody knows how. */
@@ -258,7 +261,7 @@ COIL_TEST(child_ends_where_ends_are_ignored)
         if (i > 1)
             forget_pidfds(-ENOSYS);
         sigaction(SIGCHLD, &ignored[i % 2], &before);
-        reported[0] = '\0';
+        reported[0] = reported_kind[0] = '\0';
         p = kid("exit 3", NULL);
         int code = kid_ends(p);
         coil_ret rc = coil_create_subprocess_exec((const char *const[]){"/no/such/program", NULL},
@@ -266,10 +269,46 @@ COIL_TEST(child_ends_where_ends_are_ignored)
         sigaction(SIGCHLD, &before, NULL);
         back_to_normal();
         assert_int_equal(code, 255);
-        assert_non_null(strstr(reported, "SIGCHLD is ignored"));
+        assert_string_equal(reported_kind, "child-lost");
+        assert_memory_equal(reported, "child process ", 14);
+        assert_non_null(strstr(reported, " ended while SIGCHLD is ignored here: its returncode is "
+                                         "taken to be 255"));
         assert_int_equal(rc, -ENOENT);
         assert_false(has_kids());
     }
+}
+
+static int waitid_never(idtype_t type, id_t id, siginfo_t *info, int options)
+{
+    info->si_pid = 0;
+    return 0;
+}
+
+static coil_ret leave_one_that_stays(void *out)
+{
+    coil_loop_set_exception_handler(NULL, note_words, NULL);
+    return start_and_leave(out);
+}
+
+/* As one that sleeps in the kernel for good: nobody is kept from going on. */
+COIL_TEST_PLAIN(child_that_does_not_end_when_its_loop_is_closed_is_told_of)
+{
+    coil_process *p;
+    char wanted[80];
+    int code;
+    reported[0] = reported_kind[0] = '\0';
+    coil__sys.waitid = waitid_never;
+    must(coil_run(leave_one_that_stays, &p));
+    back_to_normal();
+    snprintf(wanted, sizeof wanted, "child process %d was killed and does not end",
+             (int)coil_process_pid(p));
+    assert_string_equal(reported_kind, "child-lost");
+    assert_string_equal(reported, wanted);
+    assert_true(coil_process_returncode(p, &code));
+    assert_int_equal(code, 255);
+    assert_int_equal(waitpid(coil_process_pid(p), NULL, 0), coil_process_pid(p));
+    coil_process_unref(p);
+    assert_false(has_kids());
 }
 
 /* ---- what the loop keeps ---- */

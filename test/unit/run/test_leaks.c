@@ -16,6 +16,7 @@ static void hear(coil_loop *loop, const coil_exception_context *context, void *a
 {
     (void)loop, (void)arg;
     heard.n++;
+    assert_string_equal(context->kind, "leaked-reference");
     size_t n = strlen(heard.words);
     snprintf(heard.words + n, sizeof heard.words - n, "%s\n", context->message);
     coil_unref(

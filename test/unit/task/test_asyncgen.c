@@ -18,7 +18,7 @@ static struct {
     int reports, complaints;
     coil_ret code;
     const coil_gen *gen;
-    char message[256], complaint[256];
+    char kind[24], message[256], complaint[256];
 } heard;
 
 static void hear(coil_loop *loop, const coil_exception_context *context, void *arg)
@@ -27,6 +27,7 @@ static void hear(coil_loop *loop, const coil_exception_context *context, void *a
     heard.reports++;
     heard.code = context->code;
     heard.gen = context->asyncgen;
+    snprintf(heard.kind, sizeof heard.kind, "%s", context->kind);
     snprintf(heard.message, sizeof heard.message, "%s", context->message);
 }
 
@@ -162,6 +163,7 @@ COIL_TEST(shutdown_tells_of_one_that_is_running_and_of_one_that_refuses)
     assert_int_equal(coil_loop_shutdown_asyncgens(NULL), 0);
     assert_true(coil_loop_time(NULL) - before < 0.5);
     assert_int_equal(heard.reports, 1);
+    assert_string_equal(heard.kind, "generator-error");
     assert_int_equal(heard.code, COIL_ERUNNING);
     assert_ptr_equal(heard.gen, gen);
     assert_int_equal(coil_join(closing), 0);
@@ -177,7 +179,9 @@ COIL_TEST(shutdown_makes_the_loop_tell_of_each_that_begins_later)
     assert_int_equal(heard.reports, 0);
     coil_gen *gen = begun(&life);
     assert_int_equal(heard.reports, 1);
-    assert_non_null(strstr(heard.message, "was begun after"));
+    assert_string_equal(heard.kind, "generator-error");
+    assert_memory_equal(heard.message, "generator yields_and_waits_at_the_end (", 39);
+    assert_non_null(strstr(heard.message, ") was begun after coil_loop_shutdown_asyncgens()"));
     assert_ptr_equal(heard.gen, gen);
     assert_int_equal(coil_gen_next(gen, NULL), 1);
     assert_int_equal(heard.reports, 1);                      /* once, at its first step */
@@ -462,7 +466,9 @@ COIL_TEST(asyncgen_dropped_elsewhere_that_fails_is_told_of_but_not_one_that_is_c
         assert_int_equal(heard.reports, ends[i] == -EIO);
         if (heard.reports) {
             assert_int_equal(heard.code, -EIO);
-            assert_non_null(strstr(heard.message, "failed while it was closed"));
+            assert_string_equal(heard.kind, "generator-error");
+            assert_non_null(strstr(heard.message, "generator returns_what_it_is_told ("));
+            assert_non_null(strstr(heard.message, ") failed while it was closed"));
         }
     }
 }

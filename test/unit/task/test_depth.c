@@ -140,6 +140,7 @@ LOOP(stack_that_is_nearly_full_is_told_of_once)
     if (on_valgrind() || COIL_STACK_FACTOR > 1) /* sanitizers' frames are of any size */
         return;
     run(goes_deep, TEXT(54 * KB), 64 * KB);
+    FACT_TEXT(stage.report.kind, "stack-nearly-full");
     FACT_HAS(stage.report.message, "The stack of goes_deep is nearly full: ");
     FACT_REPORT(" of 64 KiB were used; give its tasks a larger stack_size");
     run(goes_deep, TEXT(55 * KB), 64 * KB); /* even fuller */

@@ -123,7 +123,10 @@ LOOP(cancel_that_was_swallowed_is_reported_in_debug_mode)
     coil_loop_set_debug(stage.loop, true);
     cancel_one(ends_well_all_the_same);
     FACT(stage.report.task != NULL);
+    FACT_TEXT(stage.report.kind, "swallowed-cancel");
     FACT_HAS(stage.report.message, "test_reports.c:");
+    FACT_HAS(stage.report.message, ": it was asked to end, and returned no error; pass -ECANCELED "
+                                   "on, or take the request back (coil_task_uncancel)");
     FACT_REPORT("A cancel was swallowed by stubborn, created at ");
 }
 

@@ -215,9 +215,10 @@ TASK(callback_whose_context_is_entered_is_reported_and_not_run)
     FACT_INT(coil_context_run(c, note_set_sleep_note, TEXT("x")), 0);
     FACT_TRACE("none x");
     FACT_INT(stage.report.code, COIL_ERUNNING);
+    FACT_TEXT(stage.report.kind, "callback-not-run");
     FACT(stage.report.handle == h);
     coil_handle_unref(h);
-    FACT_REPORT("context is already entered");
+    FACT_REPORT("a callback was not run: its context is already entered");
     coil_context_unref(c);
     return 0;
 }

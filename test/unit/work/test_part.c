@@ -7,10 +7,11 @@
 
 #include <math.h>
 
-static char last_report[256];
+static char last_report[256], last_kind[24];
 static void note_report(coil_loop *loop, const coil_exception_context *context, void *arg)
 {
     snprintf(last_report, sizeof last_report, "%s", context->message);
+    snprintf(last_kind, sizeof last_kind, "%s", context->kind);
 }
 
 /* ---- set_default_executor ---- */
@@ -98,6 +99,7 @@ COIL_TEST(shutdown_that_takes_too_long_is_told_and_given_up)
     assert_non_null(strstr(last_report, "did not finish"));
     gate_open(&gate);
     assert_int_equal(coil_join(f), 7); /* a job that was given up may still come home */
+    assert_string_equal(last_kind, "threads-left");
 }
 
 COIL_TEST(shutdown_refuses_nonsense)

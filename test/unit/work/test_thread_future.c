@@ -160,11 +160,12 @@ COIL_TEST(thread_future_of_this_very_loop_is_not_waited_for)
     coil_thread_future_unref(f);
 }
 
-static char stands_still[] = "stands still";
+static char stands_still[] = "the loop stands still while its thread waits for ";
 static int reports;
 static void count_reports(coil_loop *loop, const coil_exception_context *context, void *arg)
 {
-    assert_non_null(strstr(context->message, arg));
+    assert_string_equal(context->kind, "blocking-wait");
+    assert_memory_equal(context->message, arg, strlen(arg));
     reports++;
 }
 
