@@ -425,7 +425,7 @@ COIL_TEST(tls_to_a_plain_server_is_told)
 
 struct heard {
     coil_ret code;
-    char words[160];
+    char kind[24], message[80], words[160];
     int n;
 };
 
@@ -435,6 +435,8 @@ static void hear(coil_loop *loop, const coil_exception_context *context, void *a
     (void)loop;
     h->n++;
     h->code = context->code;
+    snprintf(h->kind, sizeof h->kind, "%s", context->kind);
+    snprintf(h->message, sizeof h->message, "%s", context->message);
     snprintf(h->words, sizeof h->words, "%s", context->error ? context->error->message : "");
 }
 
@@ -459,6 +461,8 @@ static void plain_to_a_tls_server(void)
     set_stage(&s, nobody, NULL);
     send_plain(&s, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_int_equal(h.code, COIL_ETLS);
+    assert_string_equal(h.kind, "client-error");
+    assert_string_equal(h.message, "TLS handshake with an incoming connection failed");
     assert_non_null(strstr(h.words, "speaks plain HTTP"));
     send_plain(&s, "EHLO example.org and so on and so forth\r\n");
     assert_non_null(strstr(h.words, "does not speak TLS"));

@@ -3,6 +3,8 @@
  * test_stream.c: TLS over streams, both ends in one process. */
 #include "stage.h"
 
+#include "base/sys.h"
+
 #include <unistd.h>
 
 /* ---- it works ---- */
@@ -687,6 +689,47 @@ static void hear_nothing(coil_loop *loop, const coil_exception_context *context,
 {
     (void)loop, (void)context, (void)arg;
 }
+
+#if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+enum { LARGE = 4 << 20 }; /* stacks that no other test has at hand */
+
+static int no_large_maps(size_t n, int prot, int flags, void **out)
+{
+    return n < LARGE ? coil__sys_real.mmap(n, prot, flags, out) : -ENOMEM;
+}
+
+static int not_served;
+
+static void hear_of_the_client(coil_loop *loop, const coil_exception_context *context, void *arg)
+{
+    (void)loop, (void)arg;
+    assert_string_equal(context->kind, "client-error");
+    assert_string_equal(context->message, "Error on serving an incoming connection");
+    assert_int_equal(context->code, -ENOMEM);
+    not_served++;
+}
+
+COIL_TEST(client_without_a_stack_is_told_of_and_lost)
+{
+    struct stage s = {.opts = {.client_stack_size = LARGE}};
+    coil_reader *r;
+    coil_writer *w;
+    char byte;
+    not_served = 0;
+    coil_loop_set_exception_handler(NULL, hear_of_the_client, NULL);
+    set_stage(&s, echo, NULL);
+    coil__sys.mmap = no_large_maps;
+    if (connect_to(&s, &r, &w) == 0) { /* our handshake may end before the server's does */
+        assert_true(coil_reader_read(r, &byte, 1) <= 0);
+        coil_writer_abort(w);
+        coil_ignore(coil_writer_finish(w));
+    }
+    coil__sys.mmap = coil__sys_real.mmap;
+    assert_int_equal(not_served, 1);
+    one_echo(&s);
+    strike_stage(&s);
+}
+#endif
 
 COIL_TEST(each_allocation_may_fail)
 {
