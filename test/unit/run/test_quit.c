@@ -3,6 +3,7 @@
  * test_quit.c: SIGQUIT in coil_run, for programs that want it. */
 #include "test.h"
 
+#include "base/mem.h"
 #include "base/thread.h"
 #include "capture.h"
 
@@ -151,6 +152,27 @@ QUIT_TEST(quit_in_a_callback_says_so)
     assert_non_null(strstr(printed, "while the loop is awake, outside of tasks; "));
     assert_non_null(strstr(printed, "(T) Task-1"));
 }
+
+#if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
+static coil_ret is_quit_without_memory(void *arg)
+{
+    coil_ret rc = coil_sleep(1); /* what a sleep needs is there from now on */
+    if (rc < 0)
+        return rc;
+    coil__mem_fail_at(1, 1);
+    quit(NULL);
+    rc = coil_sleep(1);
+    coil__mem_fail_at(0, 0);
+    return rc < 0 ? rc : coil_sleep(1);
+}
+
+QUIT_TEST(quit_without_memory_says_so_and_the_program_goes_on)
+{
+    printed_by(is_quit_without_memory, &wanted, 0);
+    assert_non_null(strstr(printed, "\ncoil: SIGQUIT: there is no memory to draw the tasks\n"));
+    assert_null(strstr(printed, "(T)"));
+}
+#endif
 
 static coil_ret leaves_one_behind(void *arg)
 {
