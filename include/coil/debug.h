@@ -188,10 +188,10 @@ typedef struct {
  *     given-back-twice    a block that held a lock or the like found it given back
  *     shutdown-error      a task failed while coil_run ended it
  *     callback-not-run    the context of a callback was already entered
- *     unclosed            debug mode, or at the end: a stream, endpoint or process was given up open
+ *     unclosed            debug mode: a stream, transport, endpoint or process was given up open
  *     accept-error        a server could not accept
  *     client-error        a server's function for one client failed
- *     protocol-error      a callback of a protocol failed, or its transport did
+ *     protocol-error      a callback of a protocol failed
  *     watch-error         a descriptor that is watched failed; its callback is removed
  *     generator-error     a generator failed, or would not end, where nobody could be told
  *     generator-lost      a generator was released by another thread, or never

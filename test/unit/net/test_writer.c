@@ -712,7 +712,8 @@ struct heard {
 static void hear(coil_loop *loop, const coil_exception_context *context, void *arg)
 {
     struct heard *heard = arg;
-    heard->unclosed += strstr(context->message, "unclosed connection") != NULL;
+    heard->unclosed += strcmp(context->kind, "unclosed") == 0 &&
+                       strstr(context->message, "unclosed connection, peer 127.0.0.1:") != NULL;
     heard->destroyed += strstr(context->message, "destroyed") != NULL;
 }
 

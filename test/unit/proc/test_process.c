@@ -231,11 +231,12 @@ COIL_TEST(three_hundred_processes_at_a_time)
 
 /* ---- what is told ---- */
 
-static char reported[160];
+static char reported[160], reported_kind[24];
 
 static void note_report(coil_loop *loop, const coil_exception_context *context, void *arg)
 {
     snprintf(reported, sizeof reported, "%s", context->message);
+    snprintf(reported_kind, sizeof reported_kind, "%s", context->kind);
 }
 
 COIL_TEST_WITH(process_given_up_while_it_runs_is_reported_in_debug_mode, .debug = true,
@@ -248,8 +249,13 @@ COIL_TEST_WITH(process_given_up_while_it_runs_is_reported_in_debug_mode, .debug 
     shell_is_here();
     assert_int_equal(kid_ends(kid("exit 0", NULL)), 0);
     assert_string_equal(reported, "");
-    coil_process_unref(kid("read x", OPTS(.in = COIL_PIPE)));
-    assert_non_null(strstr(reported, "given up"));
+    char wanted[80];
+    coil_process *reads = kid("read x", OPTS(.in = COIL_PIPE));
+    snprintf(wanted, sizeof wanted, "process %d was given up while it runs: it is killed",
+             (int)coil_process_pid(reads));
+    coil_process_unref(reads);
+    assert_string_equal(reported_kind, "unclosed");
+    assert_string_equal(reported, wanted);
 }
 
 static coil_ret communicate(void *arg)
