@@ -84,4 +84,9 @@ COIL_TEST(it_remembers_an_error_for_ever)
     met_before = coil_iserr(coil_sleep(1));
 }
 
+COIL_TEST(it_never_passes)
+{
+    assert_int_equal(coil_sleep(1), 1);
+}
+
 COIL_TEST_MAIN()

@@ -44,6 +44,14 @@ fact which_waits_were_ended_is_told "wait failed future" "$(grep ^wait "$seen")"
 unset COIL_FAULT_SEEN
 rm -f "$seen" "$seen.found"
 fact one_case_can_be_played_alone "errno:3:4 (EINTR of read): it was noticed" "$(found errno:3:4 it_is_taken)"
+said() { # KIND TEST: what a sweep of that kind says of itself, without its numbers
+    COIL_FAULT=$1
+    "$wrong" "$2" 2>&1 | sed -n 's/[1-9][0-9]* \(points\|cases\)/some \1/g; s/^# fault //p'
+}
+fact a_sweep_says_what_it_did "alloc: it_is_healthy: some points, some cases, 0 met an assertion, 0 waited for ever, 0 found" \
+    "$(said alloc it_is_healthy)"
+fact what_does_not_pass_by_itself_is_not_swept "alloc: it_never_passes: it does not pass by itself in a child of fork" \
+    "$(said alloc it_never_passes)"
 fact nonsense_is_refused_by_name "COIL_FAULT=luck: it begins with alloc, alloc_all, errno, short, cancel or timeout" \
     "$(COIL_FAULT=luck; "$wrong" it_is_healthy 2>&1 | grep luck)"
 echo "1..$n"
