@@ -345,9 +345,9 @@ void coil__signals_drop(struct coil_loop *loop);
 /* A step is slow from `ns` on. */
 void coil__loop_set_slow(struct coil_loop *loop, int64_t ns);
 int coil__loop_set_spin(struct coil_loop *loop, double seconds);
-/* Look for work without sleeping, if that pays; for no longer than *timeout_ns (-1: for ever), from which it is taken. 1:
- * something came, 0: nothing did, or an error of the backend's. */
-int coil__loop_spin(struct coil_loop *loop, int64_t *timeout_ns);
+/* Look for work without sleeping, if that pays; for not much longer than timeout_ns (-1: for ever). 1: something came, 0: nothing
+ * did, or an error of the backend's. */
+int coil__loop_spin(struct coil_loop *loop, int64_t timeout_ns);
 /* A wait is over, spinning and sleeping: so long it lasted. */
 void coil__loop_was_idle(struct coil_loop *loop, uint64_t ticks);
 

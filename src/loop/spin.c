@@ -59,24 +59,20 @@ static int look(struct coil_loop *loop)
     return 0;
 }
 
-int coil__loop_spin(struct coil_loop *loop, int64_t *timeout_ns)
+int coil__loop_spin(struct coil_loop *loop, int64_t timeout_ns)
 {
     uint64_t began = clock_ticks(), ticks = loop->spin_ticks, now;
     if (loop->idle_for >= PAYS * ticks)
         return 0;
-    if (*timeout_ns >= 0 && *timeout_ns < loop->spin_ns)
-        ticks = (uint64_t)((double)ticks * (double)*timeout_ns / (double)loop->spin_ns);
+    if (timeout_ns >= 0 && timeout_ns < loop->spin_ns)
+        ticks = (uint64_t)((double)ticks * (double)timeout_ns / (double)loop->spin_ns);
     loop->spins++;
     int came;
     do {
         came = look(loop);
         now = clock_ticks();
     } while (came == 0 && now - began < ticks);
-    if (came == 0) {
-        loop->spins_in_vain++;
-        if (*timeout_ns >= 0)
-            *timeout_ns = *timeout_ns > loop->spin_ns ? *timeout_ns - loop->spin_ns : 0;
-    }
+    loop->spins_in_vain += came == 0;
     return came;
 }
 

@@ -68,7 +68,13 @@ static int wait_asleep(struct coil_loop *loop, int64_t timeout_ns)
 static int wait_spinning(struct coil_loop *loop, int64_t timeout_ns)
 {
     uint64_t began = clock_ticks();
-    int came = coil__loop_spin(loop, &timeout_ns);
+    int64_t began_ns = coil__clock_real_ns();
+    int came = coil__loop_spin(loop, timeout_ns);
+    if (came == 0 && timeout_ns > 0) {
+        timeout_ns -= coil__clock_real_ns() - began_ns;
+        if (timeout_ns < 0)
+            timeout_ns = 0;
+    }
     if (came == 0)
         came = wait_asleep(loop, timeout_ns);
     coil__loop_was_idle(loop, clock_ticks() - began);
