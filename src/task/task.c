@@ -256,8 +256,8 @@ __attribute__((noinline)) coil_ret coil__park_task(struct coil__task *t, struct 
     if (coil_unlikely(t->arm_scopes || t->must_cancel))
         before_parking(t, w);
 
-    TRACE_POINT(task_park, "8@%0 8@%1", "r"(t), "r"(w));
-    struct coro *leaf = t->leaf = coil__coro_now;
+    struct coro *leaf = coil__coro_now;
+    TRACE_STORE(task_park, "8@%2 8@%3", t->leaf, leaf, "r"(t), "r"(w)); /* t->leaf = leaf; */
     t->context_now = coil__context_ptr;
     struct coro *to = t->back;
     if (coil_likely(!to))
