@@ -65,6 +65,14 @@ static int wait_asleep(struct coil_loop *loop, int64_t timeout_ns)
     return err;
 }
 
+/* To look at all threads of the process takes some microseconds, so it is done once nothing came of spinning. */
+static int sleep_or_give_up(struct coil_loop *loop, int64_t timeout_ns)
+{
+    if (timeout_ns < 0 && deadlock_is_certain(loop))
+        return (int)coil__fail(COIL_EDEADLOCK, "nothing left can wake any task");
+    return wait_asleep(loop, timeout_ns);
+}
+
 static int wait_spinning(struct coil_loop *loop, int64_t timeout_ns)
 {
     uint64_t began = clock_ticks();
@@ -76,7 +84,7 @@ static int wait_spinning(struct coil_loop *loop, int64_t timeout_ns)
             timeout_ns = 0;
     }
     if (came == 0)
-        came = wait_asleep(loop, timeout_ns);
+        came = sleep_or_give_up(loop, timeout_ns);
     coil__loop_was_idle(loop, clock_ticks() - began);
     return came < 0 ? came : 0;
 }
@@ -88,11 +96,9 @@ static int wait_real(struct coil_loop *loop, bool busy, int64_t limit_ns)
     int64_t timeout = until_timer(loop);
     if (timeout == 0)
         return loop->backend->cls->wait(loop->backend, 0);
-    if (timeout < 0 && limit_ns == CLOCK_FOREVER && deadlock_is_certain(loop))
-        return (int)coil__fail(COIL_EDEADLOCK, "nothing left can wake any task");
     if (timeout < 0 || (limit_ns < timeout))
         timeout = limit_ns == CLOCK_FOREVER ? -1 : limit_ns;
-    return loop->spin_ns ? wait_spinning(loop, timeout) : wait_asleep(loop, timeout);
+    return loop->spin_ns ? wait_spinning(loop, timeout) : sleep_or_give_up(loop, timeout);
 }
 
 /* Did nothing come but callbacks of descriptors that are ready all the time? */
