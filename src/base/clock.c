@@ -35,18 +35,36 @@ int64_t coil__clock_from_seconds(double seconds)
     return whole + ((double)whole < ns);
 }
 
+/* Both clocks at one moment: of three tries the quickest, for who is interrupted between two readings takes one for the other's
+ * moment, which may be milliseconds away. */
+static void read_both(int64_t *out_ns, uint64_t *out_ticks)
+{
+    int64_t least = INT64_MAX;
+    for (int i = 0; i < 3; i++) {
+        int64_t before = coil__clock_real_ns();
+        uint64_t ticks = clock_ticks();
+        int64_t took = coil__clock_real_ns() - before;
+        if (took >= least)
+            continue;
+        least = took;
+        *out_ns = before + took / 2;
+        *out_ticks = ticks;
+    }
+}
+
 uint64_t coil__clock_ticks_in(int64_t ns)
 {
     /* the same whoever measures it, so a race costs only a second measurement */
     static _Atomic uint64_t per_ms;
     uint64_t rate = atomic_load_explicit(&per_ms, memory_order_relaxed);
     if (rate == 0) {
-        int64_t t0 = coil__clock_real_ns(), t1;
-        uint64_t k0 = clock_ticks();
+        int64_t t0, t1;
+        uint64_t k0, k1;
+        read_both(&t0, &k0);
         do
-            t1 = coil__clock_real_ns();
+            read_both(&t1, &k1);
         while (t1 - t0 < 20 * NS_PER_US);
-        rate = (clock_ticks() - k0) * (uint64_t)NS_PER_MS / (uint64_t)(t1 - t0);
+        rate = (k1 - k0) * (uint64_t)NS_PER_MS / (uint64_t)(t1 - t0);
         if (rate == 0)
             rate = 1;
         atomic_store_explicit(&per_ms, rate, memory_order_relaxed);
