@@ -14,6 +14,7 @@
 #include "base/opts.h"
 #include "base/sys.h"
 #include "base/thread.h"
+#include "loop/slow.h"
 
 #include <string.h>
 
@@ -97,6 +98,7 @@ static void forked(void)
     coil__running_loop = NULL;
     current_loop = NULL;
     coil__sight_forked();
+    coil__slow_forked();
 }
 
 int coil__loop_say_inherited(void)
