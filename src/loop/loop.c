@@ -265,7 +265,7 @@ void coil_loop_set_debug(coil_loop *loop, bool debug)
         return;
     if (debug && !loop->debug)
         coil__loop_time_steps(loop);
-    if (!debug && loop->parts[LOOP_PART_TASK] && loop->parts[LOOP_PART_TASK]->debug_ends)
+    if (!debug && loop->parts[LOOP_PART_TASK])
         loop->parts[LOOP_PART_TASK]->debug_ends(loop->parts[LOOP_PART_TASK]);
     loop->debug = debug;
     loop->watched |= debug;

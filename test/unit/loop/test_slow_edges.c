@@ -6,6 +6,8 @@
  * Nothing here depends on how long anything takes. */
 #include "slow_steps.h"
 
+#include <sys/wait.h>
+
 #if STAGE_TABLE
 
 /* ---- the step ends meanwhile ---- */
@@ -95,6 +97,43 @@ SIGNALS(loop_is_freed_while_the_watcher_looks)
     end_at_look(0);
     as_before();
     FACT_INT(heard.n, 0);
+}
+
+/* ---- fork ---- */
+
+static bool in_the_child;
+
+/* The child comes back, too. */
+static coil_ret forks_when_looked_at(void *arg)
+{
+    (void)arg;
+    spin();
+    fflush(NULL);
+    pid_t pid = fork();
+    in_the_child = pid == 0;
+    if (pid > 0) {
+        int status = -1;
+        FACT(waitpid(pid, &status, 0) == pid);
+        FACT_INT(status, 0);
+    }
+    return 1;
+}
+
+/* Nobody watches in the child: what was seen of the step is the parent's. */
+SIGNALS(step_that_returns_in_a_child_of_fork_is_told_of_there_without_what_the_parent_saw)
+{
+    watch_closely(stage.loop);
+    coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop, .name = "forks"};
+    coil_task *task = coil_create_task_opts(forks_when_looked_at, NULL, &opts);
+    enough = looks() + 1;
+    coil_ret rc = coil_loop_run_until_complete(stage.loop, task);
+    if (in_the_child)
+        _exit(rc == COIL_EWRONGTHREAD && heard.n == 1 && !heard.calls[0] ? 0 : 1);
+    FACT_INT(rc, 1);
+    FACT_INT(heard.n, 1);
+    if (sees_who_computes())
+        FACT_HAS(heard.calls, "forks_when_looked_at");
+    coil_unref(task);
 }
 
 /* ---- limits ---- */
@@ -349,6 +388,8 @@ int main(void)
         cmocka_unit_test(step_that_ends_while_it_is_looked_at_is_told_of_without_calls),
         cmocka_unit_test(step_that_ends_while_it_is_found_endless_is_not_called_so),
         cmocka_unit_test(loop_is_freed_while_the_watcher_looks),
+        cmocka_unit_test(
+            step_that_returns_in_a_child_of_fork_is_told_of_there_without_what_the_parent_saw),
         cmocka_unit_test(limit_of_nothing_is_a_limit),
         cmocka_unit_test(step_is_told_of_by_what_was_seen_of_it_and_of_no_other),
         cmocka_unit_test(step_that_does_not_end_is_told_of_once),
