@@ -353,32 +353,39 @@ static bool word_at(const struct stack_copy *s, uintptr_t address, uintptr_t *ou
 
 /* ---- a frame pointer that nobody told ---- */
 
-struct code {
+struct part {
     uintptr_t address;
     size_t n;
+    uint32_t flags; /* PF_ */
     bool found;
 };
 
-static int look_for_code(struct dl_phdr_info *info, size_t size, void *arg)
+static int look_for_part(struct dl_phdr_info *info, size_t size, void *arg)
 {
-    struct code *code = arg;
+    struct part *part = arg;
     (void)size;
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *h = &info->dlpi_phdr[i];
         uintptr_t from = info->dlpi_addr + h->p_vaddr;
-        if (h->p_type == PT_LOAD && (h->p_flags & PF_R) && code->address >= from &&
-            code->address + code->n - from <= h->p_filesz)
-            code->found = true;
+        if (h->p_type == PT_LOAD && (h->p_flags & part->flags) == part->flags &&
+            part->address >= from && part->address + part->n - from <= h->p_filesz)
+            part->found = true;
     }
-    return code->found;
+    return part->found;
 }
 
 /* The loader's lock is a recursive one. */
-static bool is_mapped(uintptr_t address, size_t n)
+static bool is_mapped(uintptr_t address, size_t n, uint32_t flags)
 {
-    struct code code = {.address = address, .n = n};
-    dl_iterate_phdr(look_for_code, &code);
-    return code.found;
+    struct part part = {.address = address, .n = n, .flags = flags};
+    dl_iterate_phdr(look_for_part, &part);
+    return part.found;
+}
+
+/* Constants next to the code may look like calls. */
+static bool is_code(uintptr_t address, size_t n)
+{
+    return is_mapped(address, n, PF_R | PF_X);
 }
 
 /* Where `call` went that ends before this address; through the PLT's jump if it is one. */
@@ -390,7 +397,7 @@ static uintptr_t called_from(uintptr_t after)
         return 0;
     memcpy(&relative, code - 4, sizeof relative);
     uintptr_t target = after + (uintptr_t)(intptr_t)relative;
-    if (!is_mapped(target, 16))
+    if (!is_code(target, 16))
         return 0;
     const unsigned char *stub = (const unsigned char *)target;
     static const unsigned char landing[] = {0xf3, 0x0f, 0x1e, 0xfa};
@@ -401,13 +408,13 @@ static uintptr_t called_from(uintptr_t after)
         return target;
     memcpy(&relative, stub + 2, sizeof relative);
     uintptr_t slot = (uintptr_t)(stub + 6) + (uintptr_t)(intptr_t)relative;
-    return is_mapped(slot, sizeof slot) ? *(const uintptr_t *)slot : 0;
+    return is_mapped(slot, sizeof slot, PF_R) ? *(const uintptr_t *)slot : 0;
 }
 
 /* Does a call of `function` end before this address? By a register or from memory it may be any. */
 static bool follows_call_of(uintptr_t after, uintptr_t function)
 {
-    if (!is_mapped(after - 8, 8))
+    if (!is_code(after - 8, 8))
         return false;
     if (called_from(after) == function)
         return true;

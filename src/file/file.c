@@ -139,7 +139,7 @@ static coil_ret open_by_backend(struct open_job *o)
 
 static coil_ret open_fd(struct file_part *part, struct open_job *o)
 {
-    if (backend_does(part->loop->backend, OP_OPENAT)) {
+    if (backend_does_files(part->loop->backend)) {
         coil_ret rc = open_by_backend(o);
         if (rc != -EWOULDBLOCK)
             return rc; /* else a lease: a thread waits for it */
@@ -273,8 +273,8 @@ static coil_ret close_file(coil_file *file)
         return rc;
     struct file_part *part = file->part;
     int fd = take_fd(file);
-    rc = backend_does(file->loop->backend, OP_CLOSE) ? close_by_backend(fd, file->path)
-                                                     : close_by_thread(part, fd, file->path);
+    rc = backend_does_files(file->loop->backend) ? close_by_backend(fd, file->path)
+                                                 : close_by_thread(part, fd, file->path);
     return coil__file_told(rc, "close", file->path);
 }
 
@@ -437,8 +437,8 @@ static coil_ret sync_file(coil_file *file, bool datasync)
     coil_ret rc = coil__file_begin(file, cls.what);
     if (rc < 0)
         return rc;
-    rc = backend_does(file->loop->backend, OP_FSYNC) ? sync_by_backend(file, datasync)
-                                                     : ask(file, &a, sync_on_thread, &cls);
+    rc = backend_does_files(file->loop->backend) ? sync_by_backend(file, datasync)
+                                                 : ask(file, &a, sync_on_thread, &cls);
     coil__file_end(file);
     return rc;
 }

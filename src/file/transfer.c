@@ -111,7 +111,7 @@ static coil_ret by_backend(coil_file *file, struct transfer *t)
 
 static coil_ret elsewhere(coil_file *file, struct transfer *t)
 {
-    bool asks = backend_does(file->loop->backend, t->write ? OP_PWRITE : OP_PREAD);
+    bool asks = backend_does_files(file->loop->backend);
     return asks ? by_backend(file, t) : by_thread(file, t);
 }
 

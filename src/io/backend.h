@@ -112,9 +112,8 @@ struct backend_class {
     void (*rearm)(struct backend *b, struct op *op);
     /* The imaginary kernel's next event in virtual time; CLOCK_FOREVER if none, and on real backends. */
     int64_t (*next_event_ns)(struct backend *b);
-    /* Can this kernel do this kind of op on files (op_is_file)? Asked before each, so answered from memory, and
-     * always alike for one backend. NULL: none of them. */
-    bool (*does)(const struct backend *b, enum op_kind kind);
+    /* It does ops on files (op_is_file): all kinds, or none. */
+    bool does_files;
     /* NULL: all programs are real. */
     const struct imaginary_children *children;
     /* Its OP_RECV is a plain call once the descriptor is ready. Then whoever waits had better poll and make that call
@@ -172,9 +171,9 @@ extern const struct backend_class coil__backend_epoll, coil__backend_poll, coil_
 /* The second keeps to what Linux 5.15 knew: for tests of the ways round the rest. */
 extern const struct backend_class coil__backend_uring, coil__backend_uring_5_15;
 
-static inline bool backend_does(const struct backend *b, enum op_kind kind)
+static inline bool backend_does_files(const struct backend *b)
 {
-    return b->cls->does && b->cls->does(b, kind);
+    return b->cls->does_files;
 }
 
 /* From here on the op is the backend's, until done(op). */

@@ -232,7 +232,7 @@ int coil__direct_accept(int fd, struct sockaddr_storage *addr, socklen_t *len)
         socklen_t n = sizeof *addr;
         rc = sys_accept4(fd, (struct sockaddr *)addr, addr ? &n : NULL,
                          SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (rc >= 0 && addr && len)
+        if (rc >= 0 && addr)
             *len = n;
         if (rc >= 0 || !died_in_backlog(rc))
             break;

@@ -18,7 +18,7 @@
  *     descriptor was closed or cannot be watched), after which it is IDLE like any other.
  *
  * Ops on files (the last group of kinds) are never waited for by readiness: a file is always ready and may yet
- * take long. They exist where the backend says so (backend_does); elsewhere submit finishes them with
+ * take long. They exist where the backend says so (backend_does_files); elsewhere submit finishes them with
  * -EOPNOTSUPP, and who asks runs the call on a thread (src/file/). For them:
  *   - the bytes of OP_PREAD and OP_PWRITE and the path of OP_OPENAT are the backend's until done(op): a copy
  *     made at submit is as good, a look after done(op) is not;

@@ -63,7 +63,8 @@ static bool add_block(struct provided *p, uint32_t n)
 
 bool coil__provided_grow(struct provided *p)
 {
-    return p->ring && p->n < PROVIDED_MAX && add_block(p, p->n);
+    COIL_DCHECK(p->ring != NULL); /* who is short of buffers has a ring that takes them */
+    return p->n < PROVIDED_MAX && add_block(p, p->n);
 }
 
 int coil__provided_attach(struct provided *p, int ring_fd)

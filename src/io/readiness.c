@@ -468,11 +468,10 @@ static void arm_what_waits(struct readiness *r, struct watch *w)
     if (!missing)
         return;
     int rc = arm_owned(r, w, missing);
+    COIL_DCHECK(rc == 0 || rc == -EBUSY); /* what the kernel says of it comes later */
     w->blocked |= (uint8_t)(missing & w->armed);
-    if (rc == -EBUSY)
+    if (rc < 0)
         touch(r, w); /* not now, but at the next turn */
-    else if (rc < 0)
-        coil__readiness_fail(r, w, rc);
 }
 
 bool coil__readiness_prepare(struct readiness *r)

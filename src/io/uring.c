@@ -305,13 +305,18 @@ static void hold_accepted(struct watch *w, int fd)
     a->fds[a->n++] = fd;
 }
 
-/* Does an op wait for IN? */
-static bool in_is_wanted(const struct watch *w)
+/* The op that waits for IN, and has for the longest time; NULL: none does. */
+static const struct op *first_for_in(const struct watch *w)
 {
     LIST_FOREACH(l, &w->ops)
         if (op_directions(container_of(l, struct op, link)) & OP_IN)
-            return true;
-    return false;
+            return container_of(l, struct op, link);
+    return NULL;
+}
+
+static bool in_is_wanted(const struct watch *w)
+{
+    return first_for_in(w) != NULL;
 }
 
 /* ---- the calls ---- */
@@ -375,7 +380,7 @@ static int uring_accept(struct readiness *r, struct watch *w, struct sockaddr_st
             addr->ss_family = AF_UNSPEC;
             n = sizeof addr->ss_family;
         }
-        if (addr && len)
+        if (addr)
             *len = n;
         return coil__readiness_born(r, fd);
     }
@@ -410,19 +415,15 @@ static bool may_receive(const struct op *op)
 /* How IN of an owned one is best reported, by the first op that waits for it. */
 static enum in best_in(struct uring *u, struct watch *w)
 {
-    LIST_FOREACH(l, &w->ops) {
-        const struct op *op = container_of(l, struct op, link);
-        if (!(op_directions(op) & OP_IN))
-            continue;
-        if (op->kind == OP_ACCEPT)
-            return (op->flags & OP_AHEAD) && !u->no_accept ? IN_ACCEPT : IN_POLL;
-        if (!may_receive(op) || u->no_recv || w->bulk)
-            return IN_POLL;
-        if (w->exact == EXACT_UNKNOWN) /* asked once; EXACT_YES: a stream */
-            w->exact = is_stream(w) ? EXACT_YES : EXACT_NO;
-        return w->exact == EXACT_YES ? IN_RECV : IN_POLL;
-    }
-    return IN_POLL;
+    const struct op *op = first_for_in(w);
+    COIL_CHECK(op != NULL); /* or it would not be armed */
+    if (op->kind == OP_ACCEPT)
+        return (op->flags & OP_AHEAD) && !u->no_accept ? IN_ACCEPT : IN_POLL;
+    if (!may_receive(op) || u->no_recv || w->bulk)
+        return IN_POLL;
+    if (w->exact == EXACT_UNKNOWN) /* asked once; EXACT_YES: a stream */
+        w->exact = is_stream(w) ? EXACT_YES : EXACT_NO;
+    return w->exact == EXACT_YES ? IN_RECV : IN_POLL;
 }
 
 static int arm_in(struct uring *u, struct watch *w)
@@ -990,13 +991,12 @@ static int uring_open(struct backend **out, const struct backend_opts *opts)
     return -ENOSYS; /* the headers it was built with know no io_uring */
 }
 
-#define uring_open_old   uring_open
-#define uring_close      NULL
-#define uring_submit     NULL
-#define uring_cancel     NULL
-#define uring_wait       NULL
-#define uring_poll_fd    NULL
-#define coil__uring_does NULL
+#define uring_open_old uring_open
+#define uring_close    NULL
+#define uring_submit   NULL
+#define uring_cancel   NULL
+#define uring_wait     NULL
+#define uring_poll_fd  NULL
 
 #endif
 
@@ -1004,7 +1004,7 @@ static int uring_open(struct backend **out, const struct backend_opts *opts)
     {                                                                                \
         .name = (word), .open = (how), .close = uring_close, .submit = uring_submit, \
         .cancel = uring_cancel, .wait = uring_wait, .poll_fd = uring_poll_fd,        \
-        .rearm = coil__readiness_rearm, .does = coil__uring_does,                    \
+        .rearm = coil__readiness_rearm, .does_files = COIL_HAVE_URING,               \
         .next_event_ns = coil__readiness_next_event_ns, .calls = READINESS_CALLS     \
     }
 

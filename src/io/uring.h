@@ -46,7 +46,7 @@ enum purpose { FOR_OP, FOR_IN, FOR_OUT, FOR_RECV, FOR_ACCEPT, FOR_HUP, FOR_WAKE,
 /* Is it the ring of this very thread? */
 static inline bool uring_may_enter(const struct uring *u)
 {
-    return u->ring.fd >= 0 && u->owner == coil__thread_self();
+    return u->owner == coil__thread_self();
 }
 
 /* ---- uring.c ---- */
@@ -61,7 +61,6 @@ int coil__uring_change_thread(struct uring *u);
 
 /* ---- uring_file.c ---- */
 
-bool coil__uring_does(const struct backend *b, enum op_kind kind);
 void coil__uring_file_submit(struct uring *u, struct op *op);
 int coil__uring_file_cancel(struct uring *u, struct op *op);
 /* At each wait: what found no room is asked for now. False: some of it still finds none. */

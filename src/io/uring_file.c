@@ -27,12 +27,6 @@ _Static_assert(_Alignof(struct op) >= 8, "an op's address has room for the purpo
 
 enum { FILE_CANCELLED = 1 }; /* in op.events, which ops on files do not need otherwise */
 
-bool coil__uring_does(const struct backend *b, enum op_kind kind)
-{
-    (void)b;
-    return (int)kind >= (int)OP_KIND_FILE;
-}
-
 static void fill_in(struct io_uring_sqe *sqe, const struct op *op)
 {
     sqe->fd = op->fd;

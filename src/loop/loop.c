@@ -14,6 +14,7 @@
 #include "base/opts.h"
 #include "base/sys.h"
 #include "base/thread.h"
+#include "loop/slow.h"
 
 #include <string.h>
 
@@ -97,6 +98,7 @@ static void forked(void)
     coil__running_loop = NULL;
     current_loop = NULL;
     coil__sight_forked();
+    coil__slow_forked();
 }
 
 int coil__loop_say_inherited(void)
@@ -263,7 +265,7 @@ void coil_loop_set_debug(coil_loop *loop, bool debug)
         return;
     if (debug && !loop->debug)
         coil__loop_time_steps(loop);
-    if (!debug && loop->parts[LOOP_PART_TASK] && loop->parts[LOOP_PART_TASK]->debug_ends)
+    if (!debug && loop->parts[LOOP_PART_TASK])
         loop->parts[LOOP_PART_TASK]->debug_ends(loop->parts[LOOP_PART_TASK]);
     loop->debug = debug;
     loop->watched |= debug;

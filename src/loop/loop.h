@@ -59,7 +59,7 @@ struct loop_part {
     void (*stats)(struct loop_part *part, coil_loop_stats_t *out);
     /* The context variables of what a report speaks of, NULL if there are none; may be NULL. */
     struct coil_context *(*context_of)(const coil_exception_context *context);
-    /* Debug mode is switched off; may be NULL. */
+    /* Debug mode is switched off; asked of tasks alone. */
     void (*debug_ends)(struct loop_part *part);
     /* Whom a report speaks of: fills in the task, its name, where it was made; may be NULL. */
     void (*name)(const coil_exception_context *context, coil_log_record *out);

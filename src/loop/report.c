@@ -185,7 +185,7 @@ static void tell_look(const struct slow_look *look, char *out, size_t size, cons
 {
     size_t n = strlen(out);
     coil_frame frame = {.size = sizeof frame};
-    if (look->cpu_ns >= 0 && look->of_ns > 0)
+    if (look->cpu_ns >= 0)
         n += (size_t)snprintf(out + n, size - n, ", computing for %.3f of the last %.3f",
                               (double)look->cpu_ns / 1e9, (double)look->of_ns / 1e9);
     if (look->blocker)

@@ -257,8 +257,7 @@ unsigned coil__signal_take(struct catcher *c)
 bool coil__signal_is_default(int signo)
 {
     struct sigaction now;
-    return sys_sigaction(signo, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
-           now.sa_handler == SIG_DFL;
+    return sys_sigaction(signo, NULL, &now) == 0 && now.sa_handler == SIG_DFL;
 }
 
 /* ---- callbacks ---- */

@@ -61,12 +61,12 @@ struct slow {
     struct cond changed;
     /* Under the lock. */
     bool stop;
-    bool busy;          /* the watcher looks, without the lock */
-    uint64_t seen;      /* a step that was met running ... */
-    int64_t seen_ns;    /* ... at this time, ... */
-    int64_t seen_cpu;   /* ... when its thread had had so much of a processor */
-    uint64_t looked_at; /* the step that `look` is of */
-    struct slow_look look;
+    bool busy;             /* the watcher looks, without the lock */
+    uint64_t seen;         /* a step that was met running ... */
+    int64_t seen_ns;       /* ... at this time, ... */
+    int64_t seen_cpu;      /* ... when its thread had had so much of a processor */
+    uint64_t looked_at;    /* the step that was looked at last */
+    struct slow_look look; /* of `seen`; empty until there is one */
 
     /* Between the watcher and a handler on the loop's thread. */
     _Atomic int ask;
@@ -101,7 +101,7 @@ static void on_ask(int signo, siginfo_t *info, void *context)
     errno = kept;
 }
 
-static void forked(void)
+void coil__slow_forked(void)
 {
     coil__mutex_init(&lock);
     installs = 0; /* the handler stays, and nobody asks */
@@ -221,14 +221,13 @@ static bool ask_by_signal(struct slow *s, struct unwind *out)
     if (!s->signals || !is_ours() || blocks_signal(s))
         return false;
     atomic_store(&s->ask, ASK_ASKED);
-    if (sys_tgkill(sys_getpid(), atomic_load(&s->thread_id), SIGRTMAX) == 0)
-        for (int i = 0; i < ANSWER_TRIES && atomic_load(&s->ask) == ASK_ASKED; i++)
-            coil__thread_pause();
-    int expected = ASK_ASKED;
-    if (atomic_compare_exchange_strong(&s->ask, &expected, ASK_NOTHING))
-        return false;
-    while (atomic_load(&s->ask) != ASK_ANSWERED)
+    bool sent = sys_tgkill(sys_getpid(), atomic_load(&s->thread_id), SIGRTMAX) == 0;
+    for (int left = sent ? ANSWER_TRIES : 0; atomic_load(&s->ask) != ASK_ANSWERED; left--) {
+        int expected = ASK_ASKED; /* a handler that has begun is waited for */
+        if (left <= 0 && atomic_compare_exchange_strong(&s->ask, &expected, ASK_NOTHING))
+            return false;
         coil__thread_pause();
+    }
     atomic_store(&s->ask, ASK_NOTHING);
     out->pc = s->pc;
     out->sp = s->sp;
@@ -250,12 +249,12 @@ static bool copy_from(void *out, const void *from, size_t n)
     return sys_process_vm_readv(sys_getpid(), &to, 1, &there, 1, 0) == (ssize_t)n;
 }
 
-/* Who drives a coroutine, if that one stands on a stack of its own, and where it stopped. */
+/* Who drives a coroutine, and where it stopped. */
 static bool find_driver(struct slow *s, struct coro *co, struct unwind *out)
 {
 #if UNWIND_KNOWN && !defined(COIL_SWITCH_UCONTEXT)
     uintptr_t saved[7]; /* switch_x86_64.S */
-    if (!co->resumer || !copy_from(co, co->resumer, sizeof *co) || !co->stack ||
+    if (!co->resumer || !copy_from(co, co->resumer, sizeof *co) ||
         !copy_from(saved, co->sp, sizeof saved) ||
         !coil__stack_copy(&s->copy, (uintptr_t)co->sp + sizeof saved))
         return false;
@@ -273,7 +272,7 @@ static bool find_driver(struct slow *s, struct coro *co, struct unwind *out)
 
 /* The outermost call into libc that is below the program's own: `getaddrinfo`, not the `poll` in it. */
 struct blame {
-    uintptr_t libc, program, coil;
+    uintptr_t libc, program;
     bool over;
 };
 
@@ -283,7 +282,7 @@ static void blame(struct blame *b, const struct unwind *u, struct slow_look *out
         return;
     if (!b->libc)
         b->libc = u->object;
-    if (u->object == b->program || u->object == b->coil)
+    if (u->object == b->program)
         b->over = true;
     else if (u->object == b->libc)
         out->blocker = (const void *)(u->pc - 1);
@@ -291,13 +290,11 @@ static void blame(struct blame *b, const struct unwind *u, struct slow_look *out
 
 static void walk(struct slow *s, struct unwind u, bool waiting, struct slow_look *out)
 {
-    struct unwind loop = {.pc = (uintptr_t)coil__loop_run_timed, .inner = true};
-    (void)coil__unwind_find(&loop);
-    struct blame b = {.program = coil__unwind_program(), .coil = loop.object, .over = !waiting};
-    const struct coro *now = NULL;
+    struct blame b = {.program = coil__unwind_program(), .over = !waiting};
+    const struct coro *now = NULL; /* whence nothing can be copied */
     struct coro co = {.resumer = NULL};
-    if (copy_from(&now, atomic_load(&s->coro_now), sizeof now) && now)
-        (void)copy_from(&co, now, sizeof co);
+    (void)copy_from(&now, atomic_load(&s->coro_now), sizeof now);
+    (void)copy_from(&co, now, sizeof co);
     u.stack = &s->copy;
     u.inner = true;
     out->n = 0;
@@ -309,7 +306,7 @@ static void walk(struct slow *s, struct unwind u, bool waiting, struct slow_look
         }
         u.object = u.function = 0;
         (void)coil__unwind_find(&u);
-        if (u.function == loop.function && loop.function)
+        if (u.function == (uintptr_t)coil__loop_run_timed)
             return;
         blame(&b, &u, out);
         out->calls[out->n++] = (const void *)(u.pc - !u.inner);
@@ -338,6 +335,7 @@ static bool take_look(struct slow *s, uint64_t step, struct slow_look *out)
 static void meet(struct slow *s, uint64_t step, int64_t now)
 {
     s->seen = step;
+    s->look = (struct slow_look){.n = 0};
     s->seen_ns = now;
     s->seen_cpu = coil__clock_cpu_ns(atomic_load(&s->thread_id));
 }
@@ -350,10 +348,8 @@ static void look_at(struct slow *s, uint64_t step)
     bool taken = take_look(s, step, &look);
     coil__mutex_lock(&s->lock);
     s->busy = false;
-    if (taken)
+    if (taken) /* else the first look is better than none */
         s->look = look;
-    else if (s->looked_at != step) /* else the first look is better than none */
-        s->look = (struct slow_look){.n = 0};
     s->looked_at = step;
     atomic_fetch_add(&s->looks, 1);
     coil__cond_broadcast(&s->changed);
@@ -362,8 +358,8 @@ static void look_at(struct slow *s, uint64_t step)
 /* By what both clocks say of the time since watching began. */
 static int64_t ticks_as_ns(const struct slow *s, uint64_t ticks, int64_t now)
 {
-    uint64_t all = clock_ticks() - s->first_ticks;
-    return (int64_t)((double)ticks * (double)(now - s->first_ns) / (double)(all ? all : 1));
+    uint64_t all = clock_ticks() - s->first_ticks + 1; /* where ticks are long it may be none */
+    return (int64_t)((double)ticks * (double)(now - s->first_ns) / (double)all);
 }
 
 /* Whose step runs; "" of a callback. The task may end meanwhile, so its name is copied as memory that may go is. */
@@ -396,8 +392,7 @@ static int64_t tick(struct slow *s, uint64_t *told)
         return due - now;
     if (s->looked_at != step)
         look_at(s, step);
-    int64_t late = limit < CLOCK_FOREVER / GOES_ON ? clock_add(began, limit * GOES_ON)
-                                                   : CLOCK_FOREVER;
+    int64_t late = clock_add(began, limit * GOES_ON); /* one of them went by: no overflow */
     if (now < late)
         return late - now < limit ? late - now : limit;
     if (*told != step) {
@@ -431,10 +426,9 @@ static void watch(void *arg)
 
 static struct slow *begin_watching(struct coil_loop *loop)
 {
-    static _Atomic int asked;
     struct slow *s = coil__zalloc(sizeof *s);
-    if (!s || coil__thread_at_fork(&asked, forked) < 0)
-        goto undo_slow;
+    if (!s)
+        return NULL;
     s->loop = loop;
     s->first_ns = coil__clock_real_ns();
     s->first_ticks = clock_ticks();
@@ -447,7 +441,6 @@ static struct slow *begin_watching(struct coil_loop *loop)
     coil__mutex_fini(&s->lock);
     if (s->signals)
         give_signal_back();
-undo_slow:
     coil__free(s);
     return NULL;
 }
@@ -494,15 +487,16 @@ bool coil__slow_seen(struct slow *s, uint64_t step, struct slow_look *out)
 {
     if (!s)
         return false;
-    int64_t now = coil__clock_real_ns();
     coil__mutex_lock(&s->lock);
+    int64_t now = coil__clock_real_ns();
     while (s->busy)
         coil__cond_wait(&s->changed, &s->lock);
     bool seen = s->seen == step;
-    *out = s->looked_at == step ? s->look : (struct slow_look){.n = 0};
-    int64_t cpu = seen && s->seen_cpu >= 0 ? coil__clock_cpu_ns(0) : -1;
-    out->cpu_ns = cpu < 0 ? -1 : cpu - s->seen_cpu;
-    out->of_ns = now - s->seen_ns;
+    if (seen) {
+        *out = s->look;
+        out->cpu_ns = s->seen_cpu < 0 ? -1 : coil__clock_cpu_ns(0) - s->seen_cpu;
+        out->of_ns = now - s->seen_ns;
+    }
     coil__mutex_unlock(&s->lock);
     return seen;
 }

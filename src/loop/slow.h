@@ -40,6 +40,9 @@ void coil__slow_leave(void);
 /* Ends the watcher, if there is one. */
 void coil__slow_stop(struct coil_loop *loop);
 
+/* In the child of a fork: who held the lock, and who watched, are the parent's. */
+void coil__slow_forked(void);
+
 /* What was seen of the step of this number, which has just ended; false: nothing. NULL is fine. */
 bool coil__slow_seen(struct slow *s, uint64_t step, struct slow_look *out);
 

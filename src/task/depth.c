@@ -54,12 +54,15 @@ static bool grow(struct depths *d)
 /* NULL: there is no room. */
 static struct depth *find_or_add(struct depths *d, coil_fn fn)
 {
+    struct depth *known = d->table ? place_of(d, fn) : NULL;
+    if (known && known->fn)
+        return known;
     if (d->n * 4 >= d->places * 3 && !grow(d) && d->n + 1 >= d->places)
         return NULL;
-    struct depth *place = place_of(d, fn);
-    d->n += !place->fn;
-    place->fn = fn;
-    return place;
+    struct depth *added = place_of(d, fn); /* the table may be another one */
+    d->n++;
+    added->fn = fn;
+    return added;
 }
 
 /* ---- measured stacks ---- */

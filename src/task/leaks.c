@@ -8,6 +8,7 @@
  * Not kept are futures that stand for others, and eager tasks that ended before they ever waited.
  *
  * Runs on the loop's thread. */
+#include "base/check.h"
 #include "base/error.h"
 #include "task/task.h"
 
@@ -18,8 +19,8 @@ enum { TOLD_MAX = 10 };
 void coil__leaks_keep(coil_future *f)
 {
     struct loop_part *p = f->loop->parts[LOOP_PART_TASK];
-    if (!list_linked(&f->all))
-        list_push(&container_of(p, struct task_part, part)->kept, &f->all);
+    COIL_DCHECK(!list_linked(&f->all)); /* a task is over once */
+    list_push(&container_of(p, struct task_part, part)->kept, &f->all);
 }
 
 void coil__leaks_forget(struct task_part *part)

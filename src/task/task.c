@@ -447,11 +447,12 @@ static void abandon(struct coro *co)
 {
     struct coil__task *t = container_of(co, struct coil__task, coro);
     struct task_part *part = part_of(t);
+    struct coro *hub = part->hub;
     finish(t, -ECANCELED);
-    coil__stack_abandon(t->stack);
     t->future.refs++; /* whatever else happens, its memory is never reused */
     part->stubborn = t;
-    coil__coro_exit_to(part->hub);
+    coil__stack_abandon(t->stack);
+    coil__coro_exit_to(hub);
 }
 
 static void run_eagerly(struct task_part *part, struct coil__task *t)

@@ -205,7 +205,7 @@ static void step_cancel(int line, int e)
 static void step_file(void)
 {
     struct slot *s = &slots[below(SLOTS)];
-    if (!backend_does(world.b, OP_PREAD))
+    if (!backend_does_files(world.b))
         return;
     if (s->buf) {
         if (below(3) == 0 && cancel(&world, &s->t) == 0) { /* the kernel had not heard of it */

@@ -585,7 +585,7 @@ ROW(write_to_a_pipe, false)
 
 static bool does_files(struct world *w)
 {
-    return backend_does(w->b, OP_PREAD);
+    return backend_does_files(w->b);
 }
 
 /* Submitted, handed over, cancelled; its last word. */

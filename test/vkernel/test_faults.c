@@ -3,49 +3,12 @@
  * test_faults.c: single bad days of the kernel, one a test, on the virtual one: no room for requests or completions, an
  * end without MORE, no io_uring at all, leftovers of files that used to have a number. Elsewhere: all at once
  * (test_storm.c), cancels (test_cancels.c). */
-#include "../unit/io/world.h"
-#include "test.h"
-
-#include "vkernel.h"
+#include "bad_day.h"
 
 #include "base/thread.h"
 
 #include <coil.h>
 #include <coil/error.h>
-
-static struct vkernel_faults faults;
-
-static void begin(struct world *w, const struct backend_class *cls, struct vkernel_faults with)
-{
-    faults = with;
-    vkernel_begin(1, &faults);
-    assert_int_equal(world_try_open(w, cls, 0), 0);
-}
-
-static void end(struct world *w)
-{
-    world_close(w);
-    const char *left = vkernel_end();
-    if (left)
-        fail_msg("not home: %s", left);
-}
-
-static void turns(struct world *w, int n)
-{
-    for (int i = 0; i < n; i++)
-        turn(w, NS_PER_MS);
-}
-
-static ssize_t read_one(struct world *w, int fd, void *p, size_t n)
-{
-    ssize_t got = w->calls->recv(w->b, fd, p, n, 0);
-    if (got != -EAGAIN)
-        return got;
-    struct test_op r = recv_op(fd, p, n);
-    submit(w, &r);
-    run_until(w, &r, 1);
-    return (ssize_t)r.op.result;
-}
 
 /* ---- no io_uring ---- */
 

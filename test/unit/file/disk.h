@@ -253,12 +253,6 @@ static inline int ops_cancel(struct backend *b, struct op *op)
     return 0;
 }
 
-static inline bool ops_does(const struct backend *b, enum op_kind kind)
-{
-    (void)b;
-    return kind >= OP_KIND_FILE;
-}
-
 static inline void ops_let_go(void)
 {
     struct backend *b = coil__running_loop->backend;
@@ -283,13 +277,13 @@ static inline void use_class(void)
 static inline void use_threads(void)
 {
     use_class();
-    with_ops.does = NULL;
+    with_ops.does_files = false;
 }
 
 static inline void use_ops(void)
 {
     use_class();
-    with_ops.does = ops_does;
+    with_ops.does_files = true;
     with_ops.submit = ops_submit;
     with_ops.cancel = ops_cancel;
     list_init(&ops_held);

@@ -2,6 +2,7 @@
  *
  * test_report.c: the exception handler, the handler of handlers, and callbacks that took too long. */
 #include "loop/loop.h"
+#include "loop/slow.h"
 
 #include "../loop/stage.h"
 #include "capture.h"
@@ -73,6 +74,9 @@ LOOP(handler_missing_prints_message_and_error)
     snprintf(wanted, sizeof wanted, "coil: trouble\n  EIO: %s\n", coil_strerror(-EIO));
     FACT_TEXT(caught(), wanted);
     catch_stderr();
+    report("trouble", 0, &error); /* whose code is the error's, then */
+    FACT_TEXT(caught(), "coil: trouble\n  COIL_EUSER: words (x.c:7, Task-1)\n");
+    catch_stderr();
     report("only words", 0, NULL);
     FACT_TEXT(caught(), "coil: only words\n");
     catch_stderr();
@@ -122,6 +126,28 @@ static void to_default(coil_loop *loop, const coil_exception_context *context, v
     (void)arg;
     calls++;
     coil_loop_default_exception_handler(loop, context);
+}
+
+static coil_ret logged;
+
+static void keep_code(const coil_log_record *record, void *arg)
+{
+    (void)arg;
+    logged = record->code;
+}
+
+LOOP(report_has_the_code_of_its_error_where_it_has_none_of_its_own)
+{
+    coil_error error = {.code = COIL_EUSER, .message = "words", .task = ""};
+    coil_loop_set_exception_handler(stage.loop, NULL, NULL);
+    coil_set_log(keep_code, NULL);
+    report("trouble", 0, &error);
+    FACT_INT(logged, COIL_EUSER);
+    report("trouble", -EIO, &error);
+    FACT_INT(logged, -EIO);
+    report("trouble", 0, NULL);
+    FACT_INT(logged, 0);
+    coil_set_log(NULL, NULL);
 }
 
 LOOP(handler_may_hand_on_to_the_default)
@@ -229,6 +255,63 @@ LOOP(slow_step_is_told_from_a_slow_callback)
     FACT_REPORT("Executing a callback took");
 }
 
+/* Ticks are counted by a length that was measured in a hurry; the clock has the last word. */
+LOOP(slow_callback_is_judged_by_the_clock_where_ticks_say_too_much)
+{
+    coil_loop_set_debug(stage.loop, true);
+    coil_loop_set_slow_callback_duration(stage.loop, 60);
+    stage.loop->slow_ticks = 0;
+    soon(quick, NULL);
+    one_turn();
+    FACT_INT(stage.report.n, 0);
+}
+
+LOOP(slow_callback_duration_may_be_less_than_nothing_or_more_than_a_day)
+{
+    coil_loop_set_debug(stage.loop, true);
+    coil_loop_set_slow_callback_duration(stage.loop, 1e6);
+    soon(quick, NULL);
+    one_turn();
+    FACT_INT(stage.report.n, 0);
+    coil_loop_set_slow_callback_duration(stage.loop, -1);
+    soon(quick, NULL);
+    one_turn();
+    FACT_REPORT("Executing a callback took ");
+}
+
+LOOP(debug_mode_that_is_on_does_not_begin_again)
+{
+    coil_loop_set_debug(stage.loop, true);
+    uint64_t began = stage.loop->first_ticks;
+    coil_loop_set_debug(stage.loop, true);
+    FACT(stage.loop->first_ticks == began);
+    coil_loop_set_debug(stage.loop, false);
+    coil_loop_set_debug(stage.loop, true);
+    FACT(stage.loop->first_ticks != began);
+}
+
+/* As libc calls its own. */
+void libc_waits(void) __asm__("__libc_waits");
+void libc_waits(void)
+{
+}
+
+static void say_what_blocks(const void *blocker)
+{
+    struct slow_look look = {.blocker = blocker, .cpu_ns = -1};
+    coil__loop_report_endless(stage.loop, "stuck", NS_PER_S, &look);
+}
+
+LOOP(blocking_call_has_the_name_that_everybody_calls_it_by)
+{
+    catch_stderr();
+    say_what_blocks((const void *)((uintptr_t)libc_waits + 1));
+    FACT_HAS(caught(), "goes on; nothing else runs meanwhile, blocked in waits()\n");
+    catch_stderr();
+    say_what_blocks((const void *)(uintptr_t)16); /* nobody's */
+    FACT_HAS(caught(), "goes on; nothing else runs meanwhile\n");
+}
+
 LOOP(slow_callback_duration_refuses_nan)
 {
     coil_loop_set_debug(stage.loop, true);
@@ -289,6 +372,11 @@ int main(void)
         cmocka_unit_test(slow_callback_duration_refuses_nan),
         cmocka_unit_test(handler_is_told_of_a_descriptor_by_whoever_knew_of_it),
         cmocka_unit_test(handler_default_prints_stacks_that_nobody_can_name),
+        cmocka_unit_test(slow_callback_is_judged_by_the_clock_where_ticks_say_too_much),
+        cmocka_unit_test(slow_callback_duration_may_be_less_than_nothing_or_more_than_a_day),
+        cmocka_unit_test(blocking_call_has_the_name_that_everybody_calls_it_by),
+        cmocka_unit_test(report_has_the_code_of_its_error_where_it_has_none_of_its_own),
+        cmocka_unit_test(debug_mode_that_is_on_does_not_begin_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

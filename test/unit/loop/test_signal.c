@@ -452,6 +452,28 @@ static void look_and_handle_it_again(void)
     FACT(is_default(SIGTERM));
 }
 
+/* The program put its own handler over ours: the child keeps it. */
+static void meet_what_the_program_had(void)
+{
+    raise(SIGTERM);
+    FACT_TRACE("theirs");
+}
+
+static void their_handler(int signo)
+{
+    (void)signo;
+    note("theirs");
+}
+
+LOOP(signal_that_somebody_else_took_stays_his_in_a_child_of_fork)
+{
+    handle(SIGTERM, note_arg, "ours");
+    struct sigaction theirs = {.sa_handler = their_handler}, ours;
+    sigaction(SIGTERM, &theirs, &ours);
+    FACT_INT(end_of_child(meet_what_the_program_had), 0);
+    sigaction(SIGTERM, &ours, NULL);
+}
+
 LOOP(signal_in_a_child_of_fork_is_the_childs)
 {
     handle(SIGTERM, note_arg, "term");
@@ -732,6 +754,7 @@ int main(void)
         cmocka_unit_test(signal_catcher_that_has_had_its_share_leaves_the_rest_to_who_was_before),
         cmocka_unit_test(signal_that_somebody_else_took_by_siginfo_stays_his),
         cmocka_unit_test(signal_without_a_name_is_told_by_its_number),
+        cmocka_unit_test(signal_that_somebody_else_took_stays_his_in_a_child_of_fork),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

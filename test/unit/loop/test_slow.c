@@ -3,173 +3,9 @@
  * test_slow.c: what debug mode sees of a step while it takes long.
  *
  * Nothing here depends on how long anything takes: a step ends when the watcher has looked at it. */
-#include "base/sys.h"
-#include "base/thread.h"
-#include "base/unwind.h"
-#include "coro/tooling.h"
-#include "loop/loop.h"
-#include "loop/slow.h"
-
-#include "../loop/stage.h"
-
-#include <coil/debug.h>
-#include <coil/generator.h>
-
-#include <poll.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <time.h>
-
-#define LIMIT 0.001
-
-/* ---- what was heard ---- */
-
-static struct {
-    const char
-        *wanted; /* how messages begin that count: on a busy machine anything may take long */
-    int n;
-    char message[512]; /* the first one's */
-    char calls[1024];  /* the outermost first, a space between any two */
-    char makers[1024];
-} heard;
-
-static void add_names(char *out, size_t size, const void *const *calls, size_t n)
-{
-    out[0] = '\0';
-    for (size_t i = 0; i < n; i++) {
-        coil_frame frame = {.size = sizeof frame};
-        (void)coil_frame_describe(calls[i], &frame);
-        size_t at = strlen(out);
-        snprintf(out + at, size - at, "%s%s", at ? " " : "",
-                 frame.function[0] ? frame.function : "?");
-    }
-}
-
-static void hear(coil_loop *loop, const coil_exception_context *c, void *arg)
-{
-    (void)loop, (void)arg;
-    if (strncmp(c->message, heard.wanted, strlen(heard.wanted)) != 0 || heard.n++ > 0)
-        return;
-    snprintf(heard.message, sizeof heard.message, "%s", c->message);
-    add_names(heard.calls, sizeof heard.calls, c->stack, c->stack_n);
-    add_names(heard.makers, sizeof heard.makers, c->source_stack, c->source_stack_n);
-}
-
-/* ---- steps that end when they were looked at ---- */
-
-static void watch_closely(coil_loop *loop)
-{
-    memset(&heard, 0, sizeof heard);
-    heard.wanted = "Executing a step of ";
-    coil_loop_set_exception_handler(loop, hear, NULL);
-    coil_loop_set_debug(loop, true);
-    coil_loop_set_slow_callback_duration(loop, LIMIT);
-}
-
-static uint64_t looks(void)
-{
-    return stage.loop->slow ? coil__slow_looks(stage.loop->slow) : 0;
-}
-
-static bool wanted_looks(uint64_t n)
-{
-    /* Valgrind's own stacks are nobody's, and where there is no watcher none is waited for. */
-    return !stage.loop->slow || looks() >= n;
-}
-
-static int ends[2];
-/* Looks. Set before the step begins, since there are two at each, and both may be over before it gets far. */
-static uint64_t enough;
-static atomic_bool waits;
-
-/* Lets the step that waits for the pipe go on, once it was looked at while it waited. */
-static void let_go(void *arg)
-{
-    (void)arg;
-    while (!atomic_load(&waits))
-        coil__thread_pause();
-    while (!wanted_looks(enough))
-        coil__thread_pause();
-    if (!stage.loop->slow) /* nobody looks; too long it is to take all the same */
-        usleep((useconds_t)(3e6 * LIMIT));
-    COIL_CHECK(sys_write(ends[1], "x", 1) == 1);
-}
-
-static int polled, polled_errno;
-
-__attribute__((noinline)) static void wait_in_poll(void)
-{
-    struct pollfd p = {.fd = ends[0], .events = POLLIN};
-    errno = 0;
-    atomic_store(&waits, true);
-    polled = poll(&p, 1, -1);
-    polled_errno = errno;
-}
-
-static coil_ret poller(void *arg)
-{
-    (void)arg;
-    wait_in_poll();
-    return polled;
-}
-
-__attribute__((noinline)) static void spin(void)
-{
-    while (!wanted_looks(enough))
-        continue;
-}
-
-static coil_ret spinner(void *arg)
-{
-    (void)arg;
-    spin();
-    return 1;
-}
-
-static void run_task(coil_fn fn, const char *name)
-{
-    coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop, .name = name};
-    coil_task *task = coil_create_task_opts(fn, NULL, &opts);
-    enough = looks() + 1;
-    FACT_INT(coil_loop_run_until_complete(stage.loop, task), 1);
-    coil_unref(task);
-}
-
-static void with_pipe(void (*body)(void))
-{
-    struct thread thread;
-    COIL_CHECK(sys_pipe2(ends, O_CLOEXEC) == 0);
-    atomic_store(&waits, false);
-    enough = looks() + 1;
-    /* Before the step: how long a thread takes to start is not what the step is to be seen in. */
-    COIL_CHECK(coil__thread_start(&thread, "lets-go", let_go, NULL) == 0);
-    body();
-    coil__thread_join(&thread);
-    close(ends[0]);
-    close(ends[1]);
-}
-
-/* musl is built without the tables that a walk goes by, and static programs of its have none that can be found. */
-static bool sees_calls(void)
-{
-#ifdef __GLIBC__
-    return UNWIND_KNOWN && stage.loop->slow;
-#else
-    return false;
-#endif
-}
-
-static bool sees_who_computes(void)
-{
-    return sees_calls() && !STAGE_TSAN;
-}
+#include "slow_steps.h"
 
 /* ---- a step that waits in the kernel ---- */
-
-static void poll_once(void)
-{
-    run_task(poller, "sleepy");
-}
 
 REAL(step_that_waits_in_the_kernel_is_seen_there)
 {
@@ -178,7 +14,7 @@ REAL(step_that_waits_in_the_kernel_is_seen_there)
     FACT_INT(heard.n, 1);
     FACT_HAS(heard.message, "Executing a step of sleepy took ");
     FACT_HAS(heard.message, "; it was created at ");
-    FACT_HAS(heard.message, "test_slow.c:");
+    FACT_HAS(heard.message, "slow_steps.h:");
     if (!sees_calls())
         return;
     FACT_HAS(heard.message, ", computing for 0.");
@@ -223,28 +59,6 @@ REAL(callback_that_waits_in_the_kernel_is_seen_there)
     FACT(strncmp(heard.calls, "poll_callback wait_in_poll ", 27) == 0);
 }
 
-static coil_ret poll_in_generator(coil_gen *gen, void *arg)
-{
-    (void)gen, (void)arg;
-    wait_in_poll();
-    return 0;
-}
-
-static coil_ret driver(void *arg)
-{
-    (void)arg;
-    coil_ret value;
-    coil_gen *gen = coil_gen_new(poll_in_generator, NULL);
-    int more = coil_gen_next(gen, &value);
-    coil_gen_unref(gen);
-    return more + 1;
-}
-
-static void drive_once(void)
-{
-    run_task(driver, "drives");
-}
-
 REAL(generator_that_waits_in_the_kernel_is_seen_with_who_drives_it)
 {
     watch_closely(stage.loop);
@@ -257,23 +71,6 @@ REAL(generator_that_waits_in_the_kernel_is_seen_with_who_drives_it)
 }
 
 /* ---- a step that computes ---- */
-
-/* Valgrind keeps SIGRTMAX for itself, and nobody watches there: a step that waits to be looked at ends at once. */
-static void real_but_for_valgrind(void (*body)(void))
-{
-    if (tool_on_valgrind()) {
-        print_message("Valgrind has the signal, and nobody looks there\n");
-        skip();
-    }
-    stage_loop(body, false);
-}
-#define SIGNALS(name) STAGE_TEST(name, void, void, real_but_for_valgrind(name##_body))
-
-static bool is_default(int signo)
-{
-    struct sigaction now;
-    return sys_sigaction(signo, NULL, &now) == 0 && now.sa_handler == SIG_DFL;
-}
 
 SIGNALS(step_that_computes_is_seen_there)
 {
@@ -337,53 +134,6 @@ SIGNALS(signal_is_not_taken_where_the_options_say_so)
 }
 
 /* ---- a step that does not end ---- */
-
-static bool stderr_has(const char *words)
-{
-    static char text[32768];
-    ssize_t n = pread(2, text, sizeof text - 1, 0);
-    text[n > 0 ? n : 0] = '\0';
-    return n < 0 || strstr(text, words);
-}
-
-/* Until these words are said of it. On a slow machine something else may have been told of before. */
-static void endless(void *words)
-{
-    if (!stage.loop->slow)
-        usleep((useconds_t)(3e6 * LIMIT));
-    while (stage.loop->slow && !stderr_has(words))
-        coil__thread_pause();
-}
-
-static const char *of_the_task; /* what is to be said of it */
-
-static coil_ret endless_task(void *arg)
-{
-    (void)arg;
-    endless(TEXT(of_the_task));
-    return 1;
-}
-
-static void read_stderr(char *out, size_t size, void (*body)(void))
-{
-    FILE *file = tmpfile();
-    int before = dup(2);
-    dup2(fileno(file), 2);
-    body();
-    fflush(stderr);
-    dup2(before, 2);
-    close(before);
-    rewind(file);
-    out[fread(out, 1, size - 1, file)] = '\0';
-    fclose(file);
-}
-
-static void run_endless(void)
-{
-    run_task(endless_task, "stuck");
-    soon(endless, TEXT("A callback has been running for "));
-    one_turn();
-}
 
 /* Some emulators' programs cannot. */
 static bool reads_itself(void)
@@ -452,69 +202,6 @@ SIGNALS(nobody_watches_without_debug_mode)
     FACT(stage.loop->slow == NULL);
     FACT(is_default(SIGRTMAX));
 }
-
-/* ---- bad days ---- */
-
-#if STAGE_TABLE
-static int no_thread(void)
-{
-    return -EAGAIN;
-}
-
-static coil_ret dawdler(void *arg)
-{
-    (void)arg;
-    struct timespec t = {0, 2000000};
-    nanosleep(&t, NULL);
-    return 1;
-}
-
-REAL(step_is_told_of_at_its_end_where_nobody_watches)
-{
-    coil__thread_hook = no_thread;
-    watch_closely(stage.loop);
-    run_task(dawdler, "slow");
-    coil__thread_hook = NULL;
-    FACT(stage.loop->slow == NULL);
-    FACT_INT(heard.n, 1);
-    FACT_HAS(heard.message, "Executing a step of slow took 0.");
-    FACT_TEXT(heard.calls, "");
-}
-
-static ssize_t no_memory_read(pid_t pid, const struct iovec *to, unsigned long to_n,
-                              const struct iovec *from, unsigned long from_n, unsigned long flags)
-{
-    (void)pid, (void)to, (void)to_n, (void)from, (void)from_n, (void)flags;
-    return -EPERM;
-}
-
-SIGNALS(step_is_told_of_without_calls_where_memory_cannot_be_copied)
-{
-    coil__sys.process_vm_readv = no_memory_read;
-    watch_closely(stage.loop);
-    with_pipe(poll_once);
-    run_task(spinner, "busy");
-    coil_loop_free(stage.loop);
-    stage.loop = NULL;
-    coil__sys.process_vm_readv = coil__sys_real.process_vm_readv;
-    FACT_INT(heard.n, 2);
-    FACT_TEXT(heard.calls, "");
-}
-
-SIGNALS(step_that_does_not_end_stays_a_tasks_where_memory_cannot_be_copied)
-{
-    static char words[32768];
-    coil__sys.process_vm_readv = no_memory_read;
-    of_the_task = "A step of a task has been running for ";
-    watch_closely(stage.loop);
-    read_stderr(words, sizeof words, run_endless);
-    if (stage.loop->slow)
-        FACT_HAS(words, of_the_task);
-    coil_loop_free(stage.loop); /* and its watcher */
-    stage.loop = NULL;
-    coil__sys.process_vm_readv = coil__sys_real.process_vm_readv;
-}
-#endif
 
 /* ---- several loops ---- */
 
@@ -589,11 +276,6 @@ int main(void)
         cmocka_unit_test(steps_that_are_quick_are_not_told_of),
         cmocka_unit_test(waiting_in_virtual_time_is_no_slow_step),
         cmocka_unit_test(nobody_watches_without_debug_mode),
-#if STAGE_TABLE
-        cmocka_unit_test(step_is_told_of_at_its_end_where_nobody_watches),
-        cmocka_unit_test(step_is_told_of_without_calls_where_memory_cannot_be_copied),
-        cmocka_unit_test(step_that_does_not_end_stays_a_tasks_where_memory_cannot_be_copied),
-#endif
         cmocka_unit_test(loops_of_two_threads_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include <coil/net.h>
 #include <coil/work.h>
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 
@@ -96,6 +97,50 @@ REAL(timer_within_the_spin_is_not_early)
     before = coil_loop_time(stage.loop);
     sleep_once(LIMIT_S * 1.5); /* the rest of it asleep */
     FACT(coil_loop_time(stage.loop) - before >= LIMIT_S * 1.5);
+}
+
+REAL(loop_with_one_processor_does_not_spin)
+{
+    cpu_set_t all, one;
+    CPU_ZERO(&one);
+    FACT_INT(sched_getaffinity(0, sizeof all, &all), 0);
+    for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++)
+        if (CPU_ISSET(i, &all))
+            CPU_SET(i, &one);
+    FACT_INT(sched_setaffinity(0, sizeof one, &one), 0);
+    FACT_INT(coil_loop_set_spin(stage.loop, LIMIT_S), 0);
+    FACT_INT(sched_setaffinity(0, sizeof all, &all), 0);
+    sleep_once(0.001);
+    FACT_INT(stats().spins, 0);
+}
+
+static int cannot_look(struct backend *b, int64_t timeout_ns)
+{
+    (void)b, (void)timeout_ns;
+    return -EIO;
+}
+
+static void break_it(void *arg)
+{
+    stage.loop->backend->cls = arg;
+}
+
+/* The first look ends the run, as a sleep does that the backend refuses. */
+REAL(error_of_the_backend_ends_a_spin_and_the_run)
+{
+    if (!spin(LIMIT_S))
+        return;
+    one_turn(); /* the backend is open */
+    const struct backend_class *real = stage.loop->backend->cls;
+    struct backend_class broken = *real;
+    broken.wait = cannot_look;
+    soon(break_it, &broken);
+    later(60, note_arg, "late");
+    unsigned long long before = stats().spins;
+    FACT_INT(coil_loop_run_forever(stage.loop), -EIO);
+    FACT_INT(stats().spins - before, 1);
+    FACT_INT(stats().spins_in_vain, 0);
+    stage.loop->backend->cls = real;
 }
 
 /* ---- what comes meanwhile ---- */
@@ -212,6 +257,8 @@ int main(void)
         cmocka_unit_test(spin_before_a_long_sleep_is_in_vain),
         cmocka_unit_test(long_wait_ends_the_spinning_and_short_ones_bring_it_back),
         cmocka_unit_test(timer_within_the_spin_is_not_early),
+        cmocka_unit_test(loop_with_one_processor_does_not_spin),
+        cmocka_unit_test(error_of_the_backend_ends_a_spin_and_the_run),
         cmocka_unit_test(bytes_are_answered_by_a_loop_that_spins),
         cmocka_unit_test(jobs_of_threads_are_done_and_heard_of_by_spinning),
         cmocka_unit_test(call_from_a_thread_is_seen_by_a_loop_that_spins),

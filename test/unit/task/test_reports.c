@@ -77,6 +77,28 @@ LOOP(waiting_is_told_without_since_when_otherwise)
     stage.report.n = 0;
 }
 
+static coil_ret turns_debug_mode_on(void *arg)
+{
+    FACT_INT(coil_sleep(1), 0);
+    coil_loop_set_debug(NULL, true);
+    return wait_after_a_while(arg);
+}
+
+/* It parked before anybody kept the time. */
+LOOP(waiting_is_told_without_since_when_by_who_began_before_debug_mode)
+{
+    if (!deadlocks_are_certain())
+        return;
+    coil_task *a = start("a", wait_for_ever, NULL), *b = start("b", turns_debug_mode_on, NULL);
+    FACT_INT(coil_loop_run_until_complete(stage.loop, b), COIL_EDEADLOCK);
+    FACT_ERROR(COIL_EDEADLOCK, "a waits for future; b waits for future, for 0.0 s now;");
+    coil_unref(a);
+    coil_unref(b);
+    coil_loop_close(stage.loop);
+    FACT_INT(stage.report.n, 2);
+    stage.report.n = 0;
+}
+
 /* ---- cancels ---- */
 
 static coil_ret ends_well_all_the_same(void *arg)
@@ -137,6 +159,162 @@ LOOP(cancel_that_was_answered_is_not_reported)
     cancel_one(passes_it_on);
     cancel_one(fails_meanwhile);
     FACT_INT(stage.report.n, 0);
+}
+
+static coil_ret cancels_itself(void *arg)
+{
+    (void)arg;
+    coil_task_cancel(coil_current_task(), NULL);
+    return 0;
+}
+
+/* It was never told: nothing was swallowed. */
+LOOP(cancel_of_who_returns_before_he_hears_of_it_is_not_reported)
+{
+    coil_loop_set_debug(stage.loop, true);
+    coil_task *task = start("hasty", cancels_itself, NULL);
+    FACT_INT(coil_loop_run_until_complete(stage.loop, task), -ECANCELED);
+    FACT_INT(stage.report.n, 0);
+    coil_unref(task);
+}
+
+static coil_task *start_nowhere(const char *name, coil_fn fn)
+{
+    coil_task_opts opts = {.size = sizeof opts, .loop = stage.loop, .name = name};
+    return coil_create_task_at(NULL, 0, fn, NULL, 0, &opts);
+}
+
+LOOP(cancel_that_was_swallowed_by_who_was_made_nowhere_is_reported)
+{
+    coil_loop_set_debug(stage.loop, true);
+    coil_task *task = start_nowhere("stubborn", ends_well_all_the_same);
+    one_turn();
+    coil_task_cancel(task, NULL);
+    (void)coil_loop_run_until_complete(stage.loop, task);
+    coil_unref(task);
+    FACT_REPORT("A cancel was swallowed by stubborn, created at ?:0: ");
+}
+
+/* ---- steps that take long ---- */
+
+/* In debug mode tasks hand over to each other; not after a step of which there is something to say. */
+static coil_ret takes_its_time(void *arg)
+{
+    coil_loop_set_slow_callback_duration(NULL, 0);
+    note("%s", (const char *)arg);
+    coil_ret rc = coil_sleep(0);
+    note("%s", (const char *)arg);
+    return rc;
+}
+
+static coil_ret is_quick(void *arg)
+{
+    coil_loop_set_slow_callback_duration(NULL, 60);
+    note("%s", (const char *)arg);
+    return 0;
+}
+
+LOOP(step_that_took_long_is_told_of_before_the_next_tasks)
+{
+    coil_loop_set_debug(stage.loop, true);
+    coil_task *slow = start("slow", takes_its_time, "slow"),
+              *next = start("next", is_quick, "next");
+    one_turn();
+    FACT_TRACE("slow next");
+    FACT_REPORT("Executing a step of slow took ");
+    FACT_INT(coil_loop_run_until_complete(stage.loop, slow), 0);
+    FACT_TRACE("slow");
+    coil_unref(slow);
+    coil_unref(next);
+}
+
+static coil_ret raises(void *arg)
+{
+    (void)arg;
+    coil_loop_raise(NULL, COIL_EUSER);
+    return coil_sleep(0);
+}
+
+LOOP(task_that_ends_the_run_hands_over_to_nobody_in_debug_mode)
+{
+    coil_loop_set_debug(stage.loop, true);
+    coil_loop_set_slow_callback_duration(stage.loop, 60);
+    coil_task *a = start("a", raises, NULL), *b = start("b", is_quick, "b");
+    FACT_INT(coil_loop_run_forever(stage.loop), COIL_EUSER);
+    FACT_TRACE("");
+    FACT_INT(coil_loop_run_until_complete(stage.loop, b), 0);
+    FACT_TRACE("b");
+    FACT_INT(coil_loop_run_until_complete(stage.loop, a), 0);
+    coil_unref(a);
+    coil_unref(b);
+}
+
+static const void *source_of_slow;
+static size_t source_n;
+
+static void keep_source(coil_loop *loop, const coil_exception_context *c, void *arg)
+{
+    stage_hears(loop, c, arg);
+    source_of_slow = c->source_stack;
+    source_n = c->source_stack_n;
+}
+
+/* Nobody wrote down who made it, nor where. */
+LOOP(step_of_a_task_from_before_debug_mode_is_told_of_without_its_makers)
+{
+    coil_loop_set_exception_handler(stage.loop, keep_source, NULL);
+    coil_task *old = start_nowhere("old", takes_its_time);
+    coil_loop_set_debug(stage.loop, true);
+    source_n = 1;
+    one_turn();
+    FACT_HAS(stage.report.message, "Executing a step of old took ");
+    FACT_REPORT("; it was created at ?:0");
+    FACT_INT(source_n, 0);
+    FACT(source_of_slow == NULL);
+    coil_loop_set_slow_callback_duration(stage.loop, 60);
+    FACT_INT(coil_loop_run_until_complete(stage.loop, old), 0);
+    coil_unref(old);
+}
+
+/* ---- where things were made ---- */
+
+static char log_file[64];
+static int log_line;
+
+static void keep_place(const coil_log_record *record, void *arg)
+{
+    (void)arg;
+    snprintf(log_file, sizeof log_file, "%s", record->file ? record->file : "(none)");
+    log_line = record->line;
+}
+
+LOOP(report_with_a_place_of_its_own_keeps_it)
+{
+    coil_future *f = coil_create_future_at("made.c", 7, stage.loop);
+    coil_exception_context context = {
+        .size = sizeof context, .message = "x", .future = f, .fd = -1};
+    coil_loop_set_exception_handler(stage.loop, NULL, NULL);
+    coil_set_log(keep_place, NULL);
+    coil_loop_call_exception_handler(stage.loop, &context);
+    FACT_TEXT(log_file, "made.c");
+    FACT_INT(log_line, 7);
+    context.file = "met.c";
+    context.line = 9;
+    coil_loop_call_exception_handler(stage.loop, &context);
+    FACT_TEXT(log_file, "met.c");
+    FACT_INT(log_line, 9);
+    coil_set_log(NULL, NULL);
+    coil_unref(f);
+}
+
+LOOP(reference_to_a_future_made_nowhere_is_told_of)
+{
+    coil_loop_set_debug(stage.loop, true);
+    coil_future *f = coil_create_future_at(NULL, 0, stage.loop);
+    coil__leaks_tell(stage.loop);
+    FACT_REPORT(
+        "A reference to a future was never given back (coil_unref, coil_join); created at ?:0");
+    coil_unref(f);
 }
 
 /* ---- never retrieved ---- */
@@ -378,6 +556,14 @@ int main(void)
             task_made_by_run_until_complete_may_fail_in_silence_when_the_run_was_ended_by_force),
         cmocka_unit_test(coroutine_closed_is_quiet),
         cmocka_unit_test(coroutine_never_awaited_tells_name_and_place),
+        cmocka_unit_test(waiting_is_told_without_since_when_by_who_began_before_debug_mode),
+        cmocka_unit_test(cancel_of_who_returns_before_he_hears_of_it_is_not_reported),
+        cmocka_unit_test(cancel_that_was_swallowed_by_who_was_made_nowhere_is_reported),
+        cmocka_unit_test(step_that_took_long_is_told_of_before_the_next_tasks),
+        cmocka_unit_test(task_that_ends_the_run_hands_over_to_nobody_in_debug_mode),
+        cmocka_unit_test(step_of_a_task_from_before_debug_mode_is_told_of_without_its_makers),
+        cmocka_unit_test(report_with_a_place_of_its_own_keeps_it),
+        cmocka_unit_test(reference_to_a_future_made_nowhere_is_told_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
