@@ -58,8 +58,8 @@ uint64_t coil__clock_ticks_in(int64_t ns)
     static _Atomic uint64_t per_ms;
     uint64_t rate = atomic_load_explicit(&per_ms, memory_order_relaxed);
     if (rate == 0) {
-        int64_t t0, t1;
-        uint64_t k0, k1;
+        int64_t t0 = 0, t1 = 0;
+        uint64_t k0 = 0, k1 = 0;
         read_both(&t0, &k0);
         do
             read_both(&t1, &k1);
