@@ -133,7 +133,8 @@ SIGNALS(step_that_returns_in_a_child_of_fork_is_told_of_there_without_what_the_p
         _exit(rc == COIL_EWRONGTHREAD && heard.n == 1 && !heard.calls[0] ? 0 : 1);
     FACT_INT(rc, 1);
     FACT_INT(heard.n, 1);
-    if (sees_who_computes())
+    /* A second look finds the parent in its wait; behind ASan's own waitpid nobody finds the way on. */
+    if (sees_who_computes() && !STAGE_ASAN)
         FACT_HAS(heard.calls, "forks_when_looked_at");
     coil_unref(task);
 }
