@@ -9,7 +9,8 @@ import subprocess
 BENCH = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else "python3"  # Debian's, for which uvloop is
 
-NAMES = {"raw": "the bare call", "epoll": "raw epoll", "epoll_own": "raw epoll, own buffers", "uring": "raw io_uring", "uv": "libuv", "ev": "libev",
+NAMES = {"raw": "the bare call", "epoll": "raw epoll", "epoll_own": "raw epoll, own buffers", "uring": "raw io_uring",
+         "uv": "libuv", "ev": "libev",
          "st": "State Threads", "go": "Go", "asio": "Asio", "tokio": "tokio", "asyncio": "asyncio",
          "asyncio_tuned": "asyncio, malloc tuned", "uvloop": "uvloop", "nginx": "nginx",
          "raw_tls": "OpenSSL, a thread each"}

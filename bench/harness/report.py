@@ -29,7 +29,7 @@ def result(row, figures, missing):
 
 
 COLUMNS = [("median", "median"), ("min", "min"), ("max", "max"), ("of_best", "of best"), ("of_limit", "of limit"),
-           ("cpu", "CPU"), ("wall", "clock"), ("calls", "calls"), ("busy", "busy"), ("bytes", "bytes"), ("mappings", "mappings"),
+           ("cpu", "CPU"), ("calls", "calls"), ("busy", "busy"), ("bytes", "bytes"), ("mappings", "mappings"),
            ("memory", "MiB"), ("exponent", "exponent")]
 
 
@@ -44,7 +44,7 @@ def cell(key, figure):
 def text(row):
     """A row for people: everybody with all that is known of them, then the targets."""
     columns = [(key, head) for key, head in COLUMNS if any(key in f for f in row["figures"].values())
-               and not (key == "cpu" and not row["by_the_clock"]) and not (key == "wall" and row["shape"] != "Echo")]
+               and not (key == "cpu" and not row["by_the_clock"])]
     basis = ", by the clock" if row["by_the_clock"] else ", CPU"
     lines = [f"{row['word']}: {row['title']}, {row['unit']} for each{basis}"]
     if row["best"]:

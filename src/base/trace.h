@@ -4,9 +4,9 @@
  *
  *     TRACE_POINT(task_done, "8@%0 -8@%1", "r"(t), "r"(rc));
  *
- * In the code a point is one `nop`, or a store that is wanted anyway (TRACE_STORE). Beside the code, where nothing is loaded, a note says where it is, how it is called
- * (coil:task_done) and where its arguments are: `8@%rbx -8@%rax`, the size in bytes (negative: signed), then a register or a
- * place in memory. Who listens puts a breakpoint over the nop: gdb, bpftrace, perf, SystemTap. The form of the notes is
+ * In the code a point is one `nop`, or a store that is wanted anyway (TRACE_STORE). Beside the code, where nothing is loaded, a
+ * note says where it is, how it is called (coil:task_done) and where its arguments are: `8@%rbx -8@%rax`, the size in bytes
+ * (negative: signed), then a register or a place in memory. Who listens puts a breakpoint over that instruction: gdb, bpftrace, perf, SystemTap. The form of the notes is
  * SystemTap's, version 3 (the section .note.stapsdt), which all of them read.
  *
  * Always true:

@@ -78,13 +78,10 @@ static int wait_spinning(struct coil_loop *loop, int64_t timeout_ns)
     uint64_t began = clock_ticks();
     int64_t began_ns = coil__clock_real_ns();
     int came = coil__loop_spin(loop, timeout_ns);
-    if (came == 0 && timeout_ns > 0) {
-        timeout_ns -= coil__clock_real_ns() - began_ns;
-        if (timeout_ns < 0)
-            timeout_ns = 0;
+    if (came == 0) {
+        int64_t left = timeout_ns - (coil__clock_real_ns() - began_ns);
+        came = sleep_or_give_up(loop, timeout_ns < 0 ? -1 : left > 0 ? left : 0);
     }
-    if (came == 0)
-        came = sleep_or_give_up(loop, timeout_ns);
     coil__loop_was_idle(loop, clock_ticks() - began);
     return came < 0 ? came : 0;
 }
