@@ -3,7 +3,8 @@
  * epoll.c: readiness on Linux.
  *
  * What the kernel knows of each descriptor:
- *   - owned: IN, OUT, RDHUP and PRI, edge-triggered, from the first EAGAIN until close;
+ *   - owned: IN, RDHUP and PRI, edge-triggered, from the first EAGAIN until close; OUT, too, once there was no room: a
+ *     unix socket reports room each time that its peer has read something;
  *   - raw, waited for by ops: the union of what they want, for one report (ONESHOT), renewed by each park.
  *     A leftover can thus report at most once more, whatever became of the number meanwhile;
  *   - raw, with a level op among them: until told otherwise; taken out at once when the op is cancelled.
@@ -64,8 +65,10 @@ static int epoll_arm(struct readiness *r, struct watch *w, unsigned want)
 {
     struct epoll_backend *e = epoll_of(r);
     if (w->owned) {
-        int rc = put(e, w, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET);
-        w->armed = rc == 0 ? OP_IN | OP_OUT : 0;
+        int rc = put(e, w,
+                     EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET |
+                         (want & OP_OUT ? (uint32_t)EPOLLOUT : 0));
+        w->armed = rc == 0 ? (uint8_t)(OP_IN | want) : 0;
         return rc;
     }
     if (want == 0) {

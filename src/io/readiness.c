@@ -201,7 +201,7 @@ static int remember_eagain(struct readiness *r, struct watch *w, unsigned direct
     if (direction & ~(unsigned)w->armed) {
         if (r->poller->late)
             return 0;
-        int rc = arm_owned(r, w, BOTH);
+        int rc = arm_owned(r, w, w->armed | direction);
         if (rc < 0)
             return rc;
     }
@@ -420,11 +420,22 @@ unsigned coil__readiness_look(struct readiness *r, struct watch *w)
     return ready;
 }
 
+static unsigned wanted(struct watch *w)
+{
+    unsigned want = 0;
+    LIST_FOREACH(l, &w->ops) {
+        struct op *op = container_of(l, struct op, link);
+        want |= op_directions(op) | (op->flags & OP_LEVEL);
+    }
+    return want;
+}
+
 /* An owned descriptor with ops that no edge may come for: try them now. */
 static void serve_unblocked(struct readiness *r, struct watch *w)
 {
-    if (!w->armed && !r->poller->late) {
-        int rc = arm_owned(r, w, BOTH);
+    unsigned want = wanted(w) & BOTH;
+    if ((want & ~(unsigned)w->armed) && !r->poller->late) {
+        int rc = arm_owned(r, w, w->armed | want);
         if (rc < 0) {
             coil__readiness_fail(r, w, rc);
             return;
@@ -449,16 +460,6 @@ static bool has_unblocked(struct watch *w)
         if (op_directions(container_of(l, struct op, link)) & ~(unsigned)w->blocked)
             return true;
     return false;
-}
-
-static unsigned wanted(struct watch *w)
-{
-    unsigned want = 0;
-    LIST_FOREACH(l, &w->ops) {
-        struct op *op = container_of(l, struct op, link);
-        want |= op_directions(op) | (op->flags & OP_LEVEL);
-    }
-    return want;
 }
 
 /* Ops wait on an owned one that is armed late: the kernel will tell, from what holds now on. */

@@ -84,7 +84,7 @@ struct readiness;
 struct poller {
     bool edges; /* owned descriptors are reported once per change, not for as long as it holds */
     /* Owned ones are armed when an op waits, not at the first EAGAIN, and only in its directions; arming
-     * reports what is ready already. (Otherwise arming reports both directions from then on.) */
+     * reports what is ready already. (Otherwise arming reports IN from then on, and OUT as well if it was asked for.) */
     bool late;
     /* Report `want` (OP_IN, OP_OUT, OP_LEVEL as in watch.armed; 0: nothing) of w from now on. An
      * error is that of every op waiting on it. */

@@ -239,6 +239,94 @@ static void a_refused_registration_is_the_ops_result(void **state)
     world_close(w);
 }
 
+/* What fits into the pipe between them; returns how much that was. */
+static size_t fill(struct world *w, int fd)
+{
+    static char block[65536];
+    size_t all = 0;
+    ssize_t n;
+    while ((n = w->calls->send(w->b, fd, block, sizeof block)) > 0)
+        all += (size_t)n;
+    assert_int_equal(n, -EAGAIN);
+    return all;
+}
+
+static int kernel_has_an_event(struct world *w)
+{
+    struct pollfd p = {.fd = w->b->kernel_fd, .events = POLLIN};
+    return poll(&p, 1, 0);
+}
+
+/* A unix socket says that there is room each time that its peer has read something. */
+static void who_never_lacked_room_is_not_woken_by_it(void **state)
+{
+    WORLD;
+    coil__sys.epoll_ctl = ctl;
+    int fd[2];
+    char buf[4];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, sizeof buf);
+    submit(w, &r);
+    look_once(w);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(w->calls->send(w->b, fd[0], "x", 1), 1);
+        assert_int_equal(w->calls->recv(w->b, fd[1], buf, sizeof buf, 0), 1);
+        assert_int_equal(kernel_has_an_event(w), 0);
+    }
+    assert_int_equal(ctl_calls, 1);
+    /* Once it lacked some it is told of it, by one more call. */
+    size_t left = fill(w, fd[0]);
+    struct test_op s = send_op(fd[0], "last", 4);
+    submit(w, &s);
+    look_once(w);
+    assert_int_equal(s.done, 0);
+    while (left > 0) {
+        static char block[65536];
+        left -= (size_t)w->calls->recv(w->b, fd[1], block, sizeof block, 0);
+    }
+    run_until(w, &s, 1);
+    assert_int_equal(s.op.result, 4);
+    assert_int_equal(ctl_calls, 2);
+    /* And what waited for bytes still waits. */
+    assert_int_equal(r.done, 0);
+    assert_int_equal(w->calls->send(w->b, fd[1], "in", 2), 2);
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 2);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
+static void refused_news_of_room_are_the_result_of_all_that_waits(void **state)
+{
+    WORLD;
+    coil__sys.epoll_ctl = ctl;
+    int fd[2];
+    char buf[4];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    struct test_op r = recv_op(fd[0], buf, sizeof buf), s = send_op(fd[0], "last", 4);
+    submit(w, &r);
+    look_once(w);
+    assert_int_equal(ctl_calls, 1);
+    ctl_fail = -ENOMEM;
+    fill(w, fd[0]);
+    submit(w, &s);
+    run_until(w, &s, 1);
+    assert_int_equal(s.op.result, -ENOMEM);
+    assert_int_equal(r.op.result, -ENOMEM);
+    ctl_fail = 0;
+    submit(w, &r);
+    look_once(w);
+    assert_int_equal(w->calls->send(w->b, fd[1], "in", 2), 2);
+    run_until(w, &r, 2);
+    assert_int_equal(r.op.result, 2);
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
 static void a_regular_file_cannot_be_watched(void **state)
 {
     WORLD;
@@ -645,6 +733,8 @@ int main(void)
         cmocka_unit_test_teardown(urgent_data_does_not_hide_what_follows, restore),
         cmocka_unit_test_teardown(a_passed_descriptor_does_not_hide_what_follows, restore),
         cmocka_unit_test_teardown(a_refused_registration_is_the_ops_result, restore),
+        cmocka_unit_test_teardown(who_never_lacked_room_is_not_woken_by_it, restore),
+        cmocka_unit_test_teardown(refused_news_of_room_are_the_result_of_all_that_waits, restore),
         cmocka_unit_test_teardown(a_regular_file_cannot_be_watched, restore),
         cmocka_unit_test_teardown(an_event_of_an_earlier_file_is_dropped, restore),
         cmocka_unit_test_teardown(a_signal_ends_the_sleep_and_is_no_error, restore),
