@@ -31,25 +31,15 @@ static void grow_soon(long n, long size)
 
 /* ---- turns with nothing to do: what a host that embeds a loop pays for looking ---- */
 
-static void *idle_turns(void *n)
+static void idle(long n, long size)
 {
     coil_loop *loop = coil_new_event_loop(NULL);
     coil_loop_iterate(loop);
     micro_start();
-    for (long i = 0; i < (long)(intptr_t)n; i++)
+    for (long i = 0; i < n; i++)
         coil_loop_iterate(loop);
     micro_stop();
     coil_loop_free(loop);
-    return NULL;
-}
-
-/* In a thread of its own, as this one has a loop that runs. */
-static void idle(long n, long size)
-{
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, idle_turns, (void *)(intptr_t)n) != 0)
-        micro_fail("a thread could not be started");
-    pthread_join(thread, NULL);
 }
 
 /* ---- timers ---- */
@@ -148,7 +138,6 @@ static void wake(long n, long size)
 const struct micro_mode coil_loop_modes[] = {
     {"call_soon", call_soon},
     {"grow_soon", grow_soon},
-    {"idle", idle},
     {"timer_pair", timer_pair},
     {"timer_insert", timer_insert},
     {"timer_cancel", timer_cancel},
@@ -157,3 +146,5 @@ const struct micro_mode coil_loop_modes[] = {
     {"wake", wake},
     {NULL, NULL},
 };
+
+const struct micro_mode coil_host_modes[] = {{"idle", idle}, {NULL, NULL}};

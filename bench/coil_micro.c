@@ -27,6 +27,8 @@ int main(int argc, char **argv)
         return 2;
     }
     size = argc == 4 ? atol(argv[3]) : 0;
+    if (micro_run(coil_host_modes, argv[1], n, size) == 0)
+        return 0;
     coil_run_opts opts = {.size = sizeof opts, .spin = bench_spin()};
     return coil_report(coil_run_with(main_task, argv[1], &opts));
 }

@@ -12,6 +12,7 @@
  * Runs on the thread that closes, which becomes the loop's. */
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/process.h"
 #include "base/sys.h"
 #include "base/thread.h"
 #include "loop/loop.h"
@@ -50,7 +51,7 @@ int coil_loop_close(coil_loop *loop)
         return (int)coil__fail(COIL_ERUNNING, "Cannot close a running event loop");
     if (loop->closed || loop->closing)
         return 0;
-    if (loop_inherited(loop) || loop->pid != sys_getpid())
+    if (loop_inherited(loop) || loop->process != process_number())
         return coil__loop_say_inherited(); /* coil_loop_fork_child is for that */
 
     /* While ops on files are under way, the kernel tells their end to the thread that began them alone. */
@@ -117,7 +118,7 @@ void coil_loop_free(coil_loop *loop)
 
 void coil_loop_fork_child(coil_loop *loop)
 {
-    if (!loop || loop->closed || loop->pid == sys_getpid())
+    if (!loop || loop->closed || loop->process == process_number())
         return;
     if (coil__running_loop == loop)
         coil__running_loop = NULL;

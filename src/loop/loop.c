@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/opts.h"
+#include "base/process.h"
 #include "base/sys.h"
 #include "base/thread.h"
 #include "loop/slow.h"
@@ -186,6 +187,7 @@ coil_loop *coil_new_event_loop(const coil_run_opts *opts)
         coil__loop_time_steps(loop);
     loop->thread = coil__thread_self();
     loop->pid = sys_getpid();
+    loop->process = process_number();
     loop->forks = coil__loop_forks;
     coil__sight_add(loop);
     return loop;

@@ -152,7 +152,8 @@ struct coil_loop {
     int64_t first_ns;
 
     uintptr_t thread; /* who turns it (or made it) */
-    pid_t pid;
+    pid_t pid; /* of the process that made it, for whoever looks in from outside; and its number: */
+    unsigned process;
     unsigned forks; /* coil__loop_forks when it was made */
     size_t stack_size;
     void *data;

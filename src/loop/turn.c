@@ -20,6 +20,7 @@
  * Runs on the loop's thread. Elsewhere: the ring and its rooms (loop.c), timers (timer.c), spinning before the sleep
  * (spin.c). */
 #include "base/error.h"
+#include "base/process.h"
 #include "base/sys.h"
 #include "base/thread.h"
 #include "base/trace.h"
@@ -261,7 +262,7 @@ static int may_run(struct coil_loop *loop)
 {
     if (loop->closed)
         return (int)coil__fail_plain(COIL_ECLOSED);
-    if (loop_inherited(loop) || loop->pid != sys_getpid()) /* a bare clone() tells nobody */
+    if (loop_inherited(loop) || loop->process != process_number()) /* a bare clone() tells nobody */
         return coil__loop_say_inherited();
     if (loop->running)
         return (int)coil__fail(COIL_ERUNNING, "This event loop is already running");

@@ -5,6 +5,7 @@
 #include "loop/loop.h"
 
 #include "../loop/stage.h"
+#include "base/process.h"
 #include "base/sys.h"
 
 #include <coil/signal.h>
@@ -139,27 +140,35 @@ LOOP(fork_child_lets_go_of_what_it_shares)
 }
 
 #if STAGE_TABLE
-static pid_t another_process(void)
+static pid_t another_pid(void)
 {
     return 1;
 }
 
-/* As in a child of a bare clone, which no fork handler was told of. */
+/* As in a child of a bare clone, which no fork handler was told of: the page is wiped, or getpid says something else. */
+static void be_another_process(bool another)
+{
+    static unsigned before;
+    if (another)
+        before = atomic_exchange(coil__process_mark, 0);
+    else
+        atomic_store(coil__process_mark, before);
+    coil__sys.getpid = another ? another_pid : coil__sys_real.getpid;
+}
+
 LOOP(fork_child_whom_nobody_told_is_refused_and_may_let_go)
 {
-    coil__sys.getpid = another_process;
+    be_another_process(true);
     FACT_INT(coil_loop_run_forever(stage.loop), COIL_EWRONGTHREAD);
     FACT_INT(coil_loop_close(stage.loop), COIL_EWRONGTHREAD);
-    coil__sys.getpid = coil__sys_real.getpid;
+    be_another_process(false);
     one_turn();
 }
 
 static void let_go_of_its_parents_run(void)
 {
     int before = stage_open_fds();
-    coil__sys.getpid = another_process;
     coil_loop_fork_child(stage.loop);
-    coil__sys.getpid = coil__sys_real.getpid;
     FACT(stage_open_fds() < before); /* the wake-up's; there was no backend yet */
     FACT(coil_get_running_loop() == NULL);
     FACT(coil_loop_is_closed(stage.loop));
