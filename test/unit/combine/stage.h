@@ -131,6 +131,20 @@ static inline void stage_play(coil_fn body)
     assert_int_equal(stage_live(), live);
 }
 
+/* The body returns 0 and leaves tasks behind, which the loop's end unwinds. */
+static inline void stage_leave(coil_fn body)
+{
+    int64_t live = stage_live();
+    coil_loop *loop = stage_loop();
+    coil_task_opts opts = {.size = sizeof opts, .loop = loop};
+    coil_task *task = coil_create_task_opts(body, NULL, &opts);
+    assert_int_equal(coil_loop_run_until_complete(loop, task), 0);
+    coil_unref(task);
+    coil_loop_free(loop);
+    assert_int_equal(stage_live(), live);
+    assert_int_equal(stage_broken, 0);
+}
+
 /* ---- words ---- */
 
 static inline void turns(int n)

@@ -167,20 +167,6 @@ THREAD_TEST(open_cancelled_while_queued_opens_nothing)
     assert_int_equal(opened, COIL_FILE_THREADS);
 }
 
-static void ignore_report(coil_loop *loop, const coil_exception_context *context, void *arg)
-{
-}
-
-static void open_later(void *arg)
-{
-    struct gate *gate = arg;
-    coil__mutex_lock(&gate->lock);
-    (void)coil__cond_wait_until(&gate->changed, &gate->lock,
-                                coil__clock_real_ns() + 20 * NS_PER_MS);
-    coil__mutex_unlock(&gate->lock);
-    gate_open(gate);
-}
-
 /* A loop that runs fn(arg) until it waits at the gate, and is closed then. */
 static void close_while_held(coil_fn fn, void *arg)
 {
@@ -225,11 +211,7 @@ COIL_TEST_PLAIN(open_by_the_kernel_when_the_loop_closes_leaks_nothing)
     for (int late = 0; late < 3;
          late++) { /* the kernel was quicker; was not, and says so in two ways */
         struct opening o = {.path = disk_file("there", 10)};
-        coil_loop *loop = coil_new_event_loop(NULL);
-        coil_loop_set_exception_handler(loop, ignore_report, NULL);
-        coil_task_opts opts = {.size = sizeof opts, .loop = loop};
-        coil_unref(coil_create_task_opts(open_by_ops, &o, &opts));
-        assert_int_equal(coil_loop_iterate(loop), 1);
+        coil_loop *loop = begun_loop(NULL, open_by_ops, &o);
         assert_int_equal(loop->backend->pending, 1);
         ops_refuse = late == 0;
         ops_seen = late;

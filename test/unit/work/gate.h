@@ -6,6 +6,7 @@
 
 #include "test.h"
 
+#include "base/clock.h"
 #include "base/thread.h"
 
 #include <coil.h>
@@ -67,6 +68,17 @@ static inline int gate_left(struct gate *gate)
     return left;
 }
 
+/* For a thread: opens it while others are in the midst of what they do. */
+static inline void open_later(void *arg)
+{
+    struct gate *gate = arg;
+    coil__mutex_lock(&gate->lock);
+    (void)coil__cond_wait_until(&gate->changed, &gate->lock,
+                                coil__clock_real_ns() + 20 * NS_PER_MS);
+    coil__mutex_unlock(&gate->lock);
+    gate_open(gate);
+}
+
 /* A coil_callback_fn. */
 static inline void gate_open_callback(void *arg)
 {
@@ -89,6 +101,35 @@ static inline void end_pool(coil_executor *executor, struct gate *gate, coil_thr
     coil_thread_future_unref(job);
     assert_int_equal(coil_executor_shutdown(executor, true, false), 0);
     coil_executor_unref(executor);
+}
+
+static inline void ignore_report(coil_loop *loop, const coil_exception_context *context, void *arg)
+{
+}
+
+/* A loop whose task, fn(arg), has begun; its default executor, or NULL. */
+static inline coil_loop *begun_loop(coil_executor *executor, coil_fn fn, void *arg)
+{
+    coil_loop *loop = coil_new_event_loop(NULL);
+    coil_loop_set_exception_handler(loop, ignore_report, NULL);
+    if (executor)
+        assert_int_equal(coil_loop_set_default_executor(loop, executor), 0);
+    coil_task_opts opts = {.size = sizeof opts, .loop = loop};
+    coil_unref(coil_create_task_opts(fn, arg, &opts));
+    assert_int_equal(coil_loop_iterate(loop), 1);
+    return loop;
+}
+
+/* The loop closes while the job of its task is queued behind one that holds the pool. */
+static inline void close_with_queued_job(coil_fn fn, void *arg)
+{
+    struct gate holding = GATE_INIT;
+    coil_thread_future *held;
+    coil_executor *executor = held_pool(&holding, &held);
+    coil_loop *loop = begun_loop(executor, fn, arg);
+    assert_int_equal(coil_loop_close(loop), 0);
+    coil_loop_free(loop);
+    end_pool(executor, &holding, held);
 }
 
 static inline coil_ret return_arg(void *arg)

@@ -304,10 +304,6 @@ COIL_TEST_PLAIN(call_on_the_ring_when_the_loop_closes_is_told)
     coil_loop_free(loop);
 }
 
-static void ignore_report(coil_loop *loop, const coil_exception_context *context, void *arg)
-{
-}
-
 COIL_TEST_PLAIN(call_running_when_the_loop_closes_ends_cancelled_and_unwound)
 {
     struct sleeper sleeper = {0};

@@ -394,28 +394,10 @@ static coil_ret lend_frame_to_gather(void *arg)
     return lender->got;
 }
 
-static void open_later(void *arg)
-{
-    struct gate *gate = arg;
-    coil__mutex_lock(&gate->lock);
-    (void)coil__cond_wait_until(&gate->changed, &gate->lock,
-                                coil__clock_real_ns() + 20 * NS_PER_MS);
-    coil__mutex_unlock(&gate->lock);
-    gate_open(gate);
-}
-
-static void ignore_report(coil_loop *loop, const coil_exception_context *context, void *arg)
-{
-}
-
 static void close_under(coil_fn fn)
 {
     struct lender lender = {.gate = GATE_INIT};
-    coil_loop *loop = coil_new_event_loop(NULL);
-    coil_loop_set_exception_handler(loop, ignore_report, NULL);
-    coil_task_opts opts = {.size = sizeof opts, .loop = loop};
-    coil_unref(coil_create_task_opts(fn, &lender, &opts));
-    assert_int_equal(coil_loop_iterate(loop), 1);
+    coil_loop *loop = begun_loop(NULL, fn, &lender);
     gate_await(&lender.gate, 1);
     struct thread opener;
     assert_int_equal(coil__thread_start(&opener, "opener", open_later, &lender.gate), 0);
@@ -438,20 +420,9 @@ COIL_TEST_PLAIN(link_to_a_running_job_under_a_gather_holds_the_closing)
 
 COIL_TEST_PLAIN(link_to_a_queued_job_that_was_lent_a_frame_is_cut_by_the_closing)
 {
-    struct gate holding = GATE_INIT;
     struct lender lender = {.gate = GATE_INIT};
-    coil_thread_future *held;
-    coil_executor *executor = held_pool(&holding, &held);
-    coil_loop *loop = coil_new_event_loop(NULL);
-    coil_loop_set_exception_handler(loop, ignore_report, NULL);
-    assert_int_equal(coil_loop_set_default_executor(loop, executor), 0);
-    coil_task_opts opts = {.size = sizeof opts, .loop = loop};
-    coil_unref(coil_create_task_opts(lend_frame, &lender, &opts));
-    assert_int_equal(coil_loop_iterate(loop), 1);
-    assert_int_equal(coil_loop_close(loop), 0);
+    close_with_queued_job(lend_frame, &lender);
     assert_int_equal(lender.got, COIL_EEXIT);
-    coil_loop_free(loop);
-    end_pool(executor, &holding, held);
     assert_int_equal(lender.gate.entered, 0);
 }
 

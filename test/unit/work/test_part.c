@@ -137,10 +137,6 @@ COIL_TEST(shutdown_cancelled_leaves_the_threads_to_themselves)
     assert_int_equal(coil_to_thread(return_arg, NULL), COIL_ESHUTDOWN);
 }
 
-static void ignore_report(coil_loop *loop, const coil_exception_context *context, void *arg)
-{
-}
-
 COIL_TEST_PLAIN(shutdown_under_way_when_the_loop_closes_is_left_behind)
 {
     static struct gate gate = GATE_INIT;

@@ -366,32 +366,13 @@ static coil_ret wait_for_slow_mark(void *arg)
     return c->got;
 }
 
-static void open_later(void *arg)
-{
-    struct gate *gate = arg;
-    coil__mutex_lock(&gate->lock);
-    (void)coil__cond_wait_until(&gate->changed, &gate->lock,
-                                coil__clock_real_ns() + 20 * NS_PER_MS);
-    coil__mutex_unlock(&gate->lock);
-    gate_open(gate);
-}
-
-static void ignore_report(coil_loop *loop, const coil_exception_context *context, void *arg)
-{
-}
-
 COIL_TEST_PLAIN(to_thread_running_when_the_loop_closes_holds_the_closing)
 {
     struct closing c = {.gate = GATE_INIT};
-    coil_loop *loop = coil_new_event_loop(NULL);
-    coil_loop_set_exception_handler(loop, ignore_report, NULL);
-    coil_task_opts opts = {.size = sizeof opts, .loop = loop};
-    coil_task *task = coil_create_task_opts(wait_for_slow_mark, &c, &opts);
-    assert_int_equal(coil_loop_iterate(loop), 1);
+    coil_loop *loop = begun_loop(NULL, wait_for_slow_mark, &c);
     gate_await(&c.gate, 1);
     struct thread opener;
     assert_int_equal(coil__thread_start(&opener, "opener", open_later, &c.gate), 0);
-    coil_unref(task);
     assert_int_equal(coil_loop_close(loop), 0);
     assert_int_equal(gate_left(&c.gate), 1);
     assert_int_equal(c.got, COIL_EEXIT);
@@ -402,20 +383,9 @@ COIL_TEST_PLAIN(to_thread_running_when_the_loop_closes_holds_the_closing)
 
 COIL_TEST_PLAIN(to_thread_queued_when_the_loop_closes_is_taken_out)
 {
-    struct gate holding = GATE_INIT;
     struct closing c = {.gate = GATE_INIT};
-    coil_thread_future *held;
-    coil_executor *executor = held_pool(&holding, &held);
-    coil_loop *loop = coil_new_event_loop(NULL);
-    coil_loop_set_exception_handler(loop, ignore_report, NULL);
-    assert_int_equal(coil_loop_set_default_executor(loop, executor), 0);
-    coil_task_opts opts = {.size = sizeof opts, .loop = loop};
-    coil_unref(coil_create_task_opts(wait_for_slow_mark, &c, &opts));
-    assert_int_equal(coil_loop_iterate(loop), 1);
-    assert_int_equal(coil_loop_close(loop), 0);
+    close_with_queued_job(wait_for_slow_mark, &c);
     assert_int_equal(c.got, COIL_EEXIT);
-    coil_loop_free(loop);
-    end_pool(executor, &holding, held);
     assert_int_equal(c.gate.entered, 0);
 }
 
