@@ -166,6 +166,21 @@ def check_leftovers(root):
                 yield Finding(path, number, f"a leftover {found.group(1)}")
 
 
+def check_architecture(root):
+    """What docs/architecture.md names, for who walks through the code with it, is there."""
+    path = root / "docs/architecture.md"
+    if not path.exists():
+        return
+    words = set(re.findall(r"\w+", "\n".join(source.read_text() for source in sources(root))))
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        for name in re.findall(r"`(\w+)(?:\(.*?\))?`", line):
+            if "_" in name and name not in words:
+                yield Finding(path, number, f"nothing is called {name}")
+        for name in re.findall(r"`([\w/]+\.[chS])`", line):
+            if not any((root / folder / name).exists() for folder in ("", "src", "include/coil")):
+                yield Finding(path, number, f"there is no file {name}")
+
+
 def declarations(text):
     """The marked functions of a header: (line, declaration, the comment that belongs to it).
 
@@ -277,7 +292,7 @@ def check_exports(root, shared):
             yield Finding(path, line, f"{name} is promised, but {shared.name} does not show it")
 
 
-SOURCE_CHECKS = [check_arrows, check_openssl, check_openings, check_leftovers, check_labels]
+SOURCE_CHECKS = [check_arrows, check_openssl, check_openings, check_leftovers, check_architecture, check_labels]
 OBJECT_CHECKS = [check_names, check_doors, check_openssl_io]
 
 

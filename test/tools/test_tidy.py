@@ -83,6 +83,21 @@ class Leftovers(Tree):
         self.assertEqual(len(self.found(tidy.check_leftovers)), 1)
 
 
+class Architecture(Tree):
+    def test_what_is_there_passes(self):
+        self.write("src/io/epoll.c", "static int epoll_wait_ops(void);\n")
+        self.write("docs/architecture.md", "`epoll_wait_ops` (`io/epoll.c`) is called; `recv` is libc's.\n")
+        self.assertEqual(self.found(tidy.check_architecture), [])
+
+    def test_names_of_nothing_are_found(self):
+        self.write("src/io/epoll.c", "static int epoll_wait_ops(void);\n")
+        self.write("docs/architecture.md", "\n`epoll_wait_all()` (`io/epoll.c`, `io/kqueue.c`)\n")
+        findings = list(tidy.check_architecture(self.root))
+        self.assertEqual([f.line for f in findings], [2, 2])
+        self.assertIn("epoll_wait_all", findings[0].sentence)
+        self.assertIn("kqueue", findings[1].sentence)
+
+
 class Labels(Tree):
     def labels(self, text):
         self.write("include/coil/a.h", text)
