@@ -204,6 +204,13 @@ LOOP(raise_ends_the_run_after_this_callback_and_keeps_the_rest)
     FACT_TRACE("c");
 }
 
+LOOP(run_that_ends_well_leaves_the_last_error_alone)
+{
+    coil_fail(COIL_EUSER, "of before");
+    one_turn();
+    FACT_ERROR(COIL_EUSER, "of before");
+}
+
 LOOP(raise_first_one_counts_and_a_value_is_einval)
 {
     coil_loop_raise(stage.loop, COIL_EUSER);
@@ -579,6 +586,7 @@ int main(void)
         cmocka_unit_test(turn_busy_meets_a_descriptor_within_61_turns),
         cmocka_unit_test(turn_orders_queued_then_io_then_inbox_then_timers),
         cmocka_unit_test(raise_ends_the_run_after_this_callback_and_keeps_the_rest),
+        cmocka_unit_test(run_that_ends_well_leaves_the_last_error_alone),
         cmocka_unit_test(raise_first_one_counts_and_a_value_is_einval),
         cmocka_unit_test(raise_before_a_run_does_not_sleep),
 #if STAGE_TABLE
