@@ -45,7 +45,8 @@ static coil_ret sends(void *arg)
     return coil_sock_sendall(far_end, "xy", 2, NULL);
 }
 
-COIL_TEST_WITH(two_readers_of_one_socket_are_told_what_is_wrong, .debug = true)
+COIL_TEST_WITH(two_readers_of_one_socket_are_told_what_is_wrong, .debug = true,
+               .virtual_time = true)
 {
     make_pair();
     coil_task *first = coil_create_task(receives, NULL);
@@ -59,7 +60,7 @@ COIL_TEST_WITH(two_readers_of_one_socket_are_told_what_is_wrong, .debug = true)
     coil_sock_unref(far_end);
 }
 
-COIL_TEST_WITH(readers_one_after_the_other_are_fine, .debug = true)
+COIL_TEST_WITH(readers_one_after_the_other_are_fine, .debug = true, .virtual_time = true)
 {
     make_pair();
     coil_task *sender = coil_create_task(sends, NULL);
