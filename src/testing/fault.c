@@ -46,6 +46,7 @@ enum {
         10000, /* ... if it has no children, that a busy machine may keep from running */
     LATE_MS = 60000,
     ASSERTED = 100,
+    WAITED = 101,
 };
 
 #define KIND_WORDS "alloc, alloc_all, errno, short, cancel or timeout"
@@ -294,6 +295,11 @@ void coil__fault_asserted(void)
     coil__sys_end_child(ASSERTED);
 }
 
+void coil__fault_waited(void)
+{
+    coil__sys_end_child(WAITED);
+}
+
 static _Noreturn void be_the_child(coil_test *test, const char *(*run)(coil_test *test),
                                    unsigned long point, int error, int call)
 {
@@ -417,6 +423,7 @@ static struct outcome wait_for(pid_t pid)
         }
     }
     o.asserted = info.si_code == CLD_EXITED && info.si_status == ASSERTED;
+    o.stuck |= info.si_code == CLD_EXITED && info.si_status == WAITED;
     o.crashed = !o.stuck && !o.asserted && (info.si_code != CLD_EXITED || info.si_status != 0);
     o.signo = info.si_code == CLD_EXITED ? 0 : info.si_status;
     return o;

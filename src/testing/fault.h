@@ -30,5 +30,6 @@ bool coil__fault_excuses(void); /* a body that met this error may leave tasks an
 void coil__fault_arm(void);
 void coil__fault_disarm(void);
 _Noreturn void coil__fault_asserted(void); /* an assertion of the body failed, or it was skipped */
+_Noreturn void coil__fault_waited(void);   /* nobody was left who could have woken it */
 
 #endif

@@ -226,18 +226,26 @@ static coil_ret run_body(void *arg)
     return 0;
 }
 
-static void run_in_loop(coil_test *test)
+/* Whether it waited for ever. Then what the body said as it was cancelled, a failed assertion included, comes of that, and
+ * so does what it left behind. */
+static bool run_in_loop(coil_test *test)
 {
     const struct run_hooks hooks = {.main_ended = tasks_must_be_over,
                                     .all_ended = stacks_must_be_home};
     coil_ret rc = coil__run(run_body, test, &test->opts, &hooks);
+    if (rc == COIL_EDEADLOCK) {
+        now.end = NULL;
+        now.text[0] = 0;
+    }
     if (coil_iserr(rc) && !now.end)
         remark("it ended with %s: %s", coil_errname(rc), coil_last_error()->message);
+    return rc == COIL_EDEADLOCK;
 }
 
 const char *coil_test_run(coil_test *test)
 {
     struct count before, after;
+    bool waited = false;
     if (coil__fault_asked() && !coil__fault_in_child())
         return coil__fault_sweep(test, coil_test_run);
     coil_test_recover();
@@ -251,9 +259,13 @@ const char *coil_test_run(coil_test *test)
     if (test->plain)
         test->body();
     else
-        run_in_loop(test);
+        waited = run_in_loop(test);
     coil__fault_disarm();
     now.running = false;
+    if (coil__fault_in_child() && waited)
+        coil__fault_waited();
+    if (waited)
+        return now.text;
     if (now.end && coil__fault_in_child())
         coil__fault_asserted();
     if (now.end) {

@@ -76,6 +76,23 @@ COIL_TEST(it_loses_what_came_with_the_deadline)
     coil_unref(giver);
 }
 
+static coil_ret wake_if_there_is_memory(void *arg)
+{
+    void *p = coil__alloc(8);
+    if (p)
+        coil_future_set_result(arg, 0);
+    coil__free(p);
+    return 0;
+}
+
+COIL_TEST(it_wakes_nobody_without_memory)
+{
+    coil_future *future = coil_loop_create_future(NULL);
+    if (!coil_future_done(future))
+        coil_unref(coil_create_task(wake_if_there_is_memory, future));
+    assert_int_equal(coil_join(future), 0);
+}
+
 static bool met_before;
 
 COIL_TEST(it_remembers_an_error_for_ever)

@@ -32,6 +32,9 @@ fact a_race_with_a_deadline_is_found "timeout:1: 1 blocks of memory were not giv
 fact which_a_cancel_does_not_meet "" "$(found cancel it_loses)"
 fact what_stays_wrong_afterwards_is_found "cancel:1, and when all was well again: it was noticed" \
     "$(COIL_FAULT_STRICT=1; export COIL_FAULT_STRICT; found cancel it_remembers)"
+fact a_lost_wake_up_is_found_where_nobody_may_wait_for_ever "it waits for ever" \
+    "$(COIL_FAULT_STRICT=1; export COIL_FAULT_STRICT; found alloc it_wakes | tr ';' '\n' | sed -n 's/.*alloc:[0-9]*: \(it waits.*\)/\1/p')"
+fact and_is_no_news_elsewhere "" "$(found alloc it_wakes)"
 seen=$(mktemp)
 export COIL_FAULT_SEEN="$seen"
 found alloc it_forgets >"$seen.found"

@@ -165,6 +165,27 @@ static void test_tells_a_deadlock(void **state)
     expect_word(waits_for_ever, false, "COIL_EDEADLOCK");
 }
 
+static coil_lock never_released;
+static void asserts_when_its_wait_is_given_up(void)
+{
+    never_released = (coil_lock){0};
+    assert_int_equal(coil_lock_acquire(&never_released), 0);
+    assert_int_equal(coil_lock_acquire(&never_released), 0);
+}
+
+/* The deadlock is the news; that the body was cancelled for it, and what it says of that, is not. */
+static void test_tells_a_deadlock_and_not_what_comes_of_it(void **state)
+{
+    if (!deadlocks_are_certain())
+        skip();
+    const char *word = word_on(asserts_when_its_wait_is_given_up, false);
+    assert_non_null(word);
+    assert_memory_equal(word, "it ended with COIL_EDEADLOCK: nothing left can wake any task: ", 62);
+    assert_non_null(strstr(word, "waits for lock"));
+    assert_null(strstr(word, "; 1 "));
+    expect_well(waits_an_hour, false);
+}
+
 static coil_executor *kept_executor;
 static void leaves_thread(void)
 {
@@ -340,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_tells_stacks_that_are_not_home),
         cmocka_unit_test(test_tells_what_the_loop_reported),
         cmocka_unit_test(test_tells_a_deadlock),
+        cmocka_unit_test(test_tells_a_deadlock_and_not_what_comes_of_it),
         cmocka_unit_test(test_tells_threads_that_still_run),
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
         cmocka_unit_test(test_tells_memory_not_given_back),
