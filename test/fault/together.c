@@ -163,6 +163,13 @@ static coil_ret attend(void *arg)
     return rc < 0 ? rc : 0;
 }
 
+/* A group takes a cancelled child for no error, and the others would wait for him; so who cannot come calls it off. */
+static coil_ret attend_or_call_off(void *arg)
+{
+    coil_ret rc = attend(arg);
+    return rc == -ECANCELED ? coil_fail(-ENOTCONN, "somebody does not come") : rc;
+}
+
 static coil_ret count_them(void *arg)
 {
     struct meeting *m = arg;
@@ -183,7 +190,7 @@ static coil_ret meet(void)
     m.changed = (coil_condition)COIL_CONDITION(&m.lock);
     coil_task_group(group);
     for (int i = 0; i < 3; i++)
-        coil_group_create_task(&group, attend, &m);
+        coil_group_create_task(&group, attend_or_call_off, &m);
     coil_group_create_task(&group, count_them, &m);
     coil_ret rc = coil_sleep(0.001);
     coil_event_set(&m.open);
