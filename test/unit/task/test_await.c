@@ -699,6 +699,33 @@ TASK(sleep_cancelled_in_the_turn_it_ends)
     return 0;
 }
 
+static void cancel_it_and_take_long(void *arg)
+{
+    coil_loop *loop = coil__running_loop;
+    cancel_it(arg);
+    clock_advance_to(&loop->clock, loop_now_ns(loop) + 2 * NS_PER_S);
+}
+
+static coil_ret sleep_one_then_more(void *arg)
+{
+    (void)arg;
+    coil_ret rc = coil_sleep(1);
+    double before = coil_loop_time(NULL);
+    FACT_INT(coil_sleep(100), 0); /* in the frame that the first one had */
+    FACT(coil_loop_time(NULL) - before >= 100);
+    return rc;
+}
+
+/* The timer is due while the cancelled task stands in line: its slot is queued behind the task's step, which ends the sleep. */
+TASK(sleep_cancelled_before_it_is_due_leaves_no_slot_behind)
+{
+    to_cancel = coil_create_task(sleep_one_then_more, NULL);
+    pass();
+    soon(cancel_it_and_take_long, NULL);
+    FACT_INT(coil_join(to_cancel), -ECANCELED);
+    return 0;
+}
+
 /* ---- descriptors ---- */
 
 static int pair[2];
@@ -987,6 +1014,7 @@ int main(void)
         cmocka_unit_test(sleep_of_nothing_or_less_is_one_turn_and_no_timer),
         cmocka_unit_test(sleep_cancelled_takes_its_timer_along),
         cmocka_unit_test(sleep_cancelled_in_the_turn_it_ends),
+        cmocka_unit_test(sleep_cancelled_before_it_is_due_leaves_no_slot_behind),
         cmocka_unit_test(wait_fd_says_what_is_ready),
         cmocka_unit_test(wait_fd_cancelled_leaves_no_trace),
         cmocka_unit_test(wait_fd_cancelled_twice_is_cancelled_once),
