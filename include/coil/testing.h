@@ -46,6 +46,7 @@
 #ifndef COIL_TESTING_H
 #define COIL_TESTING_H
 
+#include <coil/error.h>
 #include <coil/loop.h>
 
 #include <dlfcn.h>
@@ -101,6 +102,27 @@ COIL_API void coil_test_recover(void);
 /* End a test from where the caller stands, by real_end(file, line), a function of cmocka's that jumps: from a task
  * only after the loop was closed, on the program's own stack, so that the jump crosses no other. */
 COIL_API void coil_test_end(void *real_end, const char *file, int line) __attribute__((noreturn));
+
+/* The call returns no error, or the test fails with the error's name and words, where assert_int_equal would say
+ * 0xffffffffffffff83. Evaluates `call` once. */
+#define coil_assert_ok(call)                                                                   \
+    do {                                                                                       \
+        coil_ret coil_rc_ = (call);                                                            \
+        if (coil_iserr(coil_rc_))                                                              \
+            fail_msg("%s: %s: %s", #call, coil_errname(coil_rc_), coil_last_error()->message); \
+    } while (0)
+
+/* The call returns this error, or the test fails with what it returned instead. */
+#define coil_assert_error(call, code)                                           \
+    do {                                                                        \
+        coil_ret coil_rc_ = (call), coil_code_ = (code);                        \
+        if (coil_rc_ != coil_code_ && coil_iserr(coil_rc_))                     \
+            fail_msg("%s: not %s, but %s: %s", #call, coil_errname(coil_code_), \
+                     coil_errname(coil_rc_), coil_last_error()->message);       \
+        else if (coil_rc_ != coil_code_)                                        \
+            fail_msg("%s: not %s, but %lld", #call, coil_errname(coil_code_),   \
+                     (long long)coil_rc_);                                      \
+    } while (0)
 
 /* As if the kernel had delivered this signal: the loop that handles it calls back in its next turn, and SIGINT ends a run
  * as Ctrl-C does. No action is asked for and nobody is killed.

@@ -22,16 +22,16 @@ static void connect_to_a_new_server(void)
 {
     char port[16]; /* 0 lets the kernel choose a free one */
     echo = (struct echo){0};
-    assert_int_equal(coil_start_server(echo_client, &echo, "127.0.0.1", "0", &server), 0);
+    coil_assert_ok(coil_start_server(echo_client, &echo, "127.0.0.1", "0", &server));
     snprintf(port, sizeof port, "%d", coil_server_port(server));
-    assert_int_equal(coil_open_connection("127.0.0.1", port, &reader, &writer), 0);
+    coil_assert_ok(coil_open_connection("127.0.0.1", port, &reader, &writer));
 }
 
 static void leave(void)
 {
-    assert_int_equal(coil_writer_finish(writer), 0);
+    coil_assert_ok(coil_writer_finish(writer));
     coil_server_close(server);
-    assert_int_equal(coil_server_wait_closed(server), 0);
+    coil_assert_ok(coil_server_wait_closed(server));
     coil_server_free(server);
     assert_int_equal(echo.clients, 0);
 }
@@ -39,7 +39,7 @@ static void leave(void)
 static void expect_back(const char *line)
 {
     const char *answer;
-    assert_int_equal(coil_writer_write(writer, line, strlen(line)), 0);
+    coil_assert_ok(coil_writer_write(writer, line, strlen(line)));
     assert_int_equal(coil_reader_readline(reader, &answer, NULL), (coil_ret)strlen(line));
     assert_string_equal(answer, line);
 }
@@ -58,8 +58,8 @@ COIL_TEST(a_last_line_needs_no_newline)
 {
     char answer[8];
     connect_to_a_new_server();
-    assert_int_equal(coil_writer_write(writer, "end", 3), 0);
-    assert_int_equal(coil_writer_write_eof(writer), 0);
+    coil_assert_ok(coil_writer_write(writer, "end", 3));
+    coil_assert_ok(coil_writer_write_eof(writer));
     assert_int_equal(coil_reader_readexactly(reader, answer, 3, NULL), 3);
     leave();
 }
@@ -67,7 +67,7 @@ COIL_TEST(a_last_line_needs_no_newline)
 COIL_TEST(a_report_comes_every_ten_seconds)
 {
     echo = (struct echo){0};
-    assert_int_equal(coil_wait_for_call(echo_report, &echo, 35), -ETIMEDOUT);
+    coil_assert_error(coil_wait_for_call(echo_report, &echo, 35), -ETIMEDOUT);
     assert_int_equal(echo.reports, 3);
 }
 

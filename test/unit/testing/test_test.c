@@ -261,6 +261,23 @@ static void fails_plainly(void)
     assert_true(false);
 }
 
+static void fails_with_words(void)
+{
+    coil_assert_ok(7);
+    coil_assert_error(coil_fail(-EIO, "a disk"), -EIO);
+    coil_assert_ok(coil_fail(-EIO, "the disk is gone"));
+}
+
+static void fails_with_another_error(void)
+{
+    coil_assert_error(coil_fail(-EIO, "the disk is gone"), -ENOENT);
+}
+
+static void fails_with_a_value(void)
+{
+    coil_assert_error(7, COIL_ESHUTDOWN);
+}
+
 static void skips(void)
 {
     skip();
@@ -301,9 +318,17 @@ static int run_group(char *out, size_t size)
     pid_t pid = fork();
     if (pid == 0) {
         const struct CMUnitTest cases[] = {
-            CASE(fails_in_main_task),      CASE(passes), CASE(fails_in_child_task),
-            CASE(fails_while_others_wait), CASE(skips),  CASE(fails_in_callback),
-            CASE(fails_plainly),           CASE(passes),
+            CASE(fails_in_main_task),
+            CASE(passes),
+            CASE(fails_in_child_task),
+            CASE(fails_while_others_wait),
+            CASE(skips),
+            CASE(fails_in_callback),
+            CASE(fails_plainly),
+            CASE(passes),
+            CASE(fails_with_words),
+            CASE(fails_with_another_error),
+            CASE(fails_with_a_value),
         };
         dup2(fds[1], 1);
         dup2(fds[1], 2);
@@ -346,7 +371,12 @@ static void test_survives_failures_anywhere(void **state)
     expect_line(out, "not ok 6 - fails_in_callback");
     expect_line(out, "not ok 7 - fails_plainly");
     expect_line(out, "ok 8 - passes");
-    assert_int_equal(failed, 5);
+    expect_line(out, "coil_fail(-EIO, \"the disk is gone\"): EIO: the disk is gone");
+    expect_line(out,
+                "coil_fail(-EIO, \"the disk is gone\"): not ENOENT, but EIO: the disk is gone");
+    expect_line(out, "7: not COIL_ESHUTDOWN, but 7");
+    expect_line(out, "not ok 11 - fails_with_a_value");
+    assert_int_equal(failed, 8);
 }
 
 int main(void)
