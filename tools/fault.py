@@ -20,6 +20,7 @@ import threading
 import time
 
 from fault_seen import Seen
+from runtests import PATIENCE
 
 KINDS = ["alloc", "alloc_all", "errno", "short", "cancel", "timeout"]
 # The imaginary kernel makes no calls that could be failed here; its own faults are `./dev sim`'s.
@@ -95,7 +96,7 @@ def main():
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--backends", default="sim,epoll,uring")
     parser.add_argument("--most", type=int, default=0)
-    parser.add_argument("--limit", type=float, default=3600, help="seconds for one program")
+    parser.add_argument("--limit", type=float, default=3600, help="seconds for one program; TEST_PATIENCE in the environment multiplies it")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1))
     parser.add_argument("--fresh", action="store_true", help="only what was not failed yet by the program")
     parser.add_argument("--shard", type=shard_of, default=(1, 1), metavar="I/N")
@@ -122,7 +123,7 @@ def main():
     def one(sweep):
         nonlocal done
         told = os.path.join(folder.name, str(sweeps.index(sweep)))
-        sweep.run(args.most, args.fresh, args.limit, told)
+        sweep.run(args.most, args.fresh, args.limit * PATIENCE, told)
         with lock:
             seen.add(sweep.kind, sweep.test["cmd"][0], told)
             done += 1

@@ -12,7 +12,8 @@ and passes when it exits 0. Beyond that:
   - one with COIL_TEST_EXPECTED in its environment must print exactly what that file holds;
   - one that exits 77 was skipped; its last line says why;
   - one that outlasts the time limit, or its own `timeout` in meson.build if that is longer, is killed and
-    has failed.
+    has failed. TEST_PATIENCE=4 in the environment makes all limits four times as long, also those within test/script:
+    for builds that are slow, and machines that are busy.
 
 The last line is `N passed, N failed`, and `, N skipped` where some were.
 """
@@ -33,6 +34,7 @@ import threading
 import time
 
 SKIP_STATUS = 77
+PATIENCE = float(os.environ.get("TEST_PATIENCE") or 1)
 MESONS_TIMEOUT = 30  # of a test that says nothing of its own
 SECONDS = re.compile(r"\b\d+\.\d\d\b")  # as programs print how long something took
 LATE_MAX = 0.051
@@ -72,6 +74,7 @@ class Job:
         own = self.test.get("timeout", 0)
         if own > MESONS_TIMEOUT:
             timeout = max(timeout, own)
+        timeout *= PATIENCE
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:

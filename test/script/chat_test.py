@@ -4,7 +4,7 @@ import socket
 import struct
 import time
 
-from programs import Program, main
+from programs import Program, at_most, main
 
 
 class Guest:
@@ -14,7 +14,7 @@ class Guest:
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(20)
+        self.socket.settimeout(at_most(20))
         self.socket.connect(("127.0.0.1", chat.port))
         self.file = self.socket.makefile("rb")
         assert self.line() == "* your name?"
@@ -164,7 +164,7 @@ def test_sigterm_says_goodbye_and_waits_for_nobody_long(build, backend):
         began = time.monotonic()
         chat.signal()
         assert ana.rest() == "* the server is going down\n"
-        assert chat.sanitized or time.monotonic() - began < 2, "a client that reads waits for those that do not"
+        assert chat.sanitized or time.monotonic() - began < at_most(2), "a client that reads waits for those that do not"
         nameless.close()
         assert mute.rest().endswith("* the server is going down\n")
         assert chat.end() == 0 and chat.errors() == "", chat.errors()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 
-from programs import TOP, Skip, main, sanitized, tool, until
+from programs import TOP, Skip, at_most, main, sanitized, tool, until
 from seen import core_file, target
 
 SCRIPT = f"{TOP}/tools/gdb/coil.py"
@@ -31,7 +31,7 @@ def gdb(*words, commands=(), script=SCRIPT, env=None):
     done = subprocess.run(
         [tool("gdb"), "-nx", "-batch", "-iex", "set debuginfod enabled off", "-ex", "set pagination off",
          "-ex", "set width 0", *(["-ex", f"source {script}"] if script else []), *more, *words],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=at_most(240),
         errors="replace",
         # Who looks for leaks cannot be traced.
         env={**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0", **(env or {})})
@@ -105,7 +105,7 @@ def test_a_running_program_shows_its_tasks_and_goes_on(build, backend):
         waits_as_it_should(loop, tasks, calls, live=True)
         assert f"thread {process.pid}, {backend}:" in loop, loop
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) in (130, -signal.SIGINT)
+        assert process.wait(at_most(60)) in (130, -signal.SIGINT)
 
 
 def test_tasks_wait_for_variables_with_names(build, backend):

@@ -17,7 +17,13 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, f"{TOP}/tools")
-from runtests import uring_refused  # noqa: E402
+from runtests import PATIENCE, uring_refused  # noqa: E402
+
+
+def at_most(seconds):
+    """A limit of time that says "it hangs": TEST_PATIENCE times as long, for builds that are slow and machines that are busy."""
+    return seconds * PATIENCE
+
 
 BACKENDS = ("epoll", "poll") if uring_refused() else ("epoll", "poll", "uring")
 
@@ -70,7 +76,7 @@ class Program:
 
     def wait_for(self, read, pattern, seconds=20):
         """Until what it printed has the pattern in it."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + at_most(seconds)
         while True:
             found = re.search(pattern, read())
             if found:
@@ -80,7 +86,7 @@ class Program:
             time.sleep(0.01)
 
     def connect(self, timeout=20):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=at_most(timeout))
 
     def _status(self, name):
         with open(f"/proc/{self.process.pid}/status") as f:
@@ -102,10 +108,10 @@ class Program:
         """Its exit status, once it has ended by itself."""
         if self.may_hold_back and self.told:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return self.process.wait(20)
+                return self.process.wait(at_most(20))
             self.signal()
         try:
-            return self.process.wait(120 if self.sanitized else seconds)
+            return self.process.wait(at_most(120 if self.sanitized else seconds))
         except subprocess.TimeoutExpired:
             raise AssertionError("it does not end") from None
 
@@ -176,9 +182,9 @@ def sanitized(path, by="at"):
 
 
 def until(what, condition, seconds=20):
-    end = time.monotonic() + seconds
+    end = time.monotonic() + at_most(seconds)
     while not condition():
-        assert time.monotonic() < end, f"waited {seconds} s for: {what}"
+        assert time.monotonic() < end, f"waited {at_most(seconds):g} s for: {what}"
         time.sleep(0.01)
 
 
@@ -203,7 +209,7 @@ def running(command, port, **more):
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(at_most(10))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -11,7 +11,8 @@ import tempfile
 import threading
 import time
 
-from programs import Program, free_port, main, peer_env, peers, postgres, read_all, refused, reset, running, tool
+from programs import (Program, at_most, free_port, main, peer_env, peers, postgres, read_all, refused, reset, running,
+                      tool)
 
 
 @contextlib.contextmanager
@@ -21,7 +22,7 @@ def proxied(build, backend, port=None, **more):
         listener = None
         if port is None:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=500))
-            listener.settimeout(20)
+            listener.settimeout(at_most(20))
             port = listener.getsockname()[1]
         yield stack.enter_context(Program(build, backend, "proxy", "127.0.0.1:0", "127.0.0.1", port, **more)), listener
 
@@ -29,7 +30,7 @@ def proxied(build, backend, port=None, **more):
 def pair(proxy, listener):
     client = proxy.connect()
     backend, _ = listener.accept()
-    backend.settimeout(20)
+    backend.settimeout(at_most(20))
     return client, backend
 
 
@@ -122,7 +123,7 @@ def test_a_slow_reader_stops_the_sender(build, backend):
         for end in ends:
             reset(end[0])
         for end in ends:
-            end[1].settimeout(20)
+            end[1].settimeout(at_most(20))
             meets_reset(end[1])
             end[1].close()
         proxy.stop()
@@ -189,7 +190,7 @@ def test_two_hundred_clients_share_64_descriptors(build, backend):
         numbers = set()
         for i in range(200):
             server = served.pop(0) if served else listener.accept()[0]
-            server.settimeout(20)
+            server.settimeout(at_most(20))
             number = int(server.recv(4))
             numbers.add(number)
             server.close()
@@ -217,7 +218,7 @@ def test_redis_benchmark_meets_no_error(build, backend):
         cli = [f"{root}/usr/bin/redis-cli", "-h", "127.0.0.1", "-p", str(proxy.port)]
         with redis(root, port, folder) as server:
             done = subprocess.run(benchmark, env=peer_env(root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                  text=True, timeout=60)
+                                  text=True, timeout=at_most(60))
             assert done.returncode == 0 and "rror" not in done.stdout, done.stdout
             assert len(re.findall(r"requests per second", done.stdout)) == 3, done.stdout
             stats = subprocess.run([*cli, "info", "commandstats"], env=peer_env(root), stdout=subprocess.PIPE,
@@ -248,7 +249,7 @@ def test_pgbench_meets_no_error(build, backend):
 
         def pgbench(*arguments):
             done = subprocess.run([f"{bin}/pgbench", *to_proxy, *arguments, "postgres"], env=env, text=True,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=at_most(60))
             assert done.returncode == 0, done.stdout
             return done.stdout
 

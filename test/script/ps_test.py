@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 
-from programs import Skip, main, sanitized, until
+from programs import Skip, at_most, main, sanitized, until
 from seen import core_file, state_of, target
 
 
 def coil(build, *words, status=0):
     done = subprocess.run([f"{build}/coil", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, timeout=120)
+                          text=True, timeout=at_most(120))
     if "ask as root" in done.stderr:
         raise Skip("reading another process is not allowed here")
     assert done.returncode == status, f"coil {words} ended with {done.returncode}: {done.stdout} {done.stderr}"
@@ -134,7 +134,7 @@ def test_it_goes_on_as_if_nothing_had_been(build, backend):
         for verb in "ps", "pstree", "dump":
             coil(build, verb, process.pid)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) in (130, -signal.SIGINT)
+        assert process.wait(at_most(60)) in (130, -signal.SIGINT)
 
 
 def test_pstree_draws_who_awaits_whom(build, backend):
@@ -265,7 +265,7 @@ def test_a_spoiled_core_file_harms_nobody(build, backend):
             with open(core, "wb") as f:
                 f.write(bad)
             done = subprocess.run([f"{build}/coil", "ps", "--core", core], stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, timeout=120)
+                                  stderr=subprocess.PIPE, timeout=at_most(120))
             assert done.returncode in (0, 1), (done.returncode, done.stderr)
 
 
@@ -281,7 +281,7 @@ def test_a_core_file_that_calls_a_pipe_its_program_is_not_waited_for(build, back
         with open(core, "wb") as f:
             f.write(good.replace(program, b"p" * (len(program) - 1) + b"\0"))
         subprocess.run([os.path.abspath(f"{build}/coil"), "dump", "--core", core], cwd=os.path.dirname(core),
-                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=at_most(60))
 
 
 test_a_core_file_that_calls_a_pipe_its_program_is_not_waited_for.on_one = True

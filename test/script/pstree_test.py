@@ -24,7 +24,7 @@ import signal
 import subprocess
 import time
 
-from programs import TOP, Skip, main, sanitized
+from programs import TOP, Skip, at_most, main, sanitized
 
 SEEDS = f"{TOP}/examples/seeds"
 
@@ -47,7 +47,7 @@ def drawn(build, pid):
     if sanitized(f"{build}/coil"):
         raise Skip("a sanitizer keeps some frames elsewhere, and a program of its making seldom stands where it should")
     done = subprocess.run([f"{build}/coil", "pstree", str(pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          timeout=120)
+                          timeout=at_most(120))
     if "ask as root" in done.stderr:
         raise Skip("reading another process is not allowed here")
     if "there is no coil in it" in done.stderr:

@@ -14,10 +14,10 @@ import tempfile
 import termios
 import time
 
-from programs import BACKENDS, TOP, Skip, main
+from programs import BACKENDS, TOP, Skip, at_most, main
 
 PROMPT, MORE = "coil> ", "  ... "
-PATIENCE = 60  # seconds until a test says that something never came
+PATIENCE = at_most(60)  # seconds until a test says that something never came
 TIOCGPTN = 0x80045430  # the number of a terminal's other side, by Linux
 EDITORS = ("libedit", "readline", "none")
 

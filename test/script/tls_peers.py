@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 
-from programs import Program, Skip, free_port, peer_env, peers, read_output, tool, until
+from programs import Program, Skip, at_most, free_port, peer_env, peers, read_output, tool, until
 
 
 class Server(collections.namedtuple("Server", "certificate host refused unloadable")):
@@ -88,7 +88,7 @@ def tlsproxy(build, backend, port, *options):
 @contextlib.contextmanager
 def listener():
     with socket.create_server(("127.0.0.1", 0), backlog=100) as s:
-        s.settimeout(20)
+        s.settimeout(at_most(20))
         yield s, s.getsockname()[1]
 
 
@@ -142,7 +142,7 @@ def s_server(*options):
 def s_client(port, *options, say="", seconds=30):
     """What OpenSSL's client printed, and its exit status. It ends when the server does, or after `say`."""
     done = subprocess.run([tool("openssl"), "s_client", "-connect", f"127.0.0.1:{port}", *options], input=say, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=at_most(seconds))
     return done.stdout, done.returncode
 
 
@@ -162,7 +162,7 @@ def ask_gnutls(build, port, *options, line="ping"):
 
 
 def _ask(process, line):
-    killer = threading.Timer(30, process.kill)
+    killer = threading.Timer(at_most(30), process.kill)
     killer.start()
     printed, answered = [], False
     try:

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import socket
 
-from programs import BACKENDS, main, until
+from programs import BACKENDS, at_most, main, until
 from tls_peers import ask_gnutls, ask_s_client, authority, echo_server, name_options, s_server, tlsproxy
 
 VERSIONS = {"1.2": ("-tls1_2", "NORMAL:-VERS-ALL:+VERS-TLS1.2"), "1.3": ("-tls1_3", "NORMAL:-VERS-ALL:+VERS-TLS1.3")}
@@ -23,7 +23,7 @@ def ask_plainly(port, line=b"ping\n"):
     """One line through a proxy whose clients are plain; what came back, b"" if nothing did."""
     got = b""
     # A client that is turned away may learn it while it still connects.
-    with contextlib.suppress(ConnectionResetError), socket.create_connection(("127.0.0.1", port), timeout=20) as s:
+    with contextlib.suppress(ConnectionResetError), socket.create_connection(("127.0.0.1", port), timeout=at_most(20)) as s:
         s.sendall(line)
         while not got.endswith(b"\n") and (part := s.recv(100)):
             got += part

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 
-from programs import Program, main, peer_env, peers, read_all, reset, tool, until
+from programs import Program, at_most, main, peer_env, peers, read_all, reset, tool, until
 from tls_peers import (ask_gnutls, ask_s_client, authority, echo_server, listener, s_client, s_server, tlsproxy)
 
 
@@ -59,7 +59,7 @@ def tls_client(build, proxy, version=None):
 def tls_pair(build, proxy, behind, version=None):
     client = tls_client(build, proxy, version)
     server, _ = behind.accept()
-    server.settimeout(20)
+    server.settimeout(at_most(20))
     return client, server
 
 
@@ -110,7 +110,7 @@ def test_a_backend_that_speaks_tls_ends_it_too(build, backend):
         with originating(build, backend) as (proxy, behind):
             def serve():
                 s, _ = behind.accept()
-                s.settimeout(20)
+                s.settimeout(at_most(20))
                 with server_context(build, version).wrap_socket(s, server_side=True, suppress_ragged_eofs=False) as tls:
                     assert tls.recv(100) == b"the question"
                     tls.sendall(data)
@@ -131,7 +131,7 @@ def say_end(tls):
     tls.setblocking(False)
     with contextlib.suppress(ssl.SSLWantReadError):
         tls.unwrap()
-    tls.settimeout(20)
+    tls.settimeout(at_most(20))
 
 
 def read_rest(s):
@@ -153,7 +153,7 @@ def test_one_directions_end_leaves_the_other_to_answer(build, backend):
                                                         "host.test") as proxy:
                 def serve():
                     s, _ = behind.accept()
-                    s.settimeout(20)
+                    s.settimeout(at_most(20))
                     with server_context(build, version).wrap_socket(s, server_side=True,
                                                                     suppress_ragged_eofs=False) as tls:
                         assert read_all(tls) == b"the question"
@@ -242,7 +242,7 @@ def test_sixteen_megabytes_both_ways_at_once(build, backend):
             data = os.urandom((2 if outer.sanitized else 16) << 20)
             with tls_client(build, outer, version) as client:
                 assert exchange(client, data) == hashlib.sha256(data).digest()
-                client.settimeout(20)
+                client.settimeout(at_most(20))
                 client.unwrap()
         outer.stop()
         inner.stop()
@@ -327,7 +327,7 @@ def test_plain_text_and_silence_are_turned_away(build, backend):
             with contextlib.suppress(ConnectionResetError):
                 assert read_all(silent) == b""
             took = time.monotonic() - began
-            assert 9 < took < 15, f"the silent one was turned away after {took:.1f} s"
+            assert 9 < took < at_most(15), f"the silent one was turned away after {took:.1f} s"
         proxy.stop()
         assert "2 turned away" in proxy.output(), proxy.output()
 
@@ -344,7 +344,7 @@ def test_curl_downloads_are_the_same(build, backend):
 
         def fetch(*arguments):
             done = subprocess.run([curl, "-sS", "--fail", "--noproxy", "*", *arguments], stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, timeout=60)
+                                  stderr=subprocess.PIPE, timeout=at_most(60))
             assert done.returncode == 0, done.stderr
             return hashlib.sha256(done.stdout).digest()
 
@@ -438,11 +438,11 @@ def test_s_client_takes_new_keys_and_may_not_renegotiate(build, backend):
                 for line, words, times in steps:
                     with contextlib.suppress(BrokenPipeError):
                         process.stdin.write(line + "\n")
-                    deadline = time.monotonic() + 20
+                    deadline = time.monotonic() + at_most(20)
                     while "".join(out).count(words) < times and process.poll() is None and time.monotonic() < deadline:
                         time.sleep(0.01)
                 process.stdin.close()
-                process.wait(20)
+                process.wait(at_most(20))
             finally:
                 process.kill()
                 process.wait()
@@ -463,7 +463,7 @@ def test_gnutls_cli_takes_new_keys(build, backend):
         out = subprocess.run([f"{root}/usr/bin/gnutls-cli", "-p", str(proxy.port), "--x509cafile", authority(build).root,
                               "--verify-hostname", "host.test", "--inline-commands", "127.0.0.1"], text=True,
                              input="before\n^rekey^\nafter\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                             env=peer_env(root), timeout=30).stdout
+                             env=peer_env(root), timeout=at_most(30)).stdout
         assert "before\n" in out and "after\n" in out, out
         proxy.stop()
 
