@@ -1034,6 +1034,46 @@ static void another_thread_may_begin_no_operation_but_may_close(void **state)
     world_close(w);
 }
 
+/* It finds that the operation has to begin again, and cannot tell the kernel so: the ring is not its own, and the first thread
+ * may be filling it. */
+static void an_operation_that_another_thread_finds_interrupted_waits_for_its_own(void **state)
+{
+    skip_where_completions_cannot_be_edited();
+    WORLD;
+    struct uring *u = uring_of_backend(w->b);
+    int ends[2];
+    char buf[4], other[4];
+    struct thread thread;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    struct test_op r = file_op(OP_PREAD, ends[0], buf, sizeof buf);
+    struct test_op there = file_op(OP_PREAD, ends[0], other, sizeof other);
+    struct test_op closing = file_op(OP_CLOSE, dup(ends[1]), NULL, 0);
+    submit(w, &r);
+    look_once(w);
+    edit_completions(w, (uint64_t)(uintptr_t)&r.op, false, -EINTR, 1);
+    assert_int_equal(write(ends[1], "ab", 2), 2); /* lost: such a read has none */
+    for (int i = 0; i < 5000 && edit.times; i++)
+        assert_int_equal(coil__ring_enter(&u->ring, true, NS_PER_MS), 0);
+    assert_int_equal(edit.times, 0);
+    coil__sys = coil__sys_real;
+
+    struct file_errand e = {w, &there, &closing};
+    assert_int_equal(coil__thread_start(&thread, "other", ask_elsewhere, &e), 0);
+    coil__thread_join(&thread);
+    assert_int_equal(ring_filled(&u->ring), 0);
+    assert_false(list_empty(&u->unsent));
+    reap(w);
+    assert_int_equal(there.op.result, COIL_EWRONGTHREAD);
+    assert_int_equal(r.done, 0);
+    assert_int_equal(write(ends[1], "cd", 2), 2);
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 2);
+    assert_memory_equal(buf, "cd", 2);
+    close(ends[0]);
+    close(ends[1]);
+    world_close(w);
+}
+
 /* ---- threads ---- */
 
 struct errand {
@@ -1137,6 +1177,7 @@ int main(void)
         CASE(a_read_of_four_gigabytes_and_one_is_not_a_read_of_one),
         CASE(an_operation_that_is_not_under_way_cannot_be_cancelled),
         CASE(another_thread_may_begin_no_operation_but_may_close),
+        CASE(an_operation_that_another_thread_finds_interrupted_waits_for_its_own),
         CASE(another_thread_may_turn_it),
     };
     return cmocka_run_group_tests_name("io/uring", tests, NULL, NULL);
