@@ -6,11 +6,13 @@
 #include "../loop/stage.h"
 #include "base/sys.h"
 #include "base/thread.h"
+#include "coro/tooling.h"
 #include "test.h"
 
 #include <coil/signal.h>
 #include <coil/task.h>
 
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/time.h>
@@ -589,6 +591,56 @@ LOOP(signal_delivered_by_hand_to_a_catcher_that_has_had_its_share_is_nobodys)
     FACT(is_default(SIGUSR1));
 }
 
+#if defined(__x86_64__) && !STAGE_TSAN
+/* ---- a signal between any two instructions ---- */
+
+static volatile int traps, trap_at;
+
+static void on_trap(int signo)
+{
+    (void)signo;
+    if (traps++ == trap_at)
+        raise(SIGUSR1);
+}
+
+/* The processor's trap flag: SIGTRAP after each instruction, until it is taken away. (128 bytes below the stack are the compiler's.) */
+#define TRAP_EACH(yes_or_no)                                                                     \
+    __asm__ volatile("sub $128, %%rsp\n\tpushfq\n\t" yes_or_no "\n\tpopfq\n\tadd $128, %%rsp" :: \
+                         : "memory", "cc")
+
+static void deliver_step_by_step(int at)
+{
+    traps = 0;
+    trap_at = at;
+    TRAP_EACH("orq $0x100, (%%rsp)");
+    (void)coil__signal_deliver(SIGUSR1);
+    TRAP_EACH("andq $~0x100, (%%rsp)");
+}
+
+/* One delivery is interrupted by another, at each place in turn. */
+LOOP(signal_may_interrupt_another_ones_delivery_anywhere)
+{
+    struct sigaction act = {.sa_handler = on_trap}, old;
+    struct catcher c = {
+        .node.fn = count_catch, .loop = stage.loop, .signo = SIGUSR1, .most = UINT_MAX};
+    if (tool_on_valgrind())
+        skip(); /* its processor has no such flag */
+    sigaction(SIGTRAP, &act, &old);
+    FACT_INT(coil__signal_catch(&c), 0);
+    int at = 0;
+    for (traps = 1; at < traps && at < 100000; at++) {
+        caught_n = 0;
+        deliver_step_by_step(at);
+        coil__loop_drain_inbox(stage.loop);
+        FACT_INT(caught_n, 1);
+        FACT_INT(atomic_exchange(&c.came, 0), 2);
+    }
+    FACT(at > 20 && at < 100000);
+    coil__signal_let_go(&c);
+    sigaction(SIGTRAP, &old, NULL);
+}
+#endif
+
 #if STAGE_TABLE
 static struct catcher leaving;
 
@@ -754,6 +806,9 @@ int main(void)
         cmocka_unit_test(signal_catcher_that_has_had_its_share_leaves_the_rest_to_who_was_before),
         cmocka_unit_test(signal_that_somebody_else_took_by_siginfo_stays_his),
         cmocka_unit_test(signal_without_a_name_is_told_by_its_number),
+#if defined(__x86_64__) && !STAGE_TSAN
+        cmocka_unit_test(signal_may_interrupt_another_ones_delivery_anywhere),
+#endif
         cmocka_unit_test(signal_that_somebody_else_took_stays_his_in_a_child_of_fork),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
