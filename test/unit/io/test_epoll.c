@@ -625,6 +625,85 @@ static void one_byte_at_a_time_with_signals_between_loses_nothing(void **state)
     world_close(w);
 }
 
+static ssize_t nervous_read(int fd, void *p, size_t n)
+{
+    return recv_calls++ % 2 ? coil__sys_real.read(fd, p, n) : -EINTR;
+}
+
+static void a_read_that_a_signal_interrupts_is_made_again(void **state)
+{
+    WORLD;
+    int ends[2];
+    char in[4];
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    own(w, ends[0]);
+    coil__sys.read = nervous_read;
+    struct test_op r = recv_op(ends[0], in, sizeof in);
+    r.op.kind = OP_READ;
+    submit(w, &r);
+    assert_int_equal(write(ends[1], "ab", 2), 2);
+    run_until(w, &r, 1);
+    assert_int_equal(r.op.result, 2);
+    assert_true(recv_calls >= 2);
+    coil__sys = coil__sys_real;
+    close_fd(w, ends[0]);
+    close(ends[1]);
+    world_close(w);
+}
+
+/* While another file stood behind the number its poll ended, so the kernel was not asked to forget this one. */
+static void a_file_that_comes_back_to_its_number_is_watched_again(void **state)
+{
+    WORLD;
+    int fd[2], other[2];
+    make_pair(w, fd);
+    make_pair(w, other);
+    struct test_op p = poll_op(fd[0], OP_IN, 0);
+    submit(w, &p);
+    look_once(w);
+    int kept = dup(fd[0]);
+    assert_int_equal(dup2(other[0], fd[0]), fd[0]);
+    assert_int_equal(cancel(w, &p), 0);
+    look_once(w);
+    assert_int_equal(dup2(kept, fd[0]), fd[0]);
+    assert_int_equal(close(kept), 0);
+    submit(w, &p);
+    look_once(w);
+    assert_int_equal(p.done, 0);
+    assert_int_equal(write(fd[1], "x", 1), 1);
+    run_until(w, &p, 1);
+    assert_int_equal(p.op.result, OP_IN);
+    for (int i = 0; i < 2; i++) {
+        close_fd(w, fd[i]);
+        close_fd(w, other[i]);
+    }
+    world_close(w);
+}
+
+static int failing_ppoll(struct pollfd *p, nfds_t n, const struct timespec *t, const sigset_t *m)
+{
+    (void)p, (void)n, (void)t, (void)m;
+    return -ENOMEM;
+}
+
+/* To say that it is ready costs a call that says EAGAIN; to say nothing could cost the wait its end. */
+static void what_the_kernel_cannot_tell_of_is_taken_for_ready(void **state)
+{
+    WORLD;
+    int fd[2];
+    make_pair(w, fd);
+    own(w, fd[0]);
+    struct test_op p = poll_op(fd[0], OP_IN, 0);
+    coil__sys.ppoll = failing_ppoll;
+    submit(w, &p);
+    run_until(w, &p, 1);
+    assert_int_equal(p.op.result, OP_IN);
+    coil__sys = coil__sys_real;
+    close_fd(w, fd[0]);
+    close_fd(w, fd[1]);
+    world_close(w);
+}
+
 static bool readable(int fd)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -746,6 +825,9 @@ int main(void)
         cmocka_unit_test_teardown(connections_that_died_waiting_are_passed_over, restore),
         cmocka_unit_test_teardown(an_accept_that_never_works_is_told_in_the_end, restore),
         cmocka_unit_test_teardown(one_byte_at_a_time_with_signals_between_loses_nothing, restore),
+        cmocka_unit_test_teardown(a_read_that_a_signal_interrupts_is_made_again, restore),
+        cmocka_unit_test_teardown(a_file_that_comes_back_to_its_number_is_watched_again, restore),
+        cmocka_unit_test_teardown(what_the_kernel_cannot_tell_of_is_taken_for_ready, restore),
         cmocka_unit_test_teardown(a_foreign_loop_can_sleep_on_it, restore),
         cmocka_unit_test_teardown(a_connect_is_not_done_before_it_is, restore),
         cmocka_unit_test_teardown(it_opens_whole_or_not_at_all, restore),

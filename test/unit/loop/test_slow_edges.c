@@ -6,6 +6,7 @@
  * Nothing here depends on how long anything takes. */
 #include "slow_steps.h"
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #if STAGE_TABLE
@@ -97,6 +98,97 @@ SIGNALS(loop_is_freed_while_the_watcher_looks)
     end_at_look(0);
     as_before();
     FACT_INT(heard.n, 0);
+}
+
+static atomic_bool counts;
+static atomic_int glances; /* of the watcher at the clock */
+
+/* In place of libc's. On the watcher's thread: between its reading of a step's number and its look whether that still runs. */
+int clock_gettime(clockid_t clock, struct timespec *out)
+{
+    if (counts && coil__sys_real.gettid() != loop_thread) {
+        const uint64_t *number = &stage.loop->step_number;
+        uint64_t step = __atomic_load_n(number, __ATOMIC_ACQUIRE);
+        is_looked_at = in_step;
+        while (is_looked_at && __atomic_load_n(number, __ATOMIC_ACQUIRE) == step)
+            coil__thread_pause();
+        glances++; /* last: who counts them sets in_step for the next one */
+    }
+    return (int)syscall(SYS_clock_gettime, clock, out);
+}
+
+static void count_glances(void)
+{
+    loop_thread = coil__sys_real.gettid();
+    in_step = is_looked_at = false;
+    glances = 0;
+    counts = true;
+}
+
+static void count_no_more(void)
+{
+    as_before();
+    counts = false;
+}
+
+/* When the watcher has gone to sleep for as long as it may, any time is too long from then on. */
+static void lower_the_limit(void)
+{
+    while (stage.loop->slow && glances < 2)
+        coil__thread_pause();
+    coil_loop_set_slow_callback_duration(stage.loop, LIMIT);
+}
+
+static coil_ret ends_at_a_glance(void *arg)
+{
+    (void)arg;
+    lower_the_limit();
+    in_step = true;
+    while (stage.loop->slow && !is_looked_at)
+        coil__thread_pause();
+    in_step = false;
+    coil_loop_set_slow_callback_duration(stage.loop, 3600);
+    return 1;
+}
+
+static atomic_int opened; /* every look opens something in /proc */
+
+static int count_opened(int dir, const char *path, int flags, mode_t mode)
+{
+    opened++;
+    return coil__sys_real.openat(dir, path, flags, mode);
+}
+
+/* It has run for too long when the watcher comes to it, and is over before that looks. */
+SIGNALS(step_that_ends_before_it_is_looked_at_is_not_looked_at)
+{
+    watch_closely(stage.loop);
+    coil_loop_set_slow_callback_duration(stage.loop, 3600);
+    count_glances();
+    opened = 0;
+    coil__sys.openat = count_opened;
+    run_task(ends_at_a_glance, "ends");
+    count_no_more(); /* and whatever the watcher has begun is done */
+    FACT_INT(opened, 0);
+}
+
+static coil_ret lowers_the_limit(void *arg)
+{
+    (void)arg;
+    lower_the_limit();
+    spin();
+    return 1;
+}
+
+SIGNALS(limit_that_is_lowered_is_heard_of_by_who_sleeps_for_the_old_one)
+{
+    watch_closely(stage.loop);
+    coil_loop_set_slow_callback_duration(stage.loop, 3600);
+    count_glances();
+    run_task(lowers_the_limit, "lowered");
+    FACT_INT(heard.n, 1);
+    FACT_HAS(heard.message, "Executing a step of lowered took ");
+    count_no_more();
 }
 
 /* ---- fork ---- */
@@ -391,6 +483,8 @@ int main(void)
         cmocka_unit_test(step_that_ends_while_it_is_looked_at_is_told_of_without_calls),
         cmocka_unit_test(step_that_ends_while_it_is_found_endless_is_not_called_so),
         cmocka_unit_test(loop_is_freed_while_the_watcher_looks),
+        cmocka_unit_test(step_that_ends_before_it_is_looked_at_is_not_looked_at),
+        cmocka_unit_test(limit_that_is_lowered_is_heard_of_by_who_sleeps_for_the_old_one),
         cmocka_unit_test(
             step_that_returns_in_a_child_of_fork_is_told_of_there_without_what_the_parent_saw),
         cmocka_unit_test(limit_of_nothing_is_a_limit),
