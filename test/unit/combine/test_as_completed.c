@@ -156,6 +156,25 @@ STAGE(as_completed_asker_cancelled_as_it_is_served_passes_it_on)
     return 0;
 }
 
+STAGE(as_completed_asker_cancelled_before_it_is_served_is_passed_over)
+{
+    coil_future *f = new_future(), *g = new_future();
+    coil_future *both[] = {f, g};
+    coil_as_completed it;
+    FACT(coil_as_completed_init(&it, both, 2, COIL_FOREVER), 0);
+    coil_task *first = coil_create_task(ask_one, &it), *second = coil_create_task(ask_one, &it);
+    turns(1);
+    FACT(coil_future_set_result(f, 5), 0);
+    coil_task_cancel(first,
+                     NULL); /* it is woken by that, and runs after the iterator was told of f */
+    FACT(coil_join(first), -ECANCELED);
+    FACT(coil_join(second), 5);
+    coil_as_completed_close(&it);
+    coil_unref(f);
+    coil_unref(g);
+    return 0;
+}
+
 STAGE(as_completed_closed_lets_its_askers_go)
 {
     coil_future *f = new_future();
@@ -249,6 +268,7 @@ int main(void)
         T(as_completed_cancelled_loses_nothing),
         T(as_completed_serves_askers_in_order),
         T(as_completed_asker_cancelled_as_it_is_served_passes_it_on),
+        T(as_completed_asker_cancelled_before_it_is_served_is_passed_over),
         T(as_completed_closed_lets_its_askers_go),
         T(as_completed_closed_lets_several_askers_go),
         T(as_completed_closed_early_takes_back_what_is_queued),

@@ -221,9 +221,16 @@ static coil_ret busy_leaver(void *arg)
     return coil_fail(COIL_EUSER, "on the way out");
 }
 
+static void is_not_called(coil_future *f, void *arg)
+{
+    (void)f, (void)arg;
+    note("called");
+}
+
 LOOP(unwound_task_may_use_the_loop_but_not_wait)
 {
     future = coil_loop_create_future(stage.loop);
+    FACT_INT(coil_future_add_done_callback(future, is_not_called, NULL), 0);
     coil_unref(start(waiter, NULL));
     coil_unref(start(busy_leaver, NULL));
     one_turn();
