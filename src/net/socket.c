@@ -380,13 +380,13 @@ __attribute__((cold)) static coil_ret taken(const struct sock_wait *by)
 /* The caller sees to it that the socket outlives the wait. */
 static inline coil_ret park(struct coil_sock *sock, struct sock_wait **place, struct sock_wait *w)
 {
+    w->op.result = -ECANCELED; /* stands, if it is refused, or cancelled at once */
     if (coil_unlikely(*place))
         return taken(*place);
     struct backend *b = sock_backend(sock);
     w->sock = sock;
     w->op.fd = sock->fd;
     w->op.done = op_done;
-    w->op.result = -ECANCELED; /* stands, if it is cancelled at once */
     *place = w;
     sock->part->busy = NULL; /* it gives up its turn: whatever it did before does not count */
     backend_submit(b, &w->op);
