@@ -28,6 +28,8 @@ struct call {
     struct inbox_node node;
     coil_loop *loop; /* valid until ENDED */
     enum stage stage;
+    bool
+        cancel_told; /* under the lock, too: somebody has the task cancelled, and nobody else does */
     coil_task *task; /* counted; from RUNNING to ENDED */
     struct future_callback watch;
     struct context_map *map; /* the caller's, cloned; the slot's from QUEUED on */
@@ -108,6 +110,17 @@ static bool is_cancelled(struct call *c)
     return coil_thread_future_cancelled(&c->future);
 }
 
+/* Is there a task that has to be told that the future was cancelled? True to one who asks. */
+static bool tells_cancel(struct call *c)
+{
+    coil__mutex_lock(&c->future.lock);
+    bool tells = c->stage == CALL_RUNNING && c->future.state == COIL_THREAD_CANCELLED &&
+                 !c->cancel_told;
+    c->cancel_told |= tells;
+    coil__mutex_unlock(&c->future.lock);
+    return tells;
+}
+
 static void start(void *arg)
 {
     struct call *c = arg;
@@ -129,8 +142,8 @@ static void start(void *arg)
     }
     c->task = task;
     move(c, CALL_RUNNING);
-    /* One cancelled before this saw no task to tell; one cancelled later posts. */
-    if (is_cancelled(c))
+    /* Whoever cancelled it before this saw no task to tell; who looks from now on, posts. */
+    if (tells_cancel(c))
         coil_task_cancel(c->task, NULL);
     c->watch.fire = watch_fire;
     coil__future_watch(c->task, &c->watch);
@@ -179,10 +192,7 @@ static void cancel_arrives(struct inbox_node *node)
 static void call_cancelled(coil_thread_future *future)
 {
     struct call *c = as_call(future);
-    coil__mutex_lock(&future->lock);
-    bool running = c->stage == CALL_RUNNING;
-    coil__mutex_unlock(&future->lock);
-    if (!running)
+    if (!tells_cancel(c))
         return;
     /* The node has done its first errand, and a future is cancelled once. */
     c->node.fn = cancel_arrives;

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "loop/loop.h"
+#include "work/work.h"
 
 #include <stdatomic.h>
 
@@ -259,6 +260,70 @@ static uintptr_t done_on;
 static void note_thread(coil_thread_future *f, void *arg)
 {
     done_on = coil__thread_self();
+}
+
+/* ---- a cancel that comes as the task is made ---- */
+
+static coil_thread_future *as_it_is_made; /* cancelled then, by... */
+static void (*cancels)(coil_thread_future *f);
+
+static coil_task *cancelling_factory(coil_loop *loop, const coil_task_recipe *recipe,
+                                     const coil_task_opts *opts, void *arg)
+{
+    coil_task *task = coil_eager_task_factory(loop, recipe, opts, arg);
+    if (cancels)
+        cancels(as_it_is_made);
+    cancels = NULL;
+    return task;
+}
+
+static void cancel_it(coil_thread_future *f)
+{
+    assert_true(coil_thread_future_cancel(f));
+}
+
+/* What coil_thread_future_cancel does first; its thread is held up before it looks for a task to tell. */
+static void begin_to_cancel(coil_thread_future *f)
+{
+    f->state = COIL_THREAD_CANCELLED;
+}
+
+static coil_ret goes_on_after_a_cancel(void *arg)
+{
+    coil_ret *heard = arg;
+    heard[0] = coil_sleep(1);
+    coil_task_uncancel(coil_current_task());
+    heard[1] = coil_sleep(1);
+    return 7;
+}
+
+static void cancelled_as_it_is_made(void (*how)(coil_thread_future *f))
+{
+    coil_ret heard[2] = {1, 1};
+    as_it_is_made = coil_run_coroutine_threadsafe(coil_get_running_loop(), goes_on_after_a_cancel,
+                                                  heard);
+    cancels = how;
+    assert_int_equal(coil_loop_set_task_factory(NULL, cancelling_factory, NULL), 0);
+    while (cancels)
+        assert_int_equal(coil_sleep(0), 0);
+    if (how == begin_to_cancel)
+        as_it_is_made->cls->cancelled(as_it_is_made); /* and here it goes on */
+    assert_int_equal(coil_sleep(3), 0);
+    assert_int_equal(heard[0], -ECANCELED);
+    assert_int_equal(heard[1], 0); /* one cancel is one */
+    assert_true(coil_thread_future_cancelled(as_it_is_made));
+    coil_thread_future_unref(as_it_is_made);
+    assert_int_equal(coil_loop_set_task_factory(NULL, NULL, NULL), 0);
+}
+
+COIL_TEST(call_cancelled_as_its_task_is_made_is_told_to_the_task)
+{
+    cancelled_as_it_is_made(cancel_it);
+}
+
+COIL_TEST(call_cancelled_as_its_task_is_made_is_told_once)
+{
+    cancelled_as_it_is_made(begin_to_cancel);
 }
 
 COIL_TEST(call_calls_back_on_the_loops_thread)
