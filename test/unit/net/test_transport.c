@@ -958,6 +958,31 @@ COIL_TEST(transport_buffer_that_is_none_is_fatal)
     coil_loop_set_exception_handler(NULL, NULL, NULL);
 }
 
+static coil_ret dislikes_what_came(coil_transport *t, size_t n, void *arg)
+{
+    ear_note(arg, "filled");
+    return coil_fail(COIL_EUSER, "%zu bytes are no word", n);
+}
+
+COIL_TEST(transport_failing_buffer_updated_is_fatal)
+{
+    struct told told = {0};
+    coil_loop_set_exception_handler(NULL, tell, &told);
+    coil_protocol protocol = ear_buffered;
+    protocol.buffer_updated = dislikes_what_came;
+    struct ear ear = {0};
+    coil_transport *t;
+    coil_sock *peer = ear_wire(&protocol, &ear, &t);
+    wire_say(peer, "0123456789012345678901234567890123456789"); /* more than its room */
+    ear_until(&ear, "made filled lost:COIL_EUSER");
+    assert_string_equal(ear.words, "32 bytes are no word");
+    assert_int_equal(told.n, 1);
+    assert_string_equal(told.message,
+                        "Fatal error: protocol.buffer_updated() call failed./32 bytes are no word");
+    coil_loop_set_exception_handler(NULL, NULL, NULL);
+    done_with(t, peer);
+}
+
 static void close_in_room(struct ear *ear)
 {
     if (!ear->pauses++)
