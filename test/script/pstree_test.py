@@ -22,6 +22,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 from programs import TOP, Skip, at_most, main, sanitized
@@ -84,16 +85,19 @@ def drawn_as(build, backend, name, tree):
     if not os.path.exists(f"{build}/{name}"):
         raise Skip("examples are not built here")
     tree = expected(f"{name}.c", tree)
-    for _ in range(20):
-        process = subprocess.Popen([f"{build}/{name}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                   env={**os.environ, "COIL_BACKEND": backend})
-        try:
-            seen = look_until(process, build, tree)
-        finally:
-            process.kill()
-            process.wait()
-        if seen and seen[-1] == tree:
-            return
+    with tempfile.TemporaryDirectory() as counts:
+        # A program that counts its branches (`./dev coverage`) locks files of its counts as it ends. Stopped just then, it
+        # would hold up everybody else who ends, `coil pstree` first; so its counts are its own.
+        env = {**os.environ, "COIL_BACKEND": backend, "GCOV_PREFIX": counts}
+        for _ in range(20):
+            process = subprocess.Popen([f"{build}/{name}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
+            try:
+                seen = look_until(process, build, tree)
+            finally:
+                process.kill()
+                process.wait()
+            if seen and seen[-1] == tree:
+                return
     raise AssertionError("it never stood so:\n" + tree + "but so:\n" + "\n".join(seen))
 
 
