@@ -755,7 +755,7 @@ static int describe_filter(const struct wait *wait, char *out, size_t n)
 
 coil_ret coil__filter_receive_wait(struct filter *f, void *p, size_t n)
 {
-    coil_ret rc = sock_breathe(f->sock);
+    coil_ret rc = sock_breathe(f->sock, &f->sock->receiving);
     filter_ref(f);
     while (rc >= 0 && (rc = coil__filter_receive(f, p, n, false)) == -EAGAIN) {
         struct filter_wait w = {.wait = WAIT_INIT(&receive_class), .filter = f};

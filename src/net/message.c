@@ -25,7 +25,7 @@ static coil_ret receive(struct coil_sock *sock, struct msghdr *hdr)
 {
     /* The size it had, not what was left of it. A stream takes the flag for an order to throw bytes away. */
     int flags = sock->type == SOCK_STREAM ? 0 : MSG_TRUNC;
-    coil_ret rc = sock_breathe(sock);
+    coil_ret rc = sock_breathe(sock, &sock->receiving);
     if (coil_unlikely(rc < 0))
         return rc;
     rc = sock_calls(sock)->recvmsg(sock_backend(sock), sock->fd, hdr, flags);
@@ -94,7 +94,7 @@ static coil_ret send_at_intervals(struct coil_sock *sock, const struct msghdr *h
 
 static coil_ret transmit(struct coil_sock *sock, struct msghdr *hdr, size_t n)
 {
-    coil_ret rc = sock_breathe(sock);
+    coil_ret rc = sock_breathe(sock, &sock->sending);
     if (coil_unlikely(rc < 0))
         return rc;
     rc = attempt(sock, hdr);

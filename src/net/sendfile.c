@@ -45,7 +45,7 @@ struct transfer {
 /* Let others in, then: is it still what it was? */
 static coil_ret breathe(struct transfer *t)
 {
-    return t->sock ? sock_breathe(t->sock) : coil__raw_breathe(t->part, t->fd);
+    return t->sock ? sock_breathe(t->sock, &t->sock->sending) : coil__raw_breathe(t->part, t->fd);
 }
 
 static coil_ret wait_for_room(struct transfer *t)

@@ -18,6 +18,7 @@
  * connecting to a name (connect.c), datagrams (message.c). */
 #include "net/socket.h"
 
+#include "base/check.h"
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/probe.h"
@@ -371,22 +372,15 @@ static const struct wait_class send_class = SOCK_WAIT_CLASS("send");
 static const struct wait_class accept_class = SOCK_WAIT_CLASS("accept");
 static const struct wait_class connect_class = SOCK_WAIT_CLASS("connect");
 
-__attribute__((cold)) static coil_ret taken(const struct sock_wait *by)
-{
-    return coil__fail(COIL_ERUNNING, "another coroutine is already waiting in %s on this socket",
-                      by->wait.cls->what);
-}
-
 /* The caller sees to it that the socket outlives the wait. */
 static inline coil_ret park(struct coil_sock *sock, struct sock_wait **place, struct sock_wait *w)
 {
-    w->op.result = -ECANCELED; /* stands, if it is refused, or cancelled at once */
-    if (coil_unlikely(*place))
-        return taken(*place);
+    COIL_CHECK(!*place); /* asked at first, and after each pause */
     struct backend *b = sock_backend(sock);
     w->sock = sock;
     w->op.fd = sock->fd;
     w->op.done = op_done;
+    w->op.result = -ECANCELED; /* stands, if it is cancelled at once */
     *place = w;
     sock->part->busy = NULL; /* it gives up its turn: whatever it did before does not count */
     backend_submit(b, &w->op);
@@ -422,19 +416,27 @@ void coil__sock_interrupt(struct coil_sock *sock)
 
 /* ---- what waits ---- */
 
-coil_ret coil__sock_pause(struct coil_sock *sock)
+/* Who does the same, or drives all of it, as of now: another one is not let in between. */
+static bool is_taken(const struct coil_sock *sock, struct sock_wait *const *place)
 {
+    return *place || sock->lent || (place == &sock->sending && sock->sending_all);
+}
+
+coil_ret coil__sock_pause(struct coil_sock *sock, struct sock_wait *const *place)
+{
+    bool ours = is_taken(sock, place); /* or we had been refused */
     coil_sock_ref(sock);
     coil_ret rc = coil__net_pause(sock->part);
     if (rc == 0 && (sock->fd < 0 || sock->refs == 1)) /* closed, or about to be by our own unref */
         rc = -EBADF;
+    else if (rc == 0 && !ours && is_taken(sock, place))
+        rc = coil__fail(COIL_ERUNNING, "another coroutine has begun to use this socket");
     coil_sock_unref(sock);
     return rc;
 }
 
 int coil__sock_cannot_wait(const struct coil_sock *sock, struct sock_wait *const *place)
 {
-    bool taken = *place || (place == &sock->sending && sock->sending_all);
     if (sock->fd < 0) {
         int err = coil__can_wait();
         return err < 0 ? err : recorded(-EBADF);
@@ -442,7 +444,7 @@ int coil__sock_cannot_wait(const struct coil_sock *sock, struct sock_wait *const
     int err = coil__net_can_wait(sock->loop);
     if (err < 0)
         return err;
-    if (taken || sock->lent)
+    if (is_taken(sock, place))
         return (int)coil__fail(COIL_ERUNNING,
                                sock->lent ? "this socket belongs to a stream, transport or server"
                                           : "another coroutine is already waiting on this socket");
@@ -500,7 +502,7 @@ __attribute__((noinline)) static coil_ret receive_later(struct coil_sock *sock, 
 __attribute__((always_inline)) static inline coil_ret receive(struct coil_sock *sock, void *p,
                                                               size_t n)
 {
-    coil_ret rc = sock_breathe(sock);
+    coil_ret rc = sock_breathe(sock, &sock->receiving);
     if (coil_unlikely(rc < 0))
         return rc;
     rc = try_receive(sock, p, n);
@@ -527,7 +529,7 @@ coil_ret coil_sock_recv(coil_sock *sock, void *buf, size_t n)
 
 static inline coil_ret send_some(struct coil_sock *sock, const void *p, size_t n)
 {
-    coil_ret rc = sock_breathe(sock);
+    coil_ret rc = sock_breathe(sock, &sock->sending);
     if (coil_unlikely(rc < 0))
         return rc;
     rc = sock_calls(sock)->send(sock_backend(sock), sock->fd, p, n);
@@ -580,7 +582,7 @@ coil_ret coil_sock_sendall(coil_sock *sock, const void *buf, size_t n, size_t *o
 
 static coil_ret accept_fd(struct coil_sock *sock, coil_address *peer)
 {
-    coil_ret rc = sock_breathe(sock);
+    coil_ret rc = sock_breathe(sock, &sock->receiving);
     if (rc < 0)
         return rc;
     rc = sock_calls(sock)->accept(sock_backend(sock), sock->fd, &peer->storage, &peer->len);

@@ -65,15 +65,15 @@ static inline const struct io_calls *sock_calls(const struct coil_sock *sock)
     return &sock->loop->backend->cls->calls;
 }
 
-/* As net_breathe, before an operation on this socket. While others run it may be closed, or its last reference go: then
- * -EBADF, and nothing of it may be used. */
-COIL_MUST coil_ret coil__sock_pause(struct coil_sock *sock);
-static inline coil_ret sock_breathe(struct coil_sock *sock)
+/* As net_breathe, before an operation on this socket, which may have to wait in `place`. While others run it may be closed, or
+ * its last reference go: then -EBADF, and nothing of it may be used. COIL_ERUNNING, recorded: somebody else began to do the same. */
+COIL_MUST coil_ret coil__sock_pause(struct coil_sock *sock, struct sock_wait *const *place);
+static inline coil_ret sock_breathe(struct coil_sock *sock, struct sock_wait *const *place)
 {
     struct net_part *part = sock->part;
     struct coil__task *t = coil__current();
     if (coil_unlikely(part->busy == t && part->burst >= NET_BURST_MAX))
-        return coil__sock_pause(sock);
+        return coil__sock_pause(sock, place);
     return net_breathe(part, t);
 }
 

@@ -47,7 +47,7 @@ static coil_ret write_piece(struct coil_transport *t, const char *p, size_t n, i
     if (rc == 0 && t->out.buffered > t->out.marks.low)
         return wait_empty(t);
     if (rc == 0)
-        rc = sock_breathe(t->sock);
+        rc = sock_breathe(t->sock, &t->sock->sending);
     return rc == 0 && (t->error || t->lost) ? lost(t) : rc;
 }
 
