@@ -714,6 +714,61 @@ COIL_TEST_PLAIN(process_pool_goes_on_over_interruptions)
     end_pool(pool);
 }
 
+static _Atomic unsigned nervous_calls;
+
+static bool is_interrupted(void)
+{
+    return nervous_calls++ % 2 == 0;
+}
+
+/* And what is not interrupted is done in part. */
+static ssize_t nervous_sendmsg(int fd, const struct msghdr *m, int flags)
+{
+    struct iovec v = m->msg_iov[0].iov_len ? m->msg_iov[0] : m->msg_iov[1];
+    struct msghdr part = *m;
+    if (is_interrupted())
+        return -EINTR;
+    if (m->msg_control)
+        return coil__sys_real.sendmsg(fd, m, flags);
+    v.iov_len = (v.iov_len + 1) / 2;
+    part.msg_iov = &v;
+    part.msg_iovlen = 1;
+    return coil__sys_real.sendmsg(fd, &part, flags);
+}
+
+static ssize_t nervous_recv(int fd, void *out, size_t n, int flags)
+{
+    return is_interrupted() ? -EINTR : coil__sys_real.recv(fd, out, (n + 1) / 2, flags);
+}
+
+static ssize_t nervous_recvmsg(int fd, struct msghdr *m, int flags)
+{
+    return is_interrupted() ? -EINTR : coil__sys_real.recvmsg(fd, m, flags);
+}
+
+static int nervous_waitid(idtype_t type, id_t id, siginfo_t *info, int flags)
+{
+    return is_interrupted() ? -EINTR : coil__sys_real.waitid(type, id, info, flags);
+}
+
+/* In the pool's threads, its zygote and its workers alike, which all come from here. */
+COIL_TEST_PLAIN(process_pool_goes_on_where_every_other_call_is_interrupted_and_the_rest_are_short)
+{
+    coil__sys.sendmsg = nervous_sendmsg;
+    coil__sys.recv = nervous_recv;
+    coil__sys.recvmsg = nervous_recvmsg;
+    coil__sys.waitid = nervous_waitid;
+    coil_executor *pool = new_pool(1);
+    coil_bytes *b = reversed(pool, "stressed", 8, 100);
+    assert_memory_equal(b->data, "desserts", 8);
+    coil_bytes_free(b);
+    assert_int_equal(CALL_WITH(pool, fail_with_words, 3), COIL_EUSER - 5);
+    assert_string_equal(coil_last_error()->message, "disk 3 is full");
+    assert_int_equal(workers_of(pool), 1);
+    end_pool(pool);
+    coil__sys = coil__sys_real;
+}
+
 static void use_pool(void *arg)
 {
     (void)arg;
