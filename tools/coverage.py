@@ -29,8 +29,9 @@ import sys
 # The libraries and the command; what tests compile of src/ once more (test/loom) is theirs.
 COUNTED = ["libcoil.a.p", "libcoil-tls.a.p", "coil.p"]
 
-# A floor and the least percentage of its branches that must be taken; "" is all of them together.
-FLOORS = {"": 85, "src/io": 95, "src/loop": 99, "src/task": 99, "src/sync": 99, "src/combine": 99}
+# A floor and the least percentage of its branches that must be taken; "" is all of them together. Where threads meet, a branch
+# may be missed by chance: io, loop and task come to 100, and a handful may be missing before a run fails.
+FLOORS = {"": 90, "src/io": 99.5, "src/loop": 99.5, "src/task": 99.5, "src/sync": 100, "src/combine": 100}
 
 ASSERTION = re.compile(r"^\s*COIL_D?CHECK\(")
 TEXT = re.compile(r'"(\\.|[^"\\])*"' + r"|'(\\.|[^'\\])'|/\*.*?(\*/|$)|//.*")
