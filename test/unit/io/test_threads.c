@@ -6,16 +6,19 @@
 #include "base/mem.h"
 #include "base/sys.h"
 #include "base/thread.h"
+#include "coro/tooling.h"
 #include "io/threads.h"
 
 #include <coil/error.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -469,6 +472,76 @@ static void many_threads_submit_and_cancel(void **state)
     assert_int_equal(gate.done + cancelled, 800);
 }
 
+/* ---- a thread that looks on ---- */
+
+struct noting_job {
+    struct job job;
+    pid_t thread;
+};
+
+static void run_note(struct job *job)
+{
+    container_of(job, struct noting_job, job)->thread = sys_gettid();
+    run_wait(job);
+}
+
+static void finish_note(struct job *job)
+{
+    coil__mutex_lock(&gate.lock);
+    gate.done++;
+    coil__cond_broadcast(&gate.changed);
+    coil__mutex_unlock(&gate.lock);
+}
+
+static bool computes(pid_t thread)
+{
+    char path[64], text[8] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)thread);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0) {
+        print_message("where threads stand is not told here\n");
+        skip();
+    }
+    close(fd);
+    return strncmp(text, "running", 7) == 0;
+}
+
+/* Which of the two computes, once that is so for good. */
+static int who_looks_on(const struct noting_job *two)
+{
+    for (int same = 0, who = -1, now;;) {
+        bool first = computes(two[0].thread), second = computes(two[1].thread);
+        now = first == second ? -1 : first ? 0 : 1;
+        same = now == who && now >= 0 ? same + 1 : 0;
+        who = now;
+        if (same == 100)
+            return who;
+    }
+}
+
+static void a_job_is_taken_by_the_thread_that_looks_on_and_no_other_is_woken(void **state)
+{
+    if (tool_on_valgrind()) {
+        print_message("only one of its threads computes at a time\n");
+        skip();
+    }
+    struct pool *pool = make_pool(2);
+    struct noting_job two[2];
+    coil__pool_set_spin(pool, coil__clock_ticks_in(INT64_C(60) * NS_PER_S));
+    for (int i = 0; i < 2; i++) {
+        two[i].job = (struct job){.run = run_note, .finish = finish_note};
+        assert_int_equal(coil__pool_submit(pool, &two[i].job), 0);
+    }
+    wait_waiting(2);
+    open_gate();
+    wait_done(2); /* and one of them looks for more; one is enough */
+    pid_t looks_on = two[who_looks_on(two)].thread;
+    assert_int_equal(coil__pool_submit(pool, &two[0].job), 0);
+    wait_done(3);
+    assert_int_equal(two[0].thread, looks_on);
+    end_pool(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -496,6 +569,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(signals_stay_out_of_the_threads, setup, teardown),
         cmocka_unit_test_setup_teardown(no_memory_is_an_error_and_loses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(many_threads_submit_and_cancel, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_job_is_taken_by_the_thread_that_looks_on_and_no_other_is_woken, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,6 +99,37 @@ REAL(timer_within_the_spin_is_not_early)
     FACT(coil_loop_time(stage.loop) - before >= LIMIT_S * 1.5);
 }
 
+static const struct backend_class *looked_by; /* the backend's own class */
+static int64_t longest_sleep;
+
+/* Looks take longer than the timer that is waited for; sleeps are as they are. */
+static int look_for_long(struct backend *b, int64_t timeout_ns)
+{
+    int64_t until = coil__clock_real_ns() + (int64_t)(LIMIT_S * 1e9);
+    while (timeout_ns == 0 && coil__clock_real_ns() < until)
+        thread_relax();
+    if (timeout_ns < 0 || timeout_ns > longest_sleep)
+        longest_sleep = timeout_ns;
+    return looked_by->wait(b, timeout_ns < 0 ? 0 : timeout_ns);
+}
+
+/* Less than nothing is left to sleep, and that is not taken for "for ever". */
+REAL(timer_that_falls_due_within_the_spin_leaves_no_sleep)
+{
+    if (!spin(LIMIT_S))
+        return;
+    one_turn(); /* the backend is open */
+    looked_by = stage.loop->backend->cls;
+    struct backend_class slow = *looked_by;
+    slow.wait = look_for_long;
+    longest_sleep = 0;
+    stage.loop->backend->cls = &slow;
+    sleep_once(LIMIT_S / 4);
+    stage.loop->backend->cls = looked_by;
+    FACT_INT(longest_sleep, 0);
+    FACT(stats().spins > 0);
+}
+
 REAL(loop_with_one_processor_does_not_spin)
 {
     cpu_set_t all, one;
@@ -257,6 +288,7 @@ int main(void)
         cmocka_unit_test(spin_before_a_long_sleep_is_in_vain),
         cmocka_unit_test(long_wait_ends_the_spinning_and_short_ones_bring_it_back),
         cmocka_unit_test(timer_within_the_spin_is_not_early),
+        cmocka_unit_test(timer_that_falls_due_within_the_spin_leaves_no_sleep),
         cmocka_unit_test(loop_with_one_processor_does_not_spin),
         cmocka_unit_test(error_of_the_backend_ends_a_spin_and_the_run),
         cmocka_unit_test(bytes_are_answered_by_a_loop_that_spins),
