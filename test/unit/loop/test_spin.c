@@ -130,6 +130,33 @@ REAL(timer_that_falls_due_within_the_spin_leaves_no_sleep)
     FACT(stats().spins > 0);
 }
 
+static int sleeps_for_ever;
+
+static int stop_as_it_falls_asleep(struct backend *b, int64_t timeout_ns)
+{
+    if (timeout_ns < 0) {
+        sleeps_for_ever++;
+        FACT_INT(coil_loop_call_soon_threadsafe(stage.loop, stop_loop, stage.loop, NULL), 0);
+    }
+    return looked_by->wait(b, timeout_ns);
+}
+
+REAL(spin_in_vain_with_nothing_to_wait_for_ends_in_a_sleep_without_end)
+{
+    if (!spin(0.0001))
+        return;
+    one_turn(); /* the backend is open */
+    looked_by = stage.loop->backend->cls;
+    struct backend_class sleepy = *looked_by;
+    sleepy.wait = stop_as_it_falls_asleep;
+    sleeps_for_ever = 0;
+    stage.loop->backend->cls = &sleepy;
+    FACT_INT(coil_loop_run_forever(stage.loop), 0);
+    stage.loop->backend->cls = looked_by;
+    FACT_INT(sleeps_for_ever, 1);
+    FACT_INT(stats().spins_in_vain, 1);
+}
+
 REAL(loop_with_one_processor_does_not_spin)
 {
     cpu_set_t all, one;
@@ -289,6 +316,7 @@ int main(void)
         cmocka_unit_test(long_wait_ends_the_spinning_and_short_ones_bring_it_back),
         cmocka_unit_test(timer_within_the_spin_is_not_early),
         cmocka_unit_test(timer_that_falls_due_within_the_spin_leaves_no_sleep),
+        cmocka_unit_test(spin_in_vain_with_nothing_to_wait_for_ends_in_a_sleep_without_end),
         cmocka_unit_test(loop_with_one_processor_does_not_spin),
         cmocka_unit_test(error_of_the_backend_ends_a_spin_and_the_run),
         cmocka_unit_test(bytes_are_answered_by_a_loop_that_spins),
