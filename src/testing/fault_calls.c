@@ -62,8 +62,6 @@ static const int errors[CALLS][ERRORS_MAX] = {
     [CALL_read] = {EINTR, EIO, ENOMEM},
     [CALL_write] = {EINTR, EIO, EPIPE, ENOSPC, ENOMEM},
     [CALL_ring] = {EINTR},
-    [CALL_readv] = {EINTR, EIO, ENOMEM},
-    [CALL_writev] = {EINTR, EPIPE, ENOSPC, ENOMEM},
     [CALL_pread] = {EINTR, EIO},
     [CALL_preadv2] = {EINTR, EIO, ENOMEM, EOPNOTSUPP},
     [CALL_pwritev2] = {EINTR, EIO, ENOSPC, EFBIG, EDQUOT, EOPNOTSUPP},
@@ -296,18 +294,6 @@ static ssize_t short_sendfile(int out, int in, off_t *at, size_t n)
     return real.sendfile(out, in, at, cut(CALL_sendfile, out, n));
 }
 
-#define SHORT_VECTOR(name)                                            \
-    static ssize_t short_##name(int fd, const struct iovec *v, int n) \
-    {                                                                 \
-        size_t all = total(v, (size_t)n);                             \
-        if (cut(CALL_##name, fd, all) == all)                         \
-            return real.name(fd, v, n);                               \
-        struct iovec one = first_byte(v);                             \
-        return real.name(fd, &one, 1);                                \
-    }
-SHORT_VECTOR(readv)
-SHORT_VECTOR(writev)
-
 #define SHORT_AT(name)                                                                     \
     static ssize_t short_##name(int fd, const struct iovec *v, int n, off_t at, int flags) \
     {                                                                                      \
@@ -337,8 +323,6 @@ void coil__calls_shorten(void)
     real = coil__sys;
     coil__sys.read = short_read;
     coil__sys.write = short_write;
-    coil__sys.readv = short_readv;
-    coil__sys.writev = short_writev;
     coil__sys.pread = short_pread;
     coil__sys.preadv2 = short_preadv2;
     coil__sys.pwritev2 = short_pwritev2;
