@@ -119,6 +119,7 @@ static void read_request(void)
     asked.most = coil__env_number("COIL_FAULT_MAX", 0);
     asked.strict = coil__env_flag("COIL_FAULT_STRICT");
     asked.fresh = coil__env_flag("COIL_FAULT_FRESH");
+    coil__seen_read();
 }
 
 bool coil__fault_asked(void)
