@@ -146,7 +146,7 @@ class Course:
             else:
                 todo.append(step)
         # The rest of a kind that is complete is left out, with what was known of it before.
-        with concurrent.futures.ThreadPoolExecutor(self.args.jobs) as pool:
+        with self.folder, concurrent.futures.ThreadPoolExecutor(self.args.jobs) as pool:
             for future in [pool.submit(self.one, step) for step in todo]:
                 future.result()
         if self.moving:
