@@ -13,6 +13,7 @@ import concurrent.futures
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,13 @@ def shard_of(text):
     return int(part), int(parts)
 
 
+def take_signals_back():
+    """Who starts us may have these ignored (nohup, a shell's background); a test's programs are to have them as they are."""
+    for signo in signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE:
+        if signal.getsignal(signo) == signal.SIG_IGN:
+            signal.signal(signo, signal.SIG_DFL)
+
+
 def tests_of(build, words):
     listing = subprocess.run(["meson", "introspect", "--tests", build], check=True, stdout=subprocess.PIPE).stdout
     tests = [t for t in json.loads(listing) if t["name"].split("/")[0] in ("unit", "story", "regress", "fault")]
@@ -122,6 +130,7 @@ def main():
     parser.add_argument("--fresh", action="store_true", help="only what was not failed yet by the program")
     parser.add_argument("--shard", type=shard_of, default=(1, 1), metavar="I/N")
     args = parser.parse_intermixed_args()
+    take_signals_back()
     sweeps = plan(tests_of(args.build, args.words), args.kinds.split(","), args.backends.split(","))
     sweeps = sweeps[args.shard[0] - 1::args.shard[1]]
     seen, folder = Seen(args.build, os.path.join(os.path.dirname(__file__), "../src")), tempfile.TemporaryDirectory()

@@ -29,6 +29,7 @@ struct thing {
     const void *at; /* NULL: a free place */
     bool is_word, reached, failed;
     bool elsewhere; /* another program has failed it */
+    unsigned missed;
 };
 
 static struct thing things[THINGS_MAX];
@@ -83,10 +84,17 @@ void coil__seen_call(unsigned call, int error)
             pairs_failed[call % CALLS_MAX][i] = true;
 }
 
+void coil__seen_missed(const void *at)
+{
+    struct thing *thing = thing_of(at);
+    if (thing)
+        thing->missed++;
+}
+
 bool coil__seen_failed(const void *at)
 {
     const struct thing *thing = thing_of(at);
-    return thing && (thing->failed || thing->elsewhere);
+    return thing && (thing->failed || thing->elsewhere || thing->missed >= MISSES_MAX);
 }
 
 bool coil__seen_failed_with(unsigned call, int error)
