@@ -11,6 +11,8 @@ import pathlib
 import re
 import subprocess
 
+# What only io_uring's backend has.
+OF_URING = re.compile(r"^(?:io/(?:uring|provided|ring)\w*\.c:|io_uring_|uring_|mmap_fd$)")
 ALLOCATES = re.compile(r"\scoil__(?:z|re)?alloc(?:-0x[0-9a-f]+)?$")
 CALLS_IT = re.compile(r"\s<coil__(?:z|re)?alloc>$")
 INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s")
@@ -75,10 +77,14 @@ def waits_of(sources):
 
 
 class Seen:
-    def __init__(self, build, sources):
+    def __init__(self, build, sources, uring=True):
+        """`uring`: is there one? Else nobody misses what only it has."""
         build = pathlib.Path(build)
         libraries = [build / name for name in ("libcoil.a", "libcoil-tls.a") if (build / name).exists()]
         self.sites = set().union(*(sites_of(library) for library in libraries))
+        self.uring = uring
+        if not uring:
+            self.sites = {site for site in self.sites if not OF_URING.match(site)}
         self.waits = waits_of(sources)
         self.addresses = collections.defaultdict(set)  # (kind, program) -> {(distance to the anchor, state)}
         self.words = collections.defaultdict(set)      # (kind, state) -> words
@@ -104,7 +110,7 @@ class Seen:
                 self.calls.add(rest[0])
                 if rest[1] == "reached":
                     self.calls_reached.add(rest[0])
-            elif what == "pair":
+            elif what == "pair" and (self.uring or not OF_URING.match(rest[0])):
                 self.pairs.add((rest[0], rest[1]))
                 if rest[2] == "failed":
                     self.pairs_failed.add((rest[0], rest[1]))

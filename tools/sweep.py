@@ -3,11 +3,14 @@
 allocates (alone, and with all that follow), each pair of a kernel call and an error, each kind of wait (cancelled, and out of
 time).
 
-    tools/sweep.py BUILD [WORD]... [--each] [--again] [--minutes N] [--shard I/N] [--kinds alloc,errno,...] [--jobs N]
+    tools/sweep.py BUILD [WORD]... [--each] [--again] [--note] [--minutes N] [--shard I/N] [--kinds alloc,errno,...] [--jobs N]
 
 A step is a program of the suite on a backend under one kind of fault. It is told what the steps before it have failed, and fails
 the rest of what it comes by; when a kind misses nothing more, its other steps are left out. With --each nothing is left out: each
 program fails all that it comes by, once.
+
+test/fault/order.txt names the steps that failed something in an earlier sweep: they begin, so that it ends soon. --note writes it
+anew, from what is kept.
 
 What a step did is kept in BUILD/sweep (with --each: BUILD/sweep_each). So a sweep that was stopped goes on where it was, also
 one that stops itself after --minutes; a step counts as long as its program is the same. --again forgets all. WORDs and --shard
@@ -24,6 +27,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -32,10 +36,12 @@ import time
 
 import fault
 from fault_seen import Seen, anchor_of, places_of
+from runtests import those_to_be_had
 
 KINDS = ["alloc", "alloc_all", "errno", "cancel", "timeout"]
 # Bodies that take every error as it comes reach most of it.
 ORDER = ["fault", "story", "regress", "unit"]
+FIRST = pathlib.Path(__file__).parent.parent / "test/fault/order.txt"
 
 
 @functools.lru_cache(None)
@@ -61,6 +67,13 @@ class Step:
         self.sweep.__dict__.update(told)
         return True
 
+    def name(self):
+        return self.sweep.name()
+
+    def brought(self):
+        """Did it fail anything that was not failed before?"""
+        return self.seen.exists() and re.search(r"^(?:site|pair) .* failed$|^wait failed ", self.seen.read_text(), re.MULTILINE)
+
     def keep(self):
         told = {name: getattr(self.sweep, name) for name in ("points", "cases", "asserted", "stuck", "found", "unclean", "late", "seconds")}
         self.record.write_text(json.dumps(dict(told, program=digest(self.program)), indent=1))
@@ -69,8 +82,8 @@ class Step:
 class Ledger:
     """What was failed so far, and by whom it still has to be."""
 
-    def __init__(self, build):
-        self.seen = Seen(build, os.path.join(os.path.dirname(__file__), "../src"))
+    def __init__(self, build, uring):
+        self.seen = Seen(build, os.path.join(os.path.dirname(__file__), "../src"), uring)
         self.lock = threading.Lock()
         self.told = False  # which pairs there are is told by the programs
 
@@ -194,6 +207,7 @@ def main():
     parser.add_argument("words", nargs="*")
     parser.add_argument("--each", action="store_true", help="every program fails all that it comes by, once")
     parser.add_argument("--again", action="store_true", help="forget what was done")
+    parser.add_argument("--note", action="store_true", help="write down which steps are to begin")
     parser.add_argument("--kinds", type=lambda text: text.split(","), default=KINDS)
     parser.add_argument("--backends", default="sim,epoll,uring,poll")
     parser.add_argument("--limit", type=float, default=300, help="seconds for one step")
@@ -201,6 +215,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1))
     parser.add_argument("--shard", type=fault.shard_of, default=(1, 1), metavar="I/N")
     args = parser.parse_intermixed_args()
+    fault.take_signals_back()
     folder = pathlib.Path(args.build) / ("sweep_each" if args.each else "sweep")
     if args.again:
         shutil.rmtree(folder, ignore_errors=True)
@@ -208,9 +223,12 @@ def main():
     tests = sorted(fault.tests_of(args.build, args.words), key=lambda t: (ORDER.index(t["name"].split("/")[0]), t["name"]))
     deaf = [t for t in tests if anchor_of(t["cmd"][0]) is None]
     tests = [t for t in tests if t not in deaf]
-    steps = [Step(sweep, folder) for sweep in fault.plan(tests, args.kinds, args.backends.split(","))]
+    backends = those_to_be_had(args.backends.split(","))
+    steps = [Step(sweep, folder) for sweep in fault.plan(tests, args.kinds, backends)]
+    first = set(FIRST.read_text().splitlines()) if FIRST.exists() else set()
+    steps.sort(key=lambda step: (step.sweep.kind, step.name() not in first))
     steps = steps[args.shard[0] - 1::args.shard[1]]
-    course = Course(args, steps, Ledger(args.build))
+    course = Course(args, steps, Ledger(args.build, "uring" in backends))
     course.run()
     bad = course.summary()
     seen = course.ledger.seen
@@ -222,6 +240,8 @@ def main():
           f"{course.stopped} still to be done; {cases} tried, in {sum(s.sweep.seconds for s in course.done):.0f} s")
     print(f"{len(tests)} programs, and {len(deaf)} whose tests are none of COIL_TEST and cannot be played under faults")
     print(figures(seen, args.kinds))
+    if args.note and not args.each:
+        FIRST.write_text("".join(f"{step.name()}\n" for step in steps if step in course.done and step.brought()))
     whole = not course.stopped and not args.words and args.shard[1] == 1
     return 1 if bad or not cases or (whole and missing) else 0
 

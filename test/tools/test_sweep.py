@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import sys
 import tempfile
 import unittest
@@ -52,7 +53,7 @@ class Sweeps(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
-        self.log = Path(self.folder.name) / "log"
+        self.log, self.order = Path(self.folder.name) / "log", Path(self.folder.name) / "order.txt"
 
     def program(self, name, things, broken=""):
         path = Path(self.folder.name) / name.replace("/", "_")
@@ -70,6 +71,7 @@ class Sweeps(unittest.TestCase):
                 mock.patch.object(fault_seen, "waits_of", lambda sources: {"sleep", "lock"}), \
                 mock.patch.object(fault_seen, "places_of", lambda program: PLACES), \
                 mock.patch.object(sweep, "places_of", lambda program: PLACES), \
+                mock.patch.object(sweep, "FIRST", self.order), \
                 mock.patch.object(sweep, "anchor_of", lambda program: 0x1000), \
                 mock.patch.object(sys, "argv", ["sweep.py", self.folder.name, "--jobs", "1", "--backends", "epoll", *options]), \
                 contextlib.redirect_stdout(said):
@@ -103,6 +105,27 @@ class Sweeps(unittest.TestCase):
         self.assertEqual((status, len(told)), (0, 5))
         self.assertIn("5 had nothing left to do", said)
         self.assertEqual(len(self.sweep(tests, "--each")[2]), 10)
+
+    def test_those_that_brought_something_begin_the_next_time(self):
+        nothing = ((), (), ())
+        tests = [self.program("fault/none", nothing), self.program("unit/all", ALL)]
+        self.assertEqual(len(self.sweep(tests, "--note")[2]), 10)
+        self.assertEqual(self.order.read_text().splitlines(), [
+            f"{kind} unit/all [epoll]" for kind in ("alloc", "alloc_all", "cancel", "errno", "timeout")])
+        status, said, told = self.sweep(tests, "--again")
+        self.assertEqual((status, len(told)), (0, 5))
+        self.assertIn("5 had nothing left to do", said)
+
+    def test_what_the_order_does_not_bring_is_looked_for_in_the_rest(self):
+        self.order.write_text("alloc fault/none [epoll]\n")
+        tests = [self.program("fault/none", ((), (), ())), self.program("unit/all", ALL)]
+        self.assertEqual(self.sweep(tests)[0], 0)
+
+    def test_without_io_uring_nobody_misses_it(self):
+        with mock.patch.object(fault_seen, "OF_URING", re.compile("b.c:|write")):
+            status, said, _ = self.sweep([self.program("unit/some", ((16,), ("read",), ("sleep", "lock")))])
+        self.assertEqual(status, 0, said)
+        self.assertIn("places 1 of 1, and from there on 1 of 1, pairs 1 of 1", said)
 
     def test_what_was_done_is_not_done_again(self):
         tests = [self.program("unit/all", ALL)]
