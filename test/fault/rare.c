@@ -110,7 +110,6 @@ COIL_TEST(heard_twice_under_faults)
 
 /* ---- a ring that is full ---- */
 
-#if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
 static int (*entering)(int fd, unsigned submit, unsigned want, unsigned flags, const void *arg,
                        size_t n);
 
@@ -227,6 +226,5 @@ COIL_TEST_PLAIN(guards_by_mprotect_under_faults)
     play(guards_by_mprotect);
     coil__sys.madvise = advising;
 }
-#endif
 
 COIL_TEST_MAIN()
