@@ -13,6 +13,7 @@ import concurrent.futures
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,12 +40,15 @@ class Sweep:
     def name(self):
         return f"{self.kind} {self.test['name']} [{self.backend}]"
 
-    def run(self, most, fresh, limit, seen):
+    def run(self, most, fresh, limit, seen, swept=None):
+        """`swept`: a file of what others have failed already."""
         env = dict(os.environ, **self.test["env"], COIL_FAULT=self.kind, COIL_BACKEND=self.backend, COIL_FAULT_SEEN=seen)
         if most:
             env["COIL_FAULT_MAX"] = str(most)
         if fresh:
             env["COIL_FAULT_FRESH"] = "1"
+        if swept:
+            env["COIL_FAULT_SWEPT"] = swept
         began = time.monotonic()
         process = subprocess.Popen(self.test["cmd"], env=env, cwd=self.test["workdir"] or None, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
@@ -89,6 +93,32 @@ def shard_of(text):
     return int(part), int(parts)
 
 
+def take_signals_back():
+    """Who starts us may have these ignored (nohup, a shell's background); a test's programs are to have them as they are."""
+    for signo in signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE:
+        if signal.getsignal(signo) == signal.SIG_IGN:
+            signal.signal(signo, signal.SIG_DFL)
+
+
+def tests_of(build, words):
+    listing = subprocess.run(["meson", "introspect", "--tests", build], check=True, stdout=subprocess.PIPE).stdout
+    tests = [t for t in json.loads(listing) if t["name"].split("/")[0] in ("unit", "story", "regress", "fault")]
+    # The tests of this harness fail on purpose, and count for themselves.
+    tests = [t for t in tests if not t["name"].startswith("unit/testing/")]
+    return sorted((t for t in tests if not words or any(word in t["name"] for word in words)), key=lambda t: t["name"])
+
+
+def plan(tests, kinds, backends):
+    sweeps = []
+    for kind in kinds:
+        possible = [b for b in backends if kind not in ON_BACKENDS or b in ON_BACKENDS[kind].split(",")]
+        for backend in possible:
+            # What knows no backend has no points of its own but on one.
+            sweeps += [Sweep(test, kind, backend) for test in tests
+                       if backend == possible[0] or not test["suite"][0].endswith("once")]
+    return sweeps
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build")
@@ -101,21 +131,8 @@ def main():
     parser.add_argument("--fresh", action="store_true", help="only what was not failed yet by the program")
     parser.add_argument("--shard", type=shard_of, default=(1, 1), metavar="I/N")
     args = parser.parse_intermixed_args()
-    listing = subprocess.run(["meson", "introspect", "--tests", args.build], check=True, stdout=subprocess.PIPE).stdout
-    tests = [t for t in json.loads(listing) if t["name"].split("/")[0] in ("unit", "story", "regress", "fault")]
-    # The tests of this harness fail on purpose, and count for themselves.
-    tests = [t for t in tests if not t["name"].startswith("unit/testing/")]
-    tests = [t for t in tests if not args.words or any(word in t["name"] for word in args.words)]
-    sweeps = []
-    for kind in args.kinds.split(","):
-        for backend in args.backends.split(","):
-            if kind in ON_BACKENDS and backend not in ON_BACKENDS[kind].split(","):
-                continue
-            for test in sorted(tests, key=lambda t: t["name"]):
-                # What knows no backend has no points of its own but on one.
-                if test["suite"][0].endswith("once") and backend != args.backends.split(",")[0]:
-                    continue
-                sweeps.append(Sweep(test, kind, backend))
+    take_signals_back()
+    sweeps = plan(tests_of(args.build, args.words), args.kinds.split(","), args.backends.split(","))
     sweeps = sweeps[args.shard[0] - 1::args.shard[1]]
     seen, folder = Seen(args.build, os.path.join(os.path.dirname(__file__), "../src")), tempfile.TemporaryDirectory()
     lock, done, moving = threading.Lock(), 0, sys.stdout.isatty()

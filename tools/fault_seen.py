@@ -6,11 +6,16 @@ reached and failed. tools/fault.py prints it; src/testing/fault_seen.h says what
     print("\\n".join(seen.statement()))
 """
 import collections
+import functools
 import pathlib
 import re
 import subprocess
 
+# What only io_uring's backend has.
+OF_URING = re.compile(r"^(?:io/(?:uring|provided|ring)\w*\.c:|io_uring_|uring_|mmap_fd$)")
 ALLOCATES = re.compile(r"\scoil__(?:z|re)?alloc(?:-0x[0-9a-f]+)?$")
+CALLS_IT = re.compile(r"\s<coil__(?:z|re)?alloc>$")
+INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s")
 PLACE = re.compile(r"^(\S+?\.[ch]):(\d+)(?: \(discriminator \d+\))?$")
 WAIT = re.compile(r'(?:\.what\s*=\s*|OP_WAIT_CLASS\(\s*)"([^"]+)"')
 
@@ -33,6 +38,35 @@ def sites_of(library):
     return sites
 
 
+@functools.lru_cache(None)
+def anchor_of(program):
+    """The address of coil__fault_sweep; None: it is no program of COIL_TEST, and knows nothing of faults."""
+    names = subprocess.run(["nm", program], check=True, stdout=subprocess.PIPE, text=True).stdout
+    match = re.search(r"^([0-9a-f]+) \w coil__fault_sweep$", names, re.MULTILINE)
+    return int(match[1], 16) if match else None
+
+
+@functools.lru_cache(None)
+def places_of(program):
+    """Where the allocator returns to in a program, as distances to the anchor: {123: "net/reader.c:12"}."""
+    anchor = anchor_of(program)
+    text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", program], check=True, stdout=subprocess.PIPE, text=True).stdout
+    returns, called = [], False
+    for line in text.splitlines():
+        match = INSTRUCTION.match(line)
+        if match and called:
+            returns.append(int(match[1], 16))
+        called = bool(match and CALLS_IT.search(line))
+    # A return address stands behind its call.
+    asked = "\n".join(f"{at - 1:x}" for at in returns)
+    told = subprocess.run(["addr2line", "-e", program], input=asked, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = {}
+    for at, line in zip(returns, told.splitlines()):
+        match = PLACE.match(line)
+        found[at - anchor] = f"{short(match[1])}:{match[2]}" if match else line
+    return found
+
+
 def waits_of(sources):
     """The words of every wait: {"sleep"}."""
     words = set()
@@ -43,10 +77,14 @@ def waits_of(sources):
 
 
 class Seen:
-    def __init__(self, build, sources):
+    def __init__(self, build, sources, uring=True):
+        """`uring`: is there one? Else nobody misses what only it has."""
         build = pathlib.Path(build)
         libraries = [build / name for name in ("libcoil.a", "libcoil-tls.a") if (build / name).exists()]
         self.sites = set().union(*(sites_of(library) for library in libraries))
+        self.uring = uring
+        if not uring:
+            self.sites = {site for site in self.sites if not OF_URING.match(site)}
         self.waits = waits_of(sources)
         self.addresses = collections.defaultdict(set)  # (kind, program) -> {(distance to the anchor, state)}
         self.words = collections.defaultdict(set)      # (kind, state) -> words
@@ -72,7 +110,7 @@ class Seen:
                 self.calls.add(rest[0])
                 if rest[1] == "reached":
                     self.calls_reached.add(rest[0])
-            elif what == "pair":
+            elif what == "pair" and (self.uring or not OF_URING.match(rest[0])):
                 self.pairs.add((rest[0], rest[1]))
                 if rest[2] == "failed":
                     self.pairs_failed.add((rest[0], rest[1]))
@@ -80,24 +118,23 @@ class Seen:
     def places(self):
         """{(kind, state): {"net/reader.c:12"}}; what was failed was reached."""
         found = collections.defaultdict(set)
-        programs = collections.defaultdict(set)
         for (kind, program), sites in self.addresses.items():
-            programs[program] |= {(distance, kind, state) for distance, state in sites}
-        for program, sites in programs.items():
-            names = subprocess.run(["nm", program], check=True, stdout=subprocess.PIPE, text=True).stdout
-            anchor = int(re.search(r"^([0-9a-f]+) \w coil__fault_sweep$", names, re.MULTILINE)[1], 16)
-            distances = sorted({distance for distance, _, _ in sites})
-            # A return address stands behind its call.
-            asked = "\n".join(f"{anchor + distance - 1:x}" for distance in distances)
-            told = subprocess.run(["addr2line", "-e", program], input=asked, check=True, stdout=subprocess.PIPE, text=True).stdout
-            where = {}
-            for distance, line in zip(distances, told.splitlines()):
-                match = PLACE.match(line)
-                where[distance] = f"{short(match[1])}:{match[2]}" if match else line
-            for distance, kind, state in sites:
+            where = places_of(program)
+            for distance, state in sites:
                 for each in {"reached", state}:
-                    found[kind, each].add(where[distance])
+                    found[kind, each].add(where.get(distance, f"{distance:x}"))
         return found
+
+    def missing(self):
+        """What was never failed: {kind: {...}}, for all kinds that a sweep has to be complete in."""
+        places = self.places()
+        left = {kind: self.sites - places[kind, "failed"] for kind in ("alloc", "alloc_all")}
+        left["errno"] = {" ".join(pair) for pair in self.pairs - self.pairs_failed}
+        left |= {kind: (self.waits | self.waits_met()) - self.words[kind, "failed"] for kind in ("cancel", "timeout")}
+        return left
+
+    def waits_met(self):
+        return set().union(*(words for (_, state), words in self.words.items() if state == "reached"))
 
     def statement(self):
         """Lines for people."""

@@ -40,7 +40,8 @@
  * in the process itself, for a debugger. COIL_FAULT_MAX=20 tries at most twenty points of each test, evenly spread. With
  * COIL_FAULT_STRICT=1 a body must not wait for ever either, must not notice a short transfer, and must pass when it is played
  * again after the error. COIL_FAULT_SEEN=FILE is told what was reached and what was failed, and with
- * COIL_FAULT_FRESH=1 only that is tried which was not failed before by this program.
+ * COIL_FAULT_FRESH=1 only that is tried which was not failed before by this program, nor by those whose failures
+ * COIL_FAULT_SWEPT=FILE names (src/testing/fault_seen.h).
  *
  * cancel and timeout work in every build; the others need a library that was built with -Dsys_table=true. */
 #ifndef COIL_TESTING_H

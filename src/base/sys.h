@@ -100,8 +100,6 @@ static inline int statx(int dir, const char *path, int flags, unsigned mask, str
 #define SYS_CALLS(X)                                                                               \
     X(ssize_t, read, (int fd, void *b, size_t n), (fd, b, n))                                      \
     X(ssize_t, write, (int fd, const void *b, size_t n), (fd, b, n))                               \
-    X(ssize_t, readv, (int fd, const struct iovec *v, int n), (fd, v, n))                          \
-    X(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n))                         \
     X(ssize_t, pread, (int fd, void *b, size_t n, off_t at), (fd, b, n, at))                       \
     X(ssize_t, preadv2, (int fd, const struct iovec *v, int n, off_t at, int flags),               \
       (fd, v, n, at, flags))                                                                       \

@@ -147,7 +147,8 @@ static bool one_job(const struct zygote_plan *plan)
         return false;
     if (head.magic != JOB_MAGIC || head.n > plan->job_max || head.room > plan->job_max)
         return false; /* not the parent's words: somebody wrote to our socket */
-    char *in = coil__alloc(head.n + 1), *out = coil__alloc(head.room + 1);
+    char *in = coil__alloc(head.n + 1);
+    char *out = coil__alloc(head.room + 1);
     coil_ret rc;
     if (!in || !out) {
         coil__fail_plain(-ENOMEM);

@@ -119,6 +119,7 @@ static void read_request(void)
     asked.most = coil__env_number("COIL_FAULT_MAX", 0);
     asked.strict = coil__env_flag("COIL_FAULT_STRICT");
     asked.fresh = coil__env_flag("COIL_FAULT_FRESH");
+    coil__seen_read();
 }
 
 bool coil__fault_asked(void)
@@ -218,7 +219,8 @@ static coil_ret at_return(struct coil__task *task, coil_ret rc)
 static void at_allocation(const void *site, int64_t nth, bool fails)
 {
     int64_t n = nth - now.tried;
-    if (n <= POINTS_MAX)
+    /* A child counts on from its parent's number: who comes first is told of. */
+    if (n <= POINTS_MAX && !told->sites[n - 1])
         told->sites[n - 1] = site;
     if (fails && n == (int64_t)now.point)
         hit(site);
@@ -506,9 +508,11 @@ static void note_reached(unsigned long points)
     }
 }
 
-static void note_failed(unsigned call, int error)
+static void note_failed(unsigned call, int error, const void *site)
 {
     unsigned n = atomic_load(&told->hits_n);
+    if (!n && site)
+        coil__seen_missed(site);
     if (n && asked.kind == ERRNO)
         coil__seen_call(call, error);
     for (unsigned i = 0; i < n && i < HITS_MAX; i++) {
@@ -523,8 +527,9 @@ static void sweep_point(coil_test *test, const char *(*run)(coil_test *test), un
                         const unsigned char *calls, const void *const *sites, struct sums *sums)
 {
     unsigned call = point <= POINTS_MAX ? calls[point - 1] : 0;
-    if (asked.fresh && asked.kind != ERRNO && asked.kind != SHORT &&
-        (!sites[point - 1] || coil__seen_failed(sites[point - 1])))
+    bool of_calls = asked.kind == ERRNO || asked.kind == SHORT;
+    const void *site = point <= POINTS_MAX && !of_calls ? sites[point - 1] : NULL;
+    if (asked.fresh && !of_calls && (!site || coil__seen_failed(site)))
         return;
     told->ordinal = 0;
     for (unsigned long i = 0; i < point && i < POINTS_MAX; i++)
@@ -536,7 +541,8 @@ static void sweep_point(coil_test *test, const char *(*run)(coil_test *test), un
             continue;
         struct outcome o = try_point(test, run, point, error, asked.kind == ERRNO ? (int)call : -1);
         judge(&o, point, error, call);
-        note_failed(call, error);
+        note_failed(call, error,
+                    asked.kind == ERRNO || asked.kind == SHORT ? NULL : sites[point - 1]);
         sums->cases++;
         sums->asserted += o.asserted;
         sums->stuck += o.stuck;
@@ -558,6 +564,7 @@ const char *coil__fault_sweep(coil_test *test, const char *(*run)(coil_test *tes
         coil__env_flag(
             "COIL_FAULT_HERE")) /* for a debugger: no child, and it ends with this test */
         be_the_child(test, run, asked.only, asked.only_error, -1);
+    memset(told->sites, 0, sizeof told->sites);
     struct outcome clean = try_point(test, run, 0, 0, -1);
     if (clean.unborn || clean.crashed || clean.stuck || clean.asserted || told->not_home[0]) {
         fprintf(stderr, "# fault %s: %s: it does not pass by itself in a child of fork\n",

@@ -16,6 +16,7 @@
 #include "base/sys.h"
 #include "base/sys_names.h"
 #include "base/thread.h"
+#include "testing/fault_rings.h"
 
 #include <errno.h>
 
@@ -41,6 +42,15 @@ enum call {
         CALL_ring, /* a write of eight bytes: an eventfd's, which knows no error but an interruption */
     CALL_thread,      /* pthread_create */
     CALL_getaddrinfo, /* its errors as numbers of the kernel's */
+    /* Requests to io_uring, whose completion tells the error. */
+    CALL_uring_poll,
+    CALL_uring_recv,
+    CALL_uring_accept,
+    CALL_uring_read,
+    CALL_uring_write,
+    CALL_uring_fsync,
+    CALL_uring_openat,
+    CALL_uring_close,
     CALLS
 };
 _Static_assert(CALLS < 256, "a call is a byte");
@@ -52,6 +62,14 @@ static const char *const call_names[] = {
         "ring",
     "thread",
     "getaddrinfo",
+    "uring_poll",
+    "uring_recv",
+    "uring_accept",
+    "uring_read",
+    "uring_write",
+    "uring_fsync",
+    "uring_openat",
+    "uring_close",
 };
 _Static_assert(sizeof call_names / sizeof call_names[0] == CALLS, "a name for each");
 
@@ -62,8 +80,6 @@ static const int errors[CALLS][ERRORS_MAX] = {
     [CALL_read] = {EINTR, EIO, ENOMEM},
     [CALL_write] = {EINTR, EIO, EPIPE, ENOSPC, ENOMEM},
     [CALL_ring] = {EINTR},
-    [CALL_readv] = {EINTR, EIO, ENOMEM},
-    [CALL_writev] = {EINTR, EPIPE, ENOSPC, ENOMEM},
     [CALL_pread] = {EINTR, EIO},
     [CALL_preadv2] = {EINTR, EIO, ENOMEM, EOPNOTSUPP},
     [CALL_pwritev2] = {EINTR, EIO, ENOSPC, EFBIG, EDQUOT, EOPNOTSUPP},
@@ -139,6 +155,16 @@ static const int errors[CALLS][ERRORS_MAX] = {
     [CALL_begin_child] = {EAGAIN, ENOMEM},
     [CALL_thread] = {EAGAIN},
     [CALL_getaddrinfo] = {EAGAIN, ENOMEM, EIO},
+    /* EINVAL: of a poll that is woken for nothing (uring.c), and of receives and accepts by kernels that know no multishot. */
+    [CALL_uring_poll] = {ENOMEM, EINVAL, ECANCELED},
+    [CALL_uring_recv] = {EINTR, ENOMEM, ENOBUFS, EINVAL, EOPNOTSUPP, ECONNRESET, ETIMEDOUT},
+    [CALL_uring_accept] = {EINTR, ECONNABORTED, EPROTO, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM,
+                           EINVAL},
+    [CALL_uring_read] = {EINTR, EIO, ENOMEM},
+    [CALL_uring_write] = {EINTR, EIO, ENOSPC, EFBIG, EDQUOT, ENOMEM},
+    [CALL_uring_fsync] = {EINTR, EIO, ENOSPC},
+    [CALL_uring_openat] = {EINTR, EMFILE, ENFILE, EACCES, ENOENT, ENOMEM},
+    [CALL_uring_close] = {EINTR, EIO, ENOSPC},
 };
 
 static struct sys_table real; /* what the test would have called */
@@ -219,6 +245,73 @@ static int failing_getaddrinfo(const char *host, const char *port, const struct 
     return *out_errno == EAGAIN ? EAI_AGAIN : *out_errno == ENOMEM ? EAI_MEMORY : EAI_SYSTEM;
 }
 
+/* ---- io_uring's requests ---- */
+
+#if COIL_HAVE_URING
+static enum call call_of(const struct io_uring_sqe *sqe)
+{
+    switch (sqe->opcode) {
+    case IORING_OP_POLL_ADD: return CALL_uring_poll;
+    case IORING_OP_RECV: return CALL_uring_recv;
+    case IORING_OP_ACCEPT: return CALL_uring_accept;
+    case IORING_OP_READ: return CALL_uring_read;
+    case IORING_OP_WRITE: return CALL_uring_write;
+    case IORING_OP_FSYNC: return CALL_uring_fsync;
+    case IORING_OP_OPENAT: return CALL_uring_openat;
+    case IORING_OP_CLOSE: return CALL_uring_close;
+    default: return CALLS; /* a cancel: what it says is not listened to */
+    }
+}
+
+/* As with calls: what it did though it failed. */
+static int request_turn(const struct io_uring_sqe *sqe)
+{
+    enum call call = call_of(sqe);
+    if (call == CALLS || !coil__fault_reached(call))
+        return 0;
+    if (call == CALL_uring_close)
+        (void)real.close(sqe->fd);
+    return call == CALL_uring_recv ? (int)-broken(sqe->fd) : coil__fault_error();
+}
+
+static int failing_setting_up(unsigned n, struct io_uring_params *params)
+{
+    int fd = failing_io_uring_setup(n, params);
+    coil__rings_made(fd, params);
+    return fd;
+}
+
+static int failing_mapping(int fd, size_t n, int64_t at, void **out)
+{
+    int rc = failing_mmap_fd(fd, n, at, out);
+    if (rc == 0)
+        coil__rings_mapped(fd, at, *out);
+    return rc;
+}
+
+static int failing_entering(int fd, unsigned submit, unsigned want, unsigned flags, const void *arg,
+                            size_t n)
+{
+    if (coil__fault_reached(CALL_io_uring_enter))
+        return -coil__fault_error();
+    coil__rings_spoil(fd, submit, request_turn);
+    int rc = real.io_uring_enter(fd, submit, want, flags, arg, n);
+    coil__rings_answer(fd);
+    return rc;
+}
+
+static void fail_requests(void)
+{
+    coil__sys.io_uring_setup = failing_setting_up;
+    coil__sys.mmap_fd = failing_mapping;
+    coil__sys.io_uring_enter = failing_entering;
+}
+#else
+static void fail_requests(void)
+{
+}
+#endif
+
 static struct sys_names failing_names;
 
 void coil__calls_fail(void)
@@ -239,6 +332,7 @@ void coil__calls_fail(void)
     coil__sys.sendfile = failing_sending_file;
     coil__sys.close = failing_closing;
     coil__sys.write = failing_writing;
+    fail_requests();
 }
 
 /* ---- short transfers ----
@@ -296,18 +390,6 @@ static ssize_t short_sendfile(int out, int in, off_t *at, size_t n)
     return real.sendfile(out, in, at, cut(CALL_sendfile, out, n));
 }
 
-#define SHORT_VECTOR(name)                                            \
-    static ssize_t short_##name(int fd, const struct iovec *v, int n) \
-    {                                                                 \
-        size_t all = total(v, (size_t)n);                             \
-        if (cut(CALL_##name, fd, all) == all)                         \
-            return real.name(fd, v, n);                               \
-        struct iovec one = first_byte(v);                             \
-        return real.name(fd, &one, 1);                                \
-    }
-SHORT_VECTOR(readv)
-SHORT_VECTOR(writev)
-
 #define SHORT_AT(name)                                                                     \
     static ssize_t short_##name(int fd, const struct iovec *v, int n, off_t at, int flags) \
     {                                                                                      \
@@ -337,8 +419,6 @@ void coil__calls_shorten(void)
     real = coil__sys;
     coil__sys.read = short_read;
     coil__sys.write = short_write;
-    coil__sys.readv = short_readv;
-    coil__sys.writev = short_writev;
     coil__sys.pread = short_pread;
     coil__sys.preadv2 = short_preadv2;
     coil__sys.pwritev2 = short_pwritev2;

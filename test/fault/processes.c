@@ -2,6 +2,8 @@
  *
  * processes.c: subprocesses, signals, threads and pools of processes under faults. No zombie stays, no descriptor, no thread. */
 #include "body.h"
+
+#include "base/mem.h"
 #include "shell.h"
 
 #include <coil/pool.h>
@@ -177,6 +179,20 @@ static coil_ret reverse(void *in, size_t n, void *out, size_t room)
     return (coil_ret)n;
 }
 
+/* Each process counts its allocations for itself, and goes on from its parent's number: a worker that is ahead of its parent
+ * can be short of memory while the parent has what it needs. */
+static void allocate(int times)
+{
+    for (int i = 0; i < times; i++)
+        coil__free(coil__alloc(1));
+}
+
+static coil_ret get_ahead(void *in, size_t n, void *out, size_t room)
+{
+    allocate(100);
+    return reverse(in, n, out, room);
+}
+
 static coil_ret in_processes(void)
 {
     const coil_process_pool_opts opts = {.size = sizeof opts, .max_workers = 1};
@@ -184,12 +200,13 @@ static coil_ret in_processes(void)
     coil_executor *pool = coil_process_pool_executor_new(&opts);
     coil_ret rc = pool ? 0 : coil_last_error()->code;
     for (int i = 0; i < 2 && rc == 0; i++) {
-        rc = coil_to_executor(pool, reverse, "abc", 3, out, sizeof out);
+        rc = coil_to_executor(pool, i ? reverse : get_ahead, "abc", 3, out, sizeof out);
         if (rc == 3) {
             assert_memory_equal(out, "cba", 3);
             rc = 0;
         }
     }
+    allocate(110);      /* as many points as the worker had */
     if (pool && rc < 0) /* a job that nobody waits for any more would keep the end waiting */
         (void)coil_process_pool_kill_workers(pool);
     if (pool)

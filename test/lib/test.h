@@ -40,6 +40,35 @@ bool process_began_alone(void);
 #define UNDER_TSAN 0
 #endif
 
+/* What a call gives only if it did not fail: a test to which it gave nothing has failed, and looks no further. */
+#define there(p) ((__typeof__(p))must_be_there((p), #p " is there", __FILE__, __LINE__))
+static inline void *must_be_there(const void *p, const char *words, const char *file, int line)
+{
+    _assert_true(p != NULL, words, file, line);
+    return (void *)(uintptr_t)p;
+}
+
+/* cmocka's would crash on a text or bytes that are not there. */
+static inline void same_text(const char *a, const char *b, const char *words, const char *file,
+                             int line)
+{
+    _assert_true(a && b, words, file, line);
+    _assert_string_equal(a, b, file, line);
+}
+static inline void same_memory(const void *a, const void *b, size_t n, const char *words,
+                               const char *file, int line)
+{
+    _assert_true((a && b) || n == 0, words, file, line);
+    if (n)
+        _assert_memory_equal(a, b, n, file, line);
+}
+#undef assert_string_equal
+#define assert_string_equal(a, b) \
+    same_text((const char *)(a), (const char *)(b), #a " and " #b " are there", __FILE__, __LINE__)
+#undef assert_memory_equal
+#define assert_memory_equal(a, b, n) \
+    same_memory((a), (b), (n), #a " and " #b " are there", __FILE__, __LINE__)
+
 /* The code of the last error, for assertions. */
 #define last_code() (coil_last_error() ? coil_last_error()->code : 0)
 

@@ -41,7 +41,7 @@ COIL_TEST(a_reset_is_no_end_whoever_was_told_of_it)
                     rc == -EPIPE); /* whatever it was told, if it was told first */
         assert_int_equal(read_one(r), -ECONNRESET);
         assert_false(coil_reader_at_eof(r));
-        assert_int_equal(coil_reader_exception(r)->code, -ECONNRESET);
+        assert_int_equal(there(coil_reader_exception(r))->code, -ECONNRESET);
         assert_int_equal(coil_writer_finish(w), -ECONNRESET);
     }
 }

@@ -44,7 +44,29 @@ fact which_calls_were_failed_is_told "call eventfd reached;call socket unseen;pa
     "$(grep -E "^(call|pair) (eventfd|socket)( EMFILE)? [a-z]*$" "$seen" | sort | tr '\n' ';' | sed 's/;$//')"
 found timeout it_loses >"$seen.found"
 fact which_waits_were_ended_is_told "wait failed future" "$(grep ^wait "$seen")"
+COIL_BACKEND=uring
+export COIL_BACKEND
+found errno it_believes_that_it_was_opened >"$seen.found"
+# Without io_uring a thread opens the file.
+opener=openat
+if grep -q "^call io_uring_enter reached" "$seen"; then opener=uring_openat; fi
+fact a_completion_that_says_an_error_is_believed "EMFILE of $opener" "$(sed 's/^errno:[0-9:]* (\(.*\)):.*/\1/' "$seen.found")"
+COIL_BACKEND=epoll
+found alloc it_believes_in_memory >"$seen.found"
+anchor=$(sed -n 's/^anchor //p' "$seen") site=$(sed -n 's/^site \([0-9a-f]*\) failed$/\1/p' "$seen")
 unset COIL_FAULT_SEEN
+rest() { # KIND TEST LINE: what is found by a sweep that others began
+    printf '%s\n' "$3" >"$seen.swept"
+    COIL_FAULT_FRESH=1 COIL_FAULT_SWEPT=$seen.swept
+    export COIL_FAULT_FRESH COIL_FAULT_SWEPT
+    found "$1" "$2"
+}
+fact a_call_that_others_have_failed_is_not_failed_again "errno:3:4 (EINTR of read): it was noticed" \
+    "$(rest errno it_is_taken "pair write EINTR")"
+fact nor_is_an_allocation "" "$(rest alloc it_believes_in_memory "$(printf 'site %x' $((0x$site - 0x$anchor)))")"
+fact nor_is_a_wait_ended_again "" "$(rest timeout it_loses "wait future")"
+fact but_others_are "timeout:1: 1 blocks of memory were not given back" "$(rest timeout it_loses "wait lock")"
+rm -f "$seen.swept"
 rm -f "$seen" "$seen.found"
 fact one_case_can_be_played_alone "errno:3:4 (EINTR of read): it was noticed" "$(found errno:3:4 it_is_taken)"
 said() { # KIND TEST: what a sweep of that kind says of itself, without its numbers

@@ -45,7 +45,7 @@ static void assert_whole(const coil_error *e)
     assert_int_equal(e->members[0]->members[0]->code, SPOILT);
     assert_int_equal(e->members[0]->members[1]->code, -EIO);
     assert_int_equal(e->members[1]->code, LOST);
-    assert_int_equal(e->members[1]->cause->code, -ECANCELED);
+    assert_int_equal(there(e->members[1]->cause)->code, -ECANCELED);
 }
 
 COIL_TEST(nested_groups_arrive_whole)
@@ -64,7 +64,7 @@ COIL_TEST(nested_groups_arrive_whole_through_gather)
     assert_whole(coil_last_error());
     assert_int_equal(coil_gather(tasks, 2, results, COIL_RETURN_EXCEPTIONS), 0);
     assert_int_equal(results[1], SPOILT);
-    const coil_error *match = coil_error_subgroup(coil_future_exception(tasks[1]), -EIO);
+    const coil_error *match = there(coil_error_subgroup(coil_future_exception(tasks[1]), -EIO));
     assert_int_equal(match->members[0]->members[0]->code, -EIO);
     coil_unref(tasks[0]);
     coil_unref(tasks[1]);
@@ -120,7 +120,7 @@ COIL_TEST(group_in_a_timeout_changes_the_members_that_were_cancelled)
     const coil_fn mixed[] = {fails_otherwise_when_cancelled, fails_when_cancelled};
     assert_int_equal(two_in_a_timeout(mixed), SPOILT);
     assert_null(coil_last_error()->members[0]->cause);
-    assert_int_equal(coil_last_error()->members[1]->cause->code, -ETIMEDOUT);
+    assert_int_equal(there(coil_last_error()->members[1]->cause)->code, -ETIMEDOUT);
     const coil_fn others[] = {fails_otherwise_when_cancelled, fails_otherwise_when_cancelled};
     assert_int_equal(two_in_a_timeout(others), SPOILT);
     assert_null(coil_last_error()->members[0]->cause);
@@ -133,7 +133,7 @@ COIL_TEST(group_in_a_timeout_keeps_its_words_and_gets_its_causes)
     const coil_error *e = coil_last_error();
     assert_string_equal(e->message,
                         "unhandled errors in a group (2), the first: cleaning up failed");
-    assert_int_equal(e->members[1]->cause->code, -ETIMEDOUT);
+    assert_int_equal(there(e->members[1]->cause)->code, -ETIMEDOUT);
     const coil_error *kept = coil_error_ref(e);
     assert_int_equal(coil_sleep(0), 0);
     assert_int_equal(coil_raise(kept), LOST);

@@ -107,7 +107,7 @@ HEALTHY(nothing_is_said_of_tasks_that_end_as_they_are_asked_to)
     coil_task *looked_at = coil_create_task(fails, NULL);
     must(coil_sleep(0));
     must(coil_sleep(0));
-    assert_string_equal(coil_future_exception(looked_at)->message, "disk 3 full");
+    assert_string_equal(there(coil_future_exception(looked_at))->message, "disk 3 full");
     coil_unref(looked_at);
     coil_task *dropped = coil_create_task(fails, NULL);
     coil_task_cancel(dropped, NULL); /* before its first step */

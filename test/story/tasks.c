@@ -187,7 +187,7 @@ PLAY(test_cancel_with_message_before_starting_task)
     assert_true(coil_task_cancel(t, "my message"));
     bool is_done;
     assert_int_equal(coil_wait(&t, 1, COIL_FOREVER, COIL_ALL_COMPLETED, &is_done), 1);
-    assert_string_equal(coil_future_exception(t)->message, "my message");
+    assert_string_equal(there(coil_future_exception(t))->message, "my message");
     assert_int_equal(coil_await(t), -ECANCELED);
     assert_string_equal(coil_last_error()->message, "my message");
     assert_trace(""); /* the body saw nothing */
@@ -301,7 +301,7 @@ PLAY(test_cancellation_exception_context)
     assert_int_equal(end_of(spawn(raise_from_cancel, NULL)), COIL_EUSER);
     const coil_error *e = coil_last_error();
     assert_string_equal(e->message, "cancelled");
-    assert_int_equal(e->cause->code, -ECANCELED);
+    assert_int_equal(there(e->cause)->code, -ECANCELED);
     assert_string_equal(e->cause->message, "msg");
     assert_null(e->cause->cause);
     coil_unref(fut);

@@ -15,7 +15,7 @@
 static const coil_error *made(coil_ret code, const char *words)
 {
     coil_fail(code, "%s", words);
-    return coil_error_ref(coil_last_error());
+    return there(coil_error_ref(coil_last_error()));
 }
 
 /* A group of what it takes over. */
@@ -26,7 +26,7 @@ static const coil_error *grouped(const char *title, const coil_error *a, const c
     const coil_error *group = coil_error_group(title, members, c ? 3 : b ? 2 : 1);
     for (int i = 0; i < 3; i++)
         coil_error_unref(members[i]);
-    return group;
+    return there(group);
 }
 
 /* a, b, (c, a, (b)): codes -EIO, -EPIPE, -ENOENT by their letters a, b, c. */
@@ -93,7 +93,7 @@ COIL_TEST_PLAIN(error_kept_outlives_the_next_failing_call)
 
 COIL_TEST_PLAIN(error_shown_without_a_record_can_be_kept)
 {
-    const coil_error *kept = coil_error_ref(coil__error_show(NULL, -ENOENT));
+    const coil_error *kept = there(coil_error_ref(coil__error_show(NULL, -ENOENT)));
     coil__error_show(NULL, -EIO);
     assert_int_equal(kept->code, -ENOENT);
     assert_string_equal(kept->message, coil_strerror(-ENOENT));
@@ -116,7 +116,7 @@ COIL_TEST_PLAIN(group_says_its_title_how_many_and_the_first)
     assert_string_equal(group->message, "disk 1");
     coil_error_unref(group);
     const coil_error *e = made(-EIO, "disk 1");
-    group = coil_error_group(NULL, &e, 1);
+    group = there(coil_error_group(NULL, &e, 1));
     assert_string_equal(group->message, "disk 1");
     coil_error_unref(group);
     coil_error_unref(e);
@@ -146,7 +146,7 @@ COIL_TEST_PLAIN(derive_keeps_all_but_the_members)
     struct error_record *root = coil__error_capture(-ENODEV);
     struct error_record *whole = coil__error_with_cause(group, -EIO, root);
     const coil_error *other = made(-EPIPE, "other");
-    const coil_error *derived = coil_error_derive(&whole->pub, &other, 1);
+    const coil_error *derived = there(coil_error_derive(&there(whole)->pub, &other, 1));
     assert_int_equal(derived->code, -EPIPE);
     assert_string_equal(derived->message, "title: other");
     assert_ptr_equal(derived->cause, whole->pub.cause);
@@ -165,7 +165,7 @@ COIL_TEST_PLAIN(derive_of_a_group_with_a_code_of_its_own_keeps_it)
     struct error_record *parts[] = {coil__error_with_cause(NULL, -EIO, NULL),
                                     coil__error_with_cause(NULL, -EPIPE, NULL)};
     struct error_record *group = coil__error_group(COIL_EGROUP, "all", parts, 2);
-    const coil_error *sub = coil_error_subgroup(&group->pub, -EPIPE);
+    const coil_error *sub = there(coil_error_subgroup(&there(group)->pub, -EPIPE));
     assert_int_equal(sub->code, COIL_EGROUP);
     assert_int_equal(sub->members_n, 1);
     coil_error_unref(sub);
@@ -295,8 +295,8 @@ COIL_TEST_PLAIN(split_keeps_causes)
     coil_fail_from(-EIO, "a");
     const coil_error *a = coil_error_ref(coil_last_error());
     const coil_error *e = grouped("g", a, made(-EPIPE, "b"), NULL);
-    const coil_error *match = coil_error_subgroup(e, -EIO);
-    assert_string_equal(match->members[0]->cause->message, "the root");
+    const coil_error *match = there(coil_error_subgroup(e, -EIO));
+    assert_string_equal(there(match->members[0]->cause)->message, "the root");
     assert_split(e, -ENODEV, "-", "(a b)"); /* a cause is no member */
     coil_error_unref(match);
     coil_error_unref(e);
@@ -472,7 +472,7 @@ COIL_TEST_PLAIN(words_of_a_cause_or_member_of_the_last_error_may_be_quoted)
 {
     coil_fail(COIL_EUSER - 1, "the reason");
     coil_fail_from(COIL_EUSER - 2, "the outcome");
-    coil_fail(COIL_EUSER - 3, "for %s", coil_last_error()->cause->message);
+    coil_fail(COIL_EUSER - 3, "for %s", there(coil_last_error()->cause)->message);
     assert_string_equal(coil_last_error()->message, "for the reason");
 
     const coil_error *group = grouped("two", made(-EIO, "a"), made(-EPIPE, "b"), NULL);

@@ -316,7 +316,8 @@ COIL_TEST(connection_over_a_socket_accepted_elsewhere)
     wire_say(client, "inherited\n");
     must(coil_reader_readline(r, &line, NULL));
     assert_string_equal(line, "inherited\n");
-    assert_int_equal(strncmp(coil_writer_get_extra_info(w, "peername"), "127.0.0.1:", 10), 0);
+    assert_int_equal(strncmp(there(coil_writer_get_extra_info(w, "peername")), "127.0.0.1:", 10),
+                     0);
     must(coil_writer_write(w, "hello", 5));
     wire_expect(client, "hello");
     must(coil_writer_finish(w));

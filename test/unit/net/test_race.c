@@ -342,7 +342,8 @@ COIL_TEST(race_without_a_local_address_says_so)
     assert_non_null(strstr(coil_last_error()->message, "no matching local address"));
     opts.local_host = "127.0.0.9";
     must(coil_open_connection_with("several", "1", &opts, &e.r, &e.w));
-    assert_int_equal(strncmp(coil_writer_get_extra_info(e.w, "sockname"), "127.0.0.9:", 10), 0);
+    assert_int_equal(strncmp(there(coil_writer_get_extra_info(e.w, "sockname")), "127.0.0.9:", 10),
+                     0);
     must(coil_writer_finish(e.w));
     coil_sock_unref(live);
 }

@@ -437,7 +437,7 @@ COIL_TEST(reader_exception_comes_first)
     must(coil_reader_set_exception(r, COIL_EUSER));
     assert_int_equal(coil_reader_read(r, &c, 1), COIL_EUSER);
     assert_string_equal(coil_last_error()->message, "the cat sat on the cable");
-    assert_int_equal(coil_reader_exception(r)->code, COIL_EUSER);
+    assert_int_equal(there(coil_reader_exception(r))->code, COIL_EUSER);
     assert_int_equal(coil_reader_set_exception(r, 1), -EINVAL);
     coil_reader_unref(r);
 }
@@ -525,7 +525,7 @@ COIL_TEST(connection_delivers_data_before_a_reset)
     assert_memory_equal(buf, "and", 3);
     assert_int_equal(coil_reader_read(r, buf, 3), -ECONNRESET);
     assert_int_equal(coil_reader_read(r, buf, 3), -ECONNRESET);
-    assert_int_equal(coil_reader_exception(r)->code, -ECONNRESET);
+    assert_int_equal(there(coil_reader_exception(r))->code, -ECONNRESET);
     assert_false(coil_reader_at_eof(r));
     assert_true(coil_writer_is_closing(w));
     assert_int_equal(coil_writer_drain(w), -ECONNRESET);

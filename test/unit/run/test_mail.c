@@ -259,16 +259,22 @@ static coil_ret answers(void *arg)
     coil_sock *sock;
     char text[8] = "";
     if (coil_worker_index() == 0) {
-        EXPECT(coil_sock_adopt(NULL, pair->ours, &sock) == 0);
-        coil_ret rc = coil_worker_send_fd(1, pair->theirs, pair);
+        coil_ret rc = coil_sock_adopt(NULL, pair->ours, &sock);
+        if (rc < 0)
+            return rc;
+        rc = coil_worker_send_fd(1, pair->theirs, pair);
         if (rc == 0)
             rc = coil_sock_recv(sock, text, sizeof text);
         EXPECT(rc == 5 && memcmp(text, "hello", 5) == 0);
     } else {
         coil_message m;
-        EXPECT(coil_worker_receive(&m, 1) == 1);
-        EXPECT(m.from == 0 && m.data == pair && m.fd == pair->theirs);
-        EXPECT(coil_sock_adopt(NULL, m.fd, &sock) == 0);
+        coil_ret rc = coil_worker_receive(&m, 1);
+        if (rc < 0)
+            return rc;
+        EXPECT(rc == 1 && m.from == 0 && m.data == pair && m.fd == pair->theirs);
+        rc = coil_sock_adopt(NULL, m.fd, &sock);
+        if (rc < 0)
+            return rc;
         EXPECT(coil_sock_sendall(sock, "hello", 5, NULL) == 0);
     }
     coil_sock_unref(sock);

@@ -53,7 +53,7 @@ COIL_TEST_PLAIN(run_tells_the_programs_error_and_not_that_of_the_way_out)
 {
     assert_int_equal(coil_run(fails_and_leaves, NULL), COIL_EUSER);
     assert_string_equal(coil_last_error()->message, "the error");
-    assert_string_equal(coil_last_error()->cause->message, "the cause");
+    assert_string_equal(there(coil_last_error()->cause)->message, "the cause");
 }
 
 static coil_ret waits_for_nobody(void *arg)

@@ -354,7 +354,7 @@ LOOP(error_that_somebody_looked_at_is_not_reported)
     coil_unref(t);
     t = start("b", blow_up, "x");
     one_turn();
-    FACT_TEXT(coil_future_exception(t)->message, "x");
+    FACT_TEXT(there(coil_future_exception(t))->message, "x");
     coil_unref(t);
     coil_future *f = coil_loop_create_future(stage.loop);
     FACT_INT(coil_future_set_exception(f, -EIO), 0);

@@ -30,7 +30,7 @@ COIL_TEST(tls_1_2_and_1_3_are_spoken_and_told)
         const char *name = version == COIL_TLS_1_2 ? "TLSv1.2" : "TLSv1.3";
         assert_string_equal(coil_tls_version(coil_writer_tls(w)), name);
         assert_string_equal(coil_writer_get_extra_info(w, "version"), name);
-        assert_non_null(strstr(coil_writer_get_extra_info(w, "cipher"), "TLS_"));
+        assert_non_null(strstr(there(coil_writer_get_extra_info(w, "cipher")), "TLS_"));
         assert_string_equal(coil_writer_get_extra_info(w, "peer_name"), "CN=localhost");
         assert_null(coil_writer_get_extra_info(w, "alpn"));
         assert_null(coil_writer_get_extra_info(w, "nothing"));
@@ -222,7 +222,7 @@ COIL_TEST(an_end_without_close_notify_is_told_as_truncation_after_what_came)
     assert_int_equal(coil_reader_read(r, buf, sizeof buf), COIL_ETLSEOF);
     assert_non_null(strstr(coil_last_error()->message, "without close_notify"));
     assert_int_equal(coil_reader_read(r, buf, sizeof buf), COIL_ETLSEOF);
-    assert_int_equal(coil_reader_exception(r)->code, COIL_ETLSEOF);
+    assert_int_equal(there(coil_reader_exception(r))->code, COIL_ETLSEOF);
     assert_int_equal(coil_writer_finish(w), COIL_ETLSEOF);
     strike_stage(&s);
 }

@@ -50,7 +50,7 @@ COIL_TEST_PLAIN(thread_future_cancel_ends_a_pending_one)
     assert_true(coil_thread_future_cancel(f));
     assert_int_equal(coil_thread_future_result(f, COIL_FOREVER), -ECANCELED);
     assert_int_equal(last_code(), -ECANCELED);
-    assert_int_equal(coil_thread_future_exception(f, COIL_FOREVER)->code, -ECANCELED);
+    assert_int_equal(there(coil_thread_future_exception(f, COIL_FOREVER))->code, -ECANCELED);
     assert_int_equal(coil_thread_future_set_running_or_notify_cancel(f), 0);
     expect_state(f, COIL_THREAD_CANCELLED_AND_NOTIFIED);
     assert_true(coil_thread_future_cancel(f));
@@ -85,14 +85,14 @@ COIL_TEST_PLAIN(thread_future_error_keeps_its_words)
     coil_ret rc = coil_fail(COIL_EUSER, "the disk is on fire");
     assert_int_equal(coil_thread_future_set_exception(f, rc), 0);
     coil_fail(-EIO, "something else");
-    assert_string_equal(coil_thread_future_exception(f, 0)->message, "the disk is on fire");
+    assert_string_equal(there(coil_thread_future_exception(f, 0))->message, "the disk is on fire");
     assert_int_equal(coil_thread_future_result(f, 0), COIL_EUSER);
     assert_string_equal(coil_last_error()->message, "the disk is on fire");
     coil_thread_future_unref(f);
 
     f = coil_thread_future_new();
     assert_int_equal(coil_thread_future_set_exception(f, -ENOSPC), 0);
-    assert_string_equal(coil_thread_future_exception(f, 0)->message, coil_strerror(-ENOSPC));
+    assert_string_equal(there(coil_thread_future_exception(f, 0))->message, coil_strerror(-ENOSPC));
     coil_thread_future_unref(f);
 }
 
@@ -296,7 +296,7 @@ COIL_TEST_PLAIN(thread_future_without_memory_is_a_failed_one)
     coil__mem_fail_at(0, 0);
     expect_state(f, COIL_THREAD_FINISHED);
     assert_int_equal(coil_thread_future_result(f, COIL_FOREVER), -ENOMEM);
-    assert_int_equal(coil_thread_future_exception(f, 0)->code, -ENOMEM);
+    assert_int_equal(there(coil_thread_future_exception(f, 0))->code, -ENOMEM);
     assert_false(coil_thread_future_cancel(f));
     assert_int_equal(coil_thread_future_set_result(f, 1), COIL_EINVALIDSTATE);
     memset(&seen, 0, sizeof seen);

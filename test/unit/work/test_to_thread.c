@@ -54,7 +54,7 @@ COIL_TEST(to_thread_brings_the_cause_home)
 {
     assert_int_equal(coil_to_thread(fail_with_cause, NULL), COIL_EUSER);
     assert_string_equal(coil_last_error()->message, "the disk");
-    assert_string_equal(coil_last_error()->cause->message, "the cable");
+    assert_string_equal(there(coil_last_error()->cause)->message, "the cable");
 }
 
 static char nobody[] = "nobody";
