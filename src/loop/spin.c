@@ -16,6 +16,7 @@
  *
  * Runs on the loop's thread. */
 #include "base/clock.h"
+#include "base/cpus.h"
 #include "base/error.h"
 #include "base/thread.h"
 #include "loop/loop.h"
@@ -30,8 +31,11 @@ int coil__loop_set_spin(struct coil_loop *loop, double seconds)
         return (int)coil__fail(-EINVAL, "a loop may spin for 0 to %g seconds before it sleeps",
                                SPIN_MAX_S);
     int64_t ns = coil__clock_from_seconds(seconds);
-    /* With one processor the others work only while it sleeps. */
-    loop->spin_ns = coil__thread_cpus() > 1 ? ns : 0;
+    /* With one processor the others work only while it sleeps. Where this thread is pinned is another matter: who it waits for
+     * may run on the others. */
+    loop->spin_ns = ns && coil__cpus_there() > 1 ? ns : 0;
+    /* But threads of this process have no others, if the process was given one only. */
+    loop->spins_for_jobs = loop->spin_ns && coil__thread_cpus() > 1;
     loop->spin_ticks = coil__clock_ticks_in(loop->spin_ns);
     loop->idle_for = 0;
     return 0;
@@ -62,7 +66,7 @@ static int look(struct coil_loop *loop)
 int coil__loop_spin(struct coil_loop *loop, int64_t timeout_ns)
 {
     uint64_t began = clock_ticks(), ticks = loop->spin_ticks, now;
-    if (loop->idle_for >= PAYS * ticks)
+    if (loop->idle_for >= PAYS * ticks || (loop->jobs && !loop->spins_for_jobs))
         return 0;
     if (timeout_ns >= 0 && timeout_ns < loop->spin_ns)
         ticks = (uint64_t)((double)ticks * (double)timeout_ns / (double)loop->spin_ns);
