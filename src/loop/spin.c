@@ -21,9 +21,11 @@
 #include "base/thread.h"
 #include "loop/loop.h"
 
-enum { LOOKS_PER_POLL = 8, PAYS = 2, WEIGHT = 4, LONGEST = PAYS * WEIGHT };
+enum { PAYS = 2, WEIGHT = 4, LONGEST = PAYS * WEIGHT };
 
 #define SPIN_MAX_S 0.01
+/* A look at the kernel may be a call of a few hundred nanoseconds, in which nobody looks into the inbox. */
+#define POLL_EVERY_NS 300
 
 int coil__loop_set_spin(struct coil_loop *loop, double seconds)
 {
@@ -37,6 +39,7 @@ int coil__loop_set_spin(struct coil_loop *loop, double seconds)
     /* But threads of this process have no others, if the process was given one only. */
     loop->spins_for_jobs = loop->spin_ns && coil__thread_cpus() > 1;
     loop->spin_ticks = coil__clock_ticks_in(loop->spin_ns);
+    loop->poll_ticks = coil__clock_ticks_in(POLL_EVERY_NS);
     loop->idle_for = 0;
     return 0;
 }
@@ -55,11 +58,12 @@ static int look(struct coil_loop *loop)
     int err = loop->backend->cls->wait(loop->backend, 0);
     if (err || loop_something_came(loop))
         return err ? err : 1;
-    for (int i = 0; i < LOOKS_PER_POLL; i++) {
+    uint64_t began = clock_ticks();
+    do {
         thread_relax();
         if (!inbox_empty(loop->inbox))
             return 1;
-    }
+    } while (clock_ticks() - began < loop->poll_ticks);
     return 0;
 }
 
