@@ -4,9 +4,10 @@
  * until killed.
  *
  * Every client has a task; `stream` echoes what there is through a reader and a writer, `messages` takes and answers 64 bytes
- * at a time, `coalesced` the same with writes that are collected, `sock` goes through the socket itself. Several workers (tcp)
- * have a listener each on one port, among which the kernel shares the connections out; SIGTERM ends them, and each says what it
- * did. */
+ * at a time, `coalesced` the same with writes that are collected, `sock` goes through the socket itself. Several workers (tcp) have a listener each on one port, among which the
+ * kernel shares the connections out; SIGTERM ends them, and each says what it did. */
+#include "spin.h"
+
 #include <coil.h>
 
 #include <signal.h>
@@ -190,8 +191,9 @@ int main(int argc, char **argv)
     is_messages = is_coalesced || strcmp(argv[3], "messages") == 0;
     buf_n = (size_t)atol(argv[2]);
     workers = argc == 5 ? (unsigned)atoi(argv[4]) : 1;
+    coil_run_opts run = {.size = sizeof run, .spin = bench_spin()};
     if (argc == 4)
-        return coil_report(coil_run(main_task, NULL));
-    coil_workers_opts opts = {.size = sizeof opts, .pin = workers > 1};
+        return coil_report(coil_run_with(main_task, NULL, &run));
+    coil_workers_opts opts = {.size = sizeof opts, .run = &run, .pin = workers > 1};
     return coil_report(coil_workers_with(workers, worker, NULL, &opts));
 }

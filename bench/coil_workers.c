@@ -2,8 +2,10 @@
  *
  * coil_workers.c: messages between two loops: coil_workers [MILLIONS] [BATCH] [MAILBOX]. Worker 0 sends so many million pointers to
  * worker 1, which receives up to BATCH of them at a time; then one message goes to and fro. Each worker is pinned to a
- * processor. Prints one JSON line: nanoseconds a message, and of processor time of both workers together, millions of them a
+ * processor; with BENCH_SPIN in the environment they spin before they sleep. Prints one JSON line: nanoseconds a message, and of processor time of both workers together, millions of them a
  * second, nanoseconds a round trip. */
+#include "spin.h"
+
 #include <coil.h>
 
 #include <stdio.h>
@@ -91,6 +93,7 @@ int main(int argc, char **argv)
     size_t mailbox = argc > 3 ? (size_t)atol(argv[3]) : 4096;
     if (batch < 1 || batch > BATCH_MAX)
         return 2;
-    coil_workers_opts opts = {.size = sizeof opts, .pin = true, .mailbox = mailbox};
+    coil_run_opts run = {.size = sizeof run, .spin = bench_spin()};
+    coil_workers_opts opts = {.size = sizeof opts, .run = &run, .pin = true, .mailbox = mailbox};
     return coil_report(coil_workers_with(2, worker, NULL, &opts));
 }

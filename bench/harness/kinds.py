@@ -13,6 +13,7 @@ import tempfile
 from harness import measure
 from harness.measure import Trouble, in_turns, pinned, run_json, running, summary
 from harness.peers import BENCH, NAMES, ONLY_ALL, Missing
+from harness.workers import messages, workers
 
 HTTPD_SECONDS = 1
 
@@ -150,10 +151,11 @@ def echo_servers(bench, row, missing):
     """{label: (command, environment, connections)}."""
     servers, own = {}, [row.transport, str(row.buffer)]
     for kind in row.kinds:
-        for label, (command, env) in bench.coil("protocol" if kind == "protocol" else "echo", f"coil {kind}").items():
+        for label, (command, env) in bench.coil("protocol" if kind == "protocol" else "echo", f"coil {kind}",
+                                                 spin=row.spin and kind == "sock").items():
             words = [] if kind == "protocol" else [*own, kind]
             servers[label] = (command + words, env, row.connections)
-            if row.fewer:
+            if row.fewer and "spinning" not in label:
                 name, _, backend = label.rpartition(", ")
                 servers[f"{name} at {row.fewer}, {backend}"] = (command + words, env, row.fewer)
     for word, label, command, env in bench.commands(row.peers, "echo", missing):
@@ -170,7 +172,7 @@ def echo(bench, row):
         return {}, {"all": f"{row.connections} connections, and a process may have {bench.fds} descriptors (ulimit -Hn)"}
     servers = echo_servers(bench, row, missing)
     requests = max(bench.much(row.requests), 2 * row.connections if bench.scale >= 1 else 1)
-    load, loads, busy = bench.peers.program("echo", "load"), {}, {}
+    load, loads, busy, walls = bench.peers.program("echo", "load"), {}, {}, {}
     with running({label: s[:2] for label, s in servers.items()}) as (processes, failed):
 
         def once(label):
@@ -181,6 +183,7 @@ def echo(bench, row):
             wall, _ = loads[label].go()
             on_cpu = measure.on_cpu_ns(p.pid) - before
             busy[label] = on_cpu / 1e9 / wall
+            walls.setdefault(label, []).append(wall * 1e6 / requests)
             if on_cpu == 0:
                 raise Trouble("it took no time")
             return on_cpu / requests / row.messages / (1000 if row.unit == "us" else 1)
@@ -189,6 +192,9 @@ def echo(bench, row):
             seen, lost = in_turns(processes, once, bench.times(row), bench.progress, warm_up=True)
             figures = {label: {**summary(values), "busy": busy[label],
                                "memory": measure.most_memory(processes[label][0].pid)} for label, values in seen.items()}
+            if row.spin:
+                for label in figures:
+                    figures[label]["wall"] = summary(walls[label])["median"]
         finally:
             for one in loads.values():
                 one.end()
@@ -334,4 +340,5 @@ def httpd(bench, row):
     return {label: summary(values) for label, values in seen.items()}, {**missing, **failed, **lost}
 
 
-KINDS = {"Micro": micro, "Growth": growth, "Echo": echo, "Datagrams": datagrams, "Tls": tls, "Httpd": httpd}
+KINDS = {"Micro": micro, "Growth": growth, "Echo": echo, "Datagrams": datagrams, "Tls": tls, "Httpd": httpd,
+         "Workers": workers, "Messages": messages}

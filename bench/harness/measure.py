@@ -38,6 +38,11 @@ def pinned(which, command):
     return ["taskset", "-c", ",".join(str(ours[int(w)]) for w in which.split(",")), *command]
 
 
+def processors():
+    """How many we may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def line_of(stream):
     """The next line; nothing when there is none, or not soon."""
     return stream.readline() if select.select([stream], [], [], TIMEOUT)[0] else ""
@@ -141,8 +146,8 @@ def running(servers, cores="0"):
 class Load:
     """echo_load beside a server: connected once, then so many requests each time it is asked."""
 
-    def __init__(self, program, target, connections, requests, size):
-        self.p = subprocess.Popen(pinned("1", [program, target, str(connections), str(requests), str(size)]),
+    def __init__(self, program, target, connections, requests, size, cores="1"):
+        self.p = subprocess.Popen(pinned(cores, [program, target, str(connections), str(requests), str(size)]),
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if line_of(self.p.stdout) != "ready\n":
             self.end()

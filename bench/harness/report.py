@@ -25,12 +25,13 @@ def result(row, figures, missing):
     return {"kind": "row", "word": row.word, "title": row.title, "unit": row.unit, "limit": row.limit, "best": best,
             "by_the_clock": getattr(row, "figure", "ns") == "wall_ns", "shape": type(row).__name__,
             "figures": {label: {k: round(v, 4) for k, v in f.items()} for label, f in figures.items()},
-            "missing": missing, "targets": judge(row.targets, figures, row.unit)}
+            "missing": missing, "note": getattr(row, "note", ""), "targets": judge(row.targets, figures, row.unit)}
 
 
 COLUMNS = [("median", "median"), ("min", "min"), ("max", "max"), ("of_best", "of best"), ("of_limit", "of limit"),
-           ("cpu", "CPU"), ("calls", "calls"), ("busy", "busy"), ("bytes", "bytes"), ("mappings", "mappings"),
-           ("memory", "MiB"), ("exponent", "exponent")]
+           ("cpu", "CPU"), ("wall", "clock"), ("calls", "calls"), ("busy", "busy"), ("bytes", "bytes"), ("mappings", "mappings"),
+           ("memory", "MiB"), ("exponent", "exponent"), ("trip", "and back"), ("least", "req least"), ("most", "req most"),
+           ("uneven", "req ratio"), ("uneven_connections", "con ratio")]
 
 
 def cell(key, figure):
@@ -38,13 +39,13 @@ def cell(key, figure):
         return ""
     if key == "memory":
         return f"{figure[key] / (1 << 20):.0f}"
-    return f"{figure[key]:.2f}" if key in ("calls", "busy", "exponent", "of_best", "of_limit") else number(figure[key])
+    return f"{figure[key]:.2f}" if key in ("calls", "busy", "exponent", "of_best", "of_limit", "uneven", "uneven_connections") else number(figure[key])
 
 
 def text(row):
     """A row for people: everybody with all that is known of them, then the targets."""
     columns = [(key, head) for key, head in COLUMNS if any(key in f for f in row["figures"].values())
-               and not (key == "cpu" and not row["by_the_clock"])]
+               and not (key == "cpu" and not row["by_the_clock"]) and not (key == "wall" and row["shape"] not in ("Echo", "Workers"))]
     basis = ", by the clock" if row["by_the_clock"] else ", CPU"
     lines = [f"{row['word']}: {row['title']}, {row['unit']} for each{basis}"]
     if row["best"]:
@@ -53,6 +54,8 @@ def text(row):
         lines.append(" " * 30 + "".join(f"{head:>11}" for _, head in columns))
     lines += [f"    {label:26}" + "".join(f"{cell(key, f):>11}" for key, _ in columns) for label, f in row["figures"].items()]
     lines += [f"    no {label}: {why}" if label != "all" else f"    not measured: {why}" for label, why in row["missing"].items()]
+    if row["note"]:
+        lines.append(f"    note: {row['note']}")
     lines += [f"    {t['verdict']:8} {t['who']}: {t['target']} (it is {number(t['value'])})" for t in row["targets"]
               if t["value"] is not None]
     absent = dict.fromkeys(t["verdict"] for t in row["targets"] if t["value"] is None)

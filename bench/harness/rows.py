@@ -4,7 +4,9 @@ A peer is a word of peers.py. `limit` is the participant that stands for what th
 """
 import dataclasses
 
+from harness.measure import processors
 from harness.targets import ahead, at_most, over, times
+from harness.workers import note
 
 MIB = 1 << 20
 
@@ -18,6 +20,7 @@ class Row:
     limit: str | None = None
     unit: str = "ns"
     rounds: float = 1  # times the rounds of the others; 0: one
+    spin: bool = False  # also coil with a loop that spins before it sleeps
 
 
 @dataclasses.dataclass
@@ -27,7 +30,6 @@ class Micro(Row):
     figure: str = "ns"  # or wall_ns: where waiting is what one pays
     beside: str | None = None  # another mode of coil's own, shown as "coil MODE"
     n_of: dict = dataclasses.field(default_factory=dict)  # how much of it, for peers that cannot do so much
-    spin: bool = False  # also coil with a loop that spins before it sleeps
     count: int = 16000  # operations whose system calls are counted; 0: they are not
     both_cores: bool = False
 
@@ -81,6 +83,30 @@ class Httpd(Row):
     size: int = 1024
 
 
+@dataclasses.dataclass
+class Workers(Row):
+    """A server of coil's with one worker, and with more."""
+    unit: str = "us"
+    program: str = "echo"
+    workers: tuple = (1, 2)
+    connections: int = 1000  # the kernel shares them out by chance: of a few one worker would have many more
+    requests: int = 60000
+    size: int = 64
+
+    @property
+    def note(self):
+        return note(max(self.workers), processors())
+
+
+@dataclasses.dataclass
+class Messages(Row):
+    """bench_coil_workers: from one loop to another, one sender, one receiver that takes up to `batch` at a time."""
+    figure: str = "wall_ns"
+    millions: int = 5
+    batch: int = 256
+    mailboxes: tuple = (4096, 65536)
+
+
 C_ECHO = ["epoll", "epoll_own", "uring", "uv", "ev"]
 ALL_ECHO = C_ECHO + ["asio", "go", "tokio", "st", "asyncio", "asyncio_tuned", "uvloop"]
 SWITCHERS = ["st", "go", "tokio", "asyncio", "uvloop"]
@@ -96,6 +122,8 @@ def echo_targets(connections):
     ]
 
 
+WORKER_TARGETS = [at_most(1.05, of="coil 1 worker", subject="coil 2 workers"),
+                  at_most(1.10, metric="uneven", subject="coil 2 workers")]
 TLS_TARGETS = [at_most(1.10, 1.05, of="OpenSSL, a thread each", subject="coil stream")]
 
 ROWS = [
@@ -149,8 +177,10 @@ ROWS = [
     # ---- echo ----
     *[Echo(f"echo_{n}", f"echo, 64 bytes, {n:,} connections", ALL_ECHO, echo_targets(n), limit="raw epoll", connections=n,
            requests=60000, count=n == 50) for n in (50, 500, 5000)],
-    Echo("echo_one", "echo, 64 bytes, 1 connection", ALL_ECHO, [at_most(1.05, of="raw epoll", subject="coil sock")],
-         limit="raw epoll", connections=1, requests=6000, count=False),
+    Echo("echo_one", "echo, 64 bytes, 1 connection", ALL_ECHO,
+         [at_most(1.05, of="raw epoll", subject="coil sock"),
+          at_most(0.5, 0.4, of="libuv", metric="wall", subject="coil sock spinning")],
+         limit="raw epoll", connections=1, requests=6000, count=False, spin=True),
     Echo("echo_unix", "echo, 64 bytes, 50 AF_UNIX", C_ECHO,
          [at_most(1.0, 0.95, of="raw epoll", subject="coil sock"), times(1.4, "libuv", 1.55, subject="coil sock")],
          limit="raw epoll", transport="unix", requests=100_000, kinds=("sock", "stream")),
@@ -173,13 +203,19 @@ ROWS = [
         size=16384),
     Tls("tls_large", "TLS echo, 1 MiB, 4 connections", ["raw_tls"], TLS_TARGETS, connections=4, requests=150, size=MIB,
         buffer=256 * 1024),
+    # ---- several loops ----
+    Workers("workers_echo", "echo, 64 bytes, 1,000 connections, by workers", [], WORKER_TARGETS),
+    Workers("workers_httpd", "httpd, a page of 1 KiB, 1,000 connections, by workers", [], WORKER_TARGETS, program="httpd", size=1024),
+    Messages("messages", "messages from loop to loop, in batches", [],
+             [at_most(100, subject="coil 4,096"), at_most(100, subject="coil 65,536")]),
     # ---- growth ----
     Growth("grow_timers", "growth: timers set and fired", []),
     Growth("grow_spawn", "growth: tasks born and joined", []),
     Growth("grow_soon", "growth: callbacks in the ready queue", []),
     Growth("grow_yield", "growth: tasks that yield", []),
     Echo("echo_15000", "growth: echo, 15,000 connections", ["epoll", "epoll_own"],
-         [at_most(1.25, of="coil sock at 50", subject="coil sock")], limit="raw epoll", connections=15000, fewer=50, kinds=("sock",), count=False, rounds=0.6),
+         [at_most(1.25, of="coil sock at 50", subject="coil sock")], limit="raw epoll", connections=15000, fewer=50,
+         kinds=("sock",), count=False, rounds=0.6),
 ]
 
 

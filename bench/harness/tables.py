@@ -29,8 +29,10 @@ def about(machine):
 
 def figure(f, limit):
     """A median with its range, the ratio to the limit, the system calls."""
+    shares = f"requests {f['least']:,.0f} and {f['most']:,.0f}, connections {f['uneven_connections']:.2f}" if "least" in f else ""
     more = [f"{f['of_limit']:.2f}" if limit and "of_limit" in f else "", f"{cell('calls', f)} calls" if "calls" in f else "",
-            f"{number(f['bytes'])} bytes, {f['mappings']:.0f} mappings" if "bytes" in f else ""]
+            f"{number(f['bytes'])} bytes, {f['mappings']:.0f} mappings" if "bytes" in f else "",
+            f"{f['trip']:,.0f} there and back" if "trip" in f else "", shares]
     more = "; ".join(m for m in more if m)
     return f"{number(f['median'])} ({number(f['min'])}-{number(f['max'])}{'; ' + more if more else ''})"
 
@@ -63,6 +65,11 @@ def figures_table(rows, backends):
     return lines
 
 
+def notes(rows):
+    """A row's own remark; rows that an older run wrote have none."""
+    return [line for row in rows if row.get("note") for line in ("", f"`{row['word']}`: {row['note']}.")]
+
+
 def growth_table(rows):
     grown = [row for row in rows if row["shape"] == "Growth" and row["figures"]]
     if not grown:
@@ -93,7 +100,7 @@ def region(machine, rows):
     return "\n".join([
         about(machine), "",
         "A figure is the median of the rounds (least-most; ratio to the row's limit; system calls for each).", "",
-        *figures_table(rows, columns(rows)), *growth_table(rows), *targets_table(rows),
+        *figures_table(rows, columns(rows)), *notes(rows), *growth_table(rows), *targets_table(rows),
         *(["", "Not in this run: " + "; ".join(missing) + "."] if missing else [])])
 
 

@@ -51,7 +51,8 @@ def partner(target, label, figures):
 
 
 def words(target, unit):
-    figure = {"median": "", "calls": " system calls", "bytes": " bytes", "mappings": " mappings", "wall": " by the clock"}
+    figure = {"median": "", "calls": " system calls", "bytes": " bytes", "mappings": " mappings", "wall": " by the clock",
+              "uneven": " between the requests of two workers"}
     own = figure[target.metric]
     if target.kind == "times":
         return f"at least {target.bound:g} times as cheap as {target.of}" + own

@@ -243,7 +243,8 @@ COIL_API void coil_loop_set_slow_callback_duration(coil_loop *loop, double secon
  * comes meanwhile is answered without the 10 to 50 us that falling asleep and being woken take, at the price of a processor
  * that is busy. So it is done only as long as it pays: as soon as the waits last longer than twice `seconds` on the average, the loop
  * sleeps at once, until they are short again. 0.00005 is a good start. The threads of a default executor that is made later do so,
- * too. Where the process has one processor only, and in virtual time, nothing spins.
+ * too. Where there is one processor only, and in virtual time, nothing spins; nor for thread jobs where the process may use one
+ * only. A thread that is pinned to one of several spins.
  *
  *   Errors: -EINVAL if it is no number from 0 to 0.01.
  *   asyncio has no such call. */

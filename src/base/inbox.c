@@ -17,14 +17,16 @@ static struct inbox_node closed_mark;
 
 int coil__inbox_new(struct inbox **out)
 {
-    struct inbox *inbox = coil__zalloc(sizeof *inbox);
+    void *block;
+    struct inbox *inbox = zalloc_lines(sizeof *inbox, &block);
     if (!inbox)
         return -ENOMEM;
     int fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0) {
-        coil__free(inbox);
+        coil__free(block);
         return fd;
     }
+    inbox->block = block;
     inbox->wake_fd = fd;
     atomic_init(&inbox->refs, 1);
     *out = inbox;
@@ -42,7 +44,23 @@ void coil__inbox_unref(struct inbox *inbox)
     if (!inbox || atomic_fetch_sub_explicit(&inbox->refs, 1, memory_order_acq_rel) > 1)
         return;
     sys_close(inbox->wake_fd);
-    coil__free(inbox);
+    coil__free(inbox->block);
+}
+
+struct inbox_call *coil__inbox_call_new(struct inbox *inbox)
+{
+    /* Asked by the exchange alone: a look before it would have the line come twice. */
+    if (!atomic_exchange_explicit(&inbox->own.taken, true, memory_order_acquire))
+        return &inbox->own;
+    return coil__alloc(sizeof(struct inbox_call));
+}
+
+void coil__inbox_call_free(struct inbox *inbox, struct inbox_call *call)
+{
+    if (call == &inbox->own)
+        atomic_store_explicit(&call->taken, false, memory_order_release);
+    else
+        coil__free(call);
 }
 
 void coil__inbox_ring(struct inbox *inbox)

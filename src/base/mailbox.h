@@ -22,6 +22,8 @@
 #ifndef COIL_BASE_MAILBOX_H
 #define COIL_BASE_MAILBOX_H
 
+#include "base/line.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,8 +40,6 @@ struct mailbox_place {
     _Atomic uint64_t turn;
     struct mail mail;
 };
-
-enum { CACHE_LINE = 64 };
 
 struct mailbox {
     struct mailbox_place *places;

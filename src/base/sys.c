@@ -326,6 +326,22 @@ char *const *coil__sys_environ(void)
     return environ;
 }
 
+ssize_t coil__sys_text(const char *path, char *text, size_t size)
+{
+    int fd = sys_openat_again(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return fd;
+    size_t n = 0;
+    ssize_t got;
+    do {
+        got = sys_read(fd, text + n, size - 1 - n);
+        n += got > 0 ? (size_t)got : 0;
+    } while (got > 0 || got == -EINTR);
+    text[n] = '\0';
+    (void)sys_close(fd);
+    return got < 0 ? got : (ssize_t)n;
+}
+
 #if defined(COIL_SYS_TABLE) && COIL_SYS_TABLE
 #define X(type, name, params, args) \
     static type real_##name params  \

@@ -346,6 +346,9 @@ static inline int sys_dup2_again(int from, int to)
     return fd;
 }
 
+/* The beginning of a file as text; what does not fit is cut off. Returns the length or -errno. */
+ssize_t coil__sys_text(const char *path, char *text, size_t size);
+
 /* Ends such a child: nothing of the parent's is flushed or called. */
 __attribute__((noreturn)) void coil__sys_end_child(int status);
 

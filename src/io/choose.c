@@ -38,36 +38,19 @@ static bool is_auto(const char *name)
 
 /* ---- io_uring: may it be tried, and does it work? ---- */
 
-/* The beginning of a file as text; what does not fit is cut off. The length or -errno. */
-static ssize_t read_some(const char *path, char *text, size_t size)
-{
-    int fd = sys_openat_again(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-    if (fd < 0)
-        return fd;
-    size_t n = 0;
-    ssize_t got;
-    do {
-        got = sys_read(fd, text + n, size - 1 - n);
-        n += got > 0 ? (size_t)got : 0;
-    } while (got > 0 || got == -EINTR);
-    text[n] = '\0';
-    (void)sys_close(fd);
-    return got < 0 ? got : (ssize_t)n;
-}
-
 static enum uring_state may_try(void)
 {
     char text[4096];
     /* A filter may stand on one thread only, so it is this thread's own file. */
     const char *line = NULL;
-    if (read_some("/proc/thread-self/status", text, sizeof text) > 0)
+    if (coil__sys_text("/proc/thread-self/status", text, sizeof text) > 0)
         line = strstr(text, "\nSeccomp:");
     if (!line)
         return URING_UNSURE;
     if (strtol(line + strlen("\nSeccomp:"), NULL, 10) != 0)
         return URING_FILTERED;
     /* Kernels before 6.6 have no such switch. 1 leaves it to those who may: the kernel knows. */
-    if (read_some("/proc/sys/kernel/io_uring_disabled", text, sizeof text) > 0 &&
+    if (coil__sys_text("/proc/sys/kernel/io_uring_disabled", text, sizeof text) > 0 &&
         strtol(text, NULL, 10) >= 2)
         return URING_SWITCHED_OFF;
     return URING_WORKS;

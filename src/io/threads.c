@@ -110,13 +110,13 @@ static void destroy(struct pool *pool)
 
 /* ---- the threads ---- */
 
-/* The lock is held. There is something in the queue. */
-static void wake_one(struct pool *pool)
+/* The lock is held. There is something in the queue: does somebody have to be woken for it? True to one who asks, who lets go of
+ * the lock and then signals `work`: woken before that, a worker on another processor would run into the lock. */
+static bool must_wake(struct pool *pool)
 {
-    if (pool->asleep > 0 && !pool->waking && !pool->spinning) {
-        pool->waking = true;
-        coil__cond_signal(&pool->work);
-    }
+    bool wake = pool->asleep > 0 && !pool->waking && !pool->spinning;
+    pool->waking |= wake;
+    return wake;
 }
 
 /* The lock is held, and held again on return. */
@@ -136,9 +136,10 @@ static void run_one(struct pool *pool)
     pool->queued--;
     pool->idle--;
     atomic_fetch_add_explicit(&pool->running, 1, memory_order_relaxed);
-    if (pool->queued > 0)
-        wake_one(pool);
+    bool wake = pool->queued > 0 && must_wake(pool);
     coil__mutex_unlock(&pool->lock);
+    if (wake)
+        coil__cond_signal(&pool->work);
 
     job->run(job);
     atomic_fetch_sub_explicit(&pool->running, 1, memory_order_relaxed);
@@ -245,6 +246,7 @@ static void join_ended(struct list *ended)
 int coil__pool_submit(struct pool *pool, struct job *job)
 {
     int err = 0;
+    bool wake = false;
     if (is_inherited(pool))
         return COIL_EWRONGTHREAD;
     coil__mutex_lock(&pool->lock);
@@ -264,9 +266,11 @@ int coil__pool_submit(struct pool *pool, struct job *job)
     pool->queued++;
     coil__thread_busy_add(1);
     tell(pool);
-    wake_one(pool);
+    wake = must_wake(pool);
 out:
     coil__mutex_unlock(&pool->lock);
+    if (wake)
+        coil__cond_signal(&pool->work); /* the pool is there: its owner is who submits */
     return err;
 }
 

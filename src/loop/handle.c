@@ -360,18 +360,10 @@ int coil_loop_call_at(coil_loop *loop, double when, coil_callback_fn fn, void *a
 
 /* ---- from other threads ---- */
 
-struct posted {
-    struct inbox_node node;
-    coil_loop *loop;
-    coil_callback_fn fn;
-    void *arg;
-    struct context_map *map;
-};
-
 static void posted_arrives(struct inbox_node *node)
 {
-    struct posted *posted = container_of(node, struct posted, node);
-    coil_loop *loop = posted->loop;
+    struct inbox_call *posted = container_of(node, struct inbox_call, node);
+    coil_loop *loop = posted->owner;
     if (loop->closing) {
         coil__context_map_unref(posted->map);
     } else if (loop_push_new(loop, posted->fn, posted->arg, posted->map) < 0) {
@@ -379,7 +371,7 @@ static void posted_arrives(struct inbox_node *node)
         (void)coil__inbox_post(loop->inbox, node);
         return;
     }
-    coil__free(posted);
+    coil__inbox_call_free(loop->inbox, posted);
 }
 
 static void shared_arrives(struct inbox_node *node)
@@ -411,14 +403,17 @@ static void shared_arrives(struct inbox_node *node)
 
 static int post_bare(coil_loop *loop, coil_callback_fn fn, void *arg, struct context_map *map)
 {
-    struct posted *posted = coil__alloc(sizeof *posted);
+    struct inbox_call *posted = coil__inbox_call_new(loop->inbox);
     if (!posted)
         return -ENOMEM;
-    *posted = (struct posted){
-        .node.fn = posted_arrives, .loop = loop, .fn = fn, .arg = arg, .map = map};
+    posted->node.fn = posted_arrives;
+    posted->owner = loop;
+    posted->fn = fn;
+    posted->arg = arg;
+    posted->map = map;
     if (coil__inbox_post(loop->inbox, &posted->node))
         return 0;
-    coil__free(posted);
+    coil__inbox_call_free(loop->inbox, posted);
     return COIL_ECLOSED;
 }
 

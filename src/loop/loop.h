@@ -21,6 +21,7 @@
 #include "base/context.h"
 #include "base/heap.h"
 #include "base/inbox.h"
+#include "base/line.h"
 #include "base/list.h"
 #include "io/backend.h"
 #include "loop/sight.h"
@@ -104,7 +105,9 @@ struct coil_loop {
     uint64_t look_every; /* ticks in 50 us */
     /* coil_loop_set_spin (spin.c); 0: it sleeps at once. */
     int64_t spin_ns;
+    bool spins_for_jobs;               /* thread jobs have a processor beside this one */
     uint64_t spin_ticks;               /* the same */
+    uint64_t poll_ticks;               /* spinning: from one look at the kernel to the next */
     uint64_t idle_for;                 /* ticks: what its waits last, by the last ones */
     coil_ret raised;                   /* coil_loop_raise; 0 */
     struct error_record *raised_error; /* what goes with it; NULL: the code's own words */
@@ -116,10 +119,15 @@ struct coil_loop {
     const struct backend_class *backend_class;
     const struct backend_class
         *backend_next; /* if that one cannot be opened; NULL: that is an error */
-    struct inbox *inbox;
-    size_t jobs;   /* thread jobs that will post to the inbox when done */
+    size_t jobs;       /* thread jobs that will post to the inbox when done */
     size_t wakers; /* other things that will wake it from outside; virtual time waits for them */
     uint64_t seed;
+
+    /* ---- what threads that post look at, apart from what each turn writes ---- */
+    char apart1[CACHE_LINE];
+    struct inbox *inbox;
+    unsigned forks; /* coil__loop_forks when it was made */
+    char apart2[CACHE_LINE];
 
     /* ---- timers ---- */
     struct heap timers;
@@ -154,7 +162,6 @@ struct coil_loop {
     uintptr_t thread; /* who turns it (or made it) */
     pid_t pid; /* of the process that made it, for whoever looks in from outside; and its number: */
     unsigned process;
-    unsigned forks; /* coil__loop_forks when it was made */
     size_t stack_size;
     void *data;
     struct list everywhere;  /* all loops of the process (sight.c) */

@@ -16,13 +16,16 @@
  *
  * Runs on the loop's thread. */
 #include "base/clock.h"
+#include "base/cpus.h"
 #include "base/error.h"
 #include "base/thread.h"
 #include "loop/loop.h"
 
-enum { LOOKS_PER_POLL = 8, PAYS = 2, WEIGHT = 4, LONGEST = PAYS * WEIGHT };
+enum { PAYS = 2, WEIGHT = 4, LONGEST = PAYS * WEIGHT };
 
 #define SPIN_MAX_S 0.01
+/* A look at the kernel may be a call of a few hundred nanoseconds, in which nobody looks into the inbox. */
+#define POLL_EVERY_NS 300
 
 int coil__loop_set_spin(struct coil_loop *loop, double seconds)
 {
@@ -30,9 +33,13 @@ int coil__loop_set_spin(struct coil_loop *loop, double seconds)
         return (int)coil__fail(-EINVAL, "a loop may spin for 0 to %g seconds before it sleeps",
                                SPIN_MAX_S);
     int64_t ns = coil__clock_from_seconds(seconds);
-    /* With one processor the others work only while it sleeps. */
-    loop->spin_ns = coil__thread_cpus() > 1 ? ns : 0;
+    /* With one processor the others work only while it sleeps. Where this thread is pinned is another matter: who it waits for
+     * may run on the others. */
+    loop->spin_ns = ns && coil__cpus_there() > 1 ? ns : 0;
+    /* But threads of this process have no others, if the process was given one only. */
+    loop->spins_for_jobs = loop->spin_ns && coil__thread_cpus() > 1;
     loop->spin_ticks = coil__clock_ticks_in(loop->spin_ns);
+    loop->poll_ticks = coil__clock_ticks_in(POLL_EVERY_NS);
     loop->idle_for = 0;
     return 0;
 }
@@ -51,18 +58,19 @@ static int look(struct coil_loop *loop)
     int err = loop->backend->cls->wait(loop->backend, 0);
     if (err || loop_something_came(loop))
         return err ? err : 1;
-    for (int i = 0; i < LOOKS_PER_POLL; i++) {
+    uint64_t began = clock_ticks();
+    do {
         thread_relax();
         if (!inbox_empty(loop->inbox))
             return 1;
-    }
+    } while (clock_ticks() - began < loop->poll_ticks);
     return 0;
 }
 
 int coil__loop_spin(struct coil_loop *loop, int64_t timeout_ns)
 {
     uint64_t began = clock_ticks(), ticks = loop->spin_ticks, now;
-    if (loop->idle_for >= PAYS * ticks)
+    if (loop->idle_for >= PAYS * ticks || (loop->jobs && !loop->spins_for_jobs))
         return 0;
     if (timeout_ns >= 0 && timeout_ns < loop->spin_ns)
         ticks = (uint64_t)((double)ticks * (double)timeout_ns / (double)loop->spin_ns);

@@ -15,7 +15,7 @@
  *
  * A deadlock is certain when the loop is asked to run until a future is done, and would sleep for ever:
  * nothing ready, no timer, no op, no job, no waker, no signal handler, and no thread in the process but this one and idle
- * ones of coil's own. Then, and only then, collect says COIL_EDEADLOCK.
+ * ones of coil's own. Then, and only then, collect says COIL_EDEADLOCK. (Other threads are looked at a few times more.)
  *
  * Runs on the loop's thread. Elsewhere: the ring and its rooms (loop.c), timers (timer.c), spinning before the sleep
  * (spin.c). */
@@ -30,6 +30,7 @@
 enum { TURNS_WITHOUT_LOOK = 61 };
 #define LOOK_AFTER_NS    (50 * NS_PER_US)
 #define WAIT_MAX_NS      (24 * 3600 * NS_PER_S) /* as asyncio: a day, then look again */
+#define DOUBT_MAX_NS     (8 * NS_PER_S)
 #define VIRTUAL_GRACE_NS (10 * NS_PER_MS)
 #define VIRTUAL_TURN_NS  (10 * NS_PER_US) /* what a turn takes that only serves ready descriptors */
 #define LIMIT_JUMP       INT64_C(-1)      /* do not sleep, but let virtual time jump */
@@ -47,13 +48,18 @@ static int64_t until_timer(const struct coil_loop *loop)
     return left > WAIT_MAX_NS ? WAIT_MAX_NS : left;
 }
 
+/* Can nobody wake this loop but a thread that is not ours? */
+static bool nothing_is_under_way(struct coil_loop *loop)
+{
+    return loop->until_future && !loop->backend->pending && !loop_something_came(loop) &&
+           !loop->jobs && !loop->wakers && list_empty(&loop->signals) && !coil__thread_busy();
+}
+
 static bool deadlock_is_certain(struct coil_loop *loop)
 {
-    if (!loop->until_future || loop->backend->pending || loop_something_came(loop) || loop->jobs ||
-        loop->wakers || !list_empty(&loop->signals) || coil__thread_busy())
-        return false;
     /* A thread that has ended since may have posted before. */
-    return coil__thread_in_process() == 1 + coil__thread_count() && !loop_something_came(loop);
+    return nothing_is_under_way(loop) && coil__thread_in_process() == 1 + coil__thread_count() &&
+           !loop_something_came(loop);
 }
 
 static int wait_asleep(struct coil_loop *loop, int64_t timeout_ns)
@@ -66,12 +72,26 @@ static int wait_asleep(struct coil_loop *loop, int64_t timeout_ns)
     return err;
 }
 
+/* A thread that was joined is counted by the kernel for a while yet. So who would sleep for ever, if that one is all that
+ * speaks against a deadlock, looks again, ever later: after 1, 8, 64, 512 ms and 4 s. */
+static int sleep_for_ever_or_give_up(struct coil_loop *loop)
+{
+    for (int64_t nap = NS_PER_MS; nothing_is_under_way(loop); nap *= 8) {
+        if (deadlock_is_certain(loop))
+            return (int)coil__fail(COIL_EDEADLOCK, "nothing left can wake any task");
+        if (nap > DOUBT_MAX_NS)
+            break;
+        int err = wait_asleep(loop, nap);
+        if (err || loop_something_came(loop))
+            return err;
+    }
+    return wait_asleep(loop, -1);
+}
+
 /* To look at all threads of the process takes some microseconds, so it is done once nothing came of spinning. */
 static int sleep_or_give_up(struct coil_loop *loop, int64_t timeout_ns)
 {
-    if (timeout_ns < 0 && deadlock_is_certain(loop))
-        return (int)coil__fail(COIL_EDEADLOCK, "nothing left can wake any task");
-    return wait_asleep(loop, timeout_ns);
+    return timeout_ns < 0 ? sleep_for_ever_or_give_up(loop) : wait_asleep(loop, timeout_ns);
 }
 
 static int wait_spinning(struct coil_loop *loop, int64_t timeout_ns)
@@ -140,16 +160,13 @@ static int wait_virtual(struct coil_loop *loop, bool busy, int64_t limit_ns)
     }
     if (limit_ns != CLOCK_FOREVER && clock_add(loop->clock.virtual_ns, limit_ns) < target)
         target = clock_add(loop->clock.virtual_ns, limit_ns);
-    if (target == CLOCK_FOREVER && deadlock_is_certain(loop))
-        return (int)coil__fail(COIL_EDEADLOCK, "nothing left can wake any task");
-
     int64_t left = target == CLOCK_FOREVER ? -1 : clock_add(target, -loop->clock.virtual_ns);
     if (left == 0)
         return 0;
     if (loop->jobs || loop->wakers || target == CLOCK_FOREVER) {
         /* Somebody outside may act, and takes real time to do so. */
         int64_t before = coil__clock_real_ns();
-        err = wait_asleep(loop, left);
+        err = sleep_or_give_up(loop, left);
         int64_t now = clock_add(loop->clock.virtual_ns, coil__clock_real_ns() - before);
         clock_advance_to(&loop->clock, now < target ? now : target);
         return err;

@@ -77,7 +77,7 @@ int coil__executor_use(coil_loop *loop, coil_executor *executor, coil_executor *
             part->executor = coil_thread_pool_executor_new(0, NULL);
             if (!part->executor)
                 return -ENOMEM;
-            if (loop->spin_ns)
+            if (loop->spins_for_jobs)
                 coil__executor_set_spin(part->executor, loop->spin_ticks);
         }
         executor = part->executor;

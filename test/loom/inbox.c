@@ -96,7 +96,47 @@ static void closes_while_they_post(void)
     loom_check(loom_open_fds() == 0);
 }
 
+static bool own_is_held;
+
+static void send(void *arg)
+{
+    for (int i = 0; i < EACH; i++) {
+        struct inbox_call *call = coil__inbox_call_new(inbox);
+        loom_check(call && (call != &inbox->own || !own_is_held));
+        own_is_held |= call == &inbox->own;
+        call->owner = arg;
+        loom_check(coil__inbox_post(inbox, &call->node));
+    }
+}
+
+/* Calls are given back while others ask for one. */
+static void calls_come_and_go(void)
+{
+    unsigned came[POSTERS] = {0};
+    begin();
+    own_is_held = false;
+    for (int p = 0; p < POSTERS; p++)
+        loom_thread(p ? "poster B" : "poster A", send, &came[p]);
+    for (unsigned got = 0; got < POSTERS * EACH;) {
+        struct inbox_node *n = coil__inbox_take(inbox);
+        if (!n)
+            loom_pause();
+        for (struct inbox_node *next; n; n = next, got++) {
+            struct inbox_call *call = (struct inbox_call *)n;
+            next = n->next;
+            ++*(unsigned *)call->owner;
+            own_is_held &= call != &inbox->own;
+            coil__inbox_call_free(inbox, call);
+        }
+    }
+    loom_join_all();
+    loom_check(came[0] == EACH && came[1] == EACH);
+    loom_check(coil__inbox_close(inbox) == NULL);
+    coil__inbox_unref(inbox);
+}
+
 const struct loom_scenario loom_scenarios[] = {
+    {"a_call_of_an_inbox_is_one_posters_at_a_time", calls_come_and_go, 2},
     {"an_inbox_that_sleeps_is_woken_by_whoever_posts", sleeps_until_all_came, 3},
     {"an_inbox_that_closes_takes_or_refuses_every_node", closes_while_they_post, 3},
     {NULL, NULL, 0},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 TOP = Path(__file__).parents[2]
 sys.path.insert(0, str(TOP / "bench"))
-from harness import measure, report, svg, tables  # noqa: E402
+from harness import measure, report, svg, tables, workers  # noqa: E402
 from harness.kinds import KINDS, exponent  # noqa: E402
 from harness.peers import NAMES, Missing, Peers  # noqa: E402
 from harness.rows import ROWS, Micro  # noqa: E402
@@ -101,6 +101,34 @@ class Measuring(unittest.TestCase):
             Peers(empty).command("ev", "echo")
 
 
+class Workers(unittest.TestCase):
+    def test_the_load_has_its_own_cores_only_where_some_are_left(self):
+        self.assertEqual(workers.places(2, 4), ("0,1", "2,3"))
+        self.assertEqual(workers.places(2, 3), ("0,1", "2"))
+        self.assertEqual(workers.places(2, 2), ("0,1", "0,1"))
+        self.assertEqual(workers.places(2, 1), ("0", "0"))
+        self.assertIn("shares 2 processors with the workers", workers.note(2, 2))
+        self.assertIn("2 of 4 processors to itself", workers.note(2, 4))
+
+    def test_shares_are_read_from_what_workers_say_at_their_end(self):
+        said = "worker 1: 90 connections, 3000 requests\nsomething else\nworker 0: 110 connections, 2500 requests\n"
+        of = workers.shares(said, workers.SAID["echo"])
+        self.assertEqual((of["least"], of["most"], of["uneven"]), (2500, 3000, 1.2))
+        self.assertAlmostEqual(of["uneven_connections"], 110 / 90)
+        self.assertEqual(workers.shares("httpd: 5 connections, 7 responses, 0 broken off\n", workers.SAID["httpd"]), {})
+        self.assertEqual(workers.shares("", workers.SAID["echo"]), {})
+
+    def test_a_worker_without_a_request_is_no_division_by_nothing(self):
+        said = "httpd: 0 connections, 0 responses, 0 broken off\nhttpd: 4 connections, 9 responses, 0 broken off\n"
+        self.assertEqual(workers.shares(said, workers.SAID["httpd"])["uneven"], 9)
+
+    def test_shares_are_judged(self):
+        of = {"coil 2 workers, epoll": {"median": 2, "uneven": 1.3}, "coil 1 worker, epoll": {"median": 2}}
+        found = judge([at_most(1.1, metric="uneven", subject="coil 2 workers")], of, "us")
+        self.assertEqual([(t["verdict"], t["target"]) for t in found],
+                         [("missed", "at most 1.1 between the requests of two workers")])
+
+
 class Pages(unittest.TestCase):
     row = report.result(Micro("queue", "a <queue> & more", ["go"], [at_most(4)], limit="the bare call"),
                         figures(coil_epoll=10, coil_uring=3), {"Go": "there is none"})
@@ -122,6 +150,19 @@ class Pages(unittest.TestCase):
         self.assertIn("| row | participant | unit | on epoll | on uring | beside it |", text)
         self.assertIn("| queue | coil, uring | at most 4 ns |  | 3.00 | met |", text)
         self.assertIn("Go: there is none", text)
+
+    def test_a_row_that_has_something_to_remark_says_it(self):
+        row = {**self.row, "note": "the load shares 2 processors"}
+        self.assertIn("note: the load shares 2 processors", report.text(row))
+        self.assertNotIn("note:", report.text(self.row))
+        self.assertIn("`queue`: the load shares 2 processors.", tables.region(self.machine, [row]))
+        older = {key: value for key, value in self.row.items() if key != "note"}
+        self.assertNotIn("`queue`", tables.region(self.machine, [older]))
+
+    def test_time_on_the_clock_stands_in_rows_of_servers_alone(self):
+        of = {"coil, epoll": {"median": 1, "min": 1, "max": 1, "wall": 2}}
+        for shape, shown in (("Echo", True), ("Workers", True), ("Micro", False)):
+            self.assertEqual("clock" in report.text({**self.row, "shape": shape, "figures": of}).splitlines()[1], shown)
 
     def test_only_what_stands_between_the_marks_is_replaced(self):
         page = f"a\n{tables.BEGIN}\nold\n{tables.END}\nb\n"

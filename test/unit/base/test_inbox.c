@@ -218,6 +218,85 @@ PLAIN(inbox_closed_meanwhile_takes_each_letter_or_refuses_it)
     free(posters);
 }
 
+/* ---- calls ---- */
+
+PLAIN(inbox_has_a_call_of_its_own_that_one_at_a_time_may_use)
+{
+    open_box();
+    int64_t before = coil__mem_live();
+    struct inbox_call *own = coil__inbox_call_new(box), *more[2];
+    FACT(own == &box->own);
+    FACT_INT(coil__mem_live(), before);
+    for (int i = 0; i < 2; i++) {
+        more[i] = coil__inbox_call_new(box);
+        FACT(more[i] && more[i] != own);
+    }
+    coil__inbox_call_free(box, more[0]);
+    coil__inbox_call_free(box, own);
+    FACT(coil__inbox_call_new(box) == own);
+    coil__inbox_call_free(box, own);
+    coil__inbox_call_free(box, more[1]);
+    FACT_INT(coil__mem_live(), before);
+    close_box();
+}
+
+PLAIN(inbox_call_without_memory_is_none)
+{
+#if STAGE_TABLE
+    open_box();
+    struct inbox_call *own = coil__inbox_call_new(box);
+    coil__mem_fail_at(1, 0);
+    FACT(coil__inbox_call_new(box) == NULL);
+    coil__mem_fail_at(0, 0);
+    coil__inbox_call_free(box, own);
+    close_box();
+#else
+    skip();
+#endif
+}
+
+/* Who looks at it does not meet what its owner writes elsewhere. */
+PLAIN(inbox_begins_a_line_of_memory)
+{
+    open_box();
+    FACT_INT((uintptr_t)box % CACHE_LINE, 0);
+    FACT_INT((uintptr_t)&box->own % CACHE_LINE, 0);
+    FACT((char *)box + sizeof *box <= (char *)box->block + sizeof *box + CACHE_LINE);
+    close_box();
+}
+
+static _Atomic int holders;
+
+/* Takes the box's own call for a moment, again and again. */
+static void borrow(void *arg)
+{
+    int *others = arg;
+    for (int i = 0; i < POSTS; i++) {
+        struct inbox_call *call = coil__inbox_call_new(box);
+        if (call == &box->own) {
+            FACT_INT(atomic_fetch_add(&holders, 1), 0);
+            FACT_INT(atomic_fetch_sub(&holders, 1), 1);
+        } else {
+            ++*others;
+        }
+        coil__inbox_call_free(box, call);
+    }
+}
+
+PLAIN(inbox_own_call_is_never_two_threads_own)
+{
+    struct thread all[POSTERS];
+    int others[POSTERS] = {0};
+    open_box();
+    for (int i = 0; i < POSTERS; i++)
+        FACT_INT(coil__thread_start(&all[i], "test", borrow, &others[i]), 0);
+    for (int i = 0; i < POSTERS; i++)
+        coil__thread_join(&all[i]);
+    FACT_INT(holders, 0);
+    FACT(coil__inbox_call_new(box) == &box->own);
+    close_box();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +308,10 @@ int main(void)
         cmocka_unit_test(inbox_new_says_what_it_could_not_get),
         cmocka_unit_test(inbox_loses_nothing_and_keeps_each_posters_order),
         cmocka_unit_test(inbox_closed_meanwhile_takes_each_letter_or_refuses_it),
+        cmocka_unit_test(inbox_has_a_call_of_its_own_that_one_at_a_time_may_use),
+        cmocka_unit_test(inbox_call_without_memory_is_none),
+        cmocka_unit_test(inbox_begins_a_line_of_memory),
+        cmocka_unit_test(inbox_own_call_is_never_two_threads_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include "loop/loop.h"
 
 #include "../loop/stage.h"
+#include "base/cpus.h"
 #include "base/sys.h"
 #include "base/thread.h"
 #include "test.h"
@@ -22,7 +23,7 @@
 static bool spin(double seconds)
 {
     FACT_INT(coil_loop_set_spin(stage.loop, seconds), 0);
-    return coil__thread_cpus() > 1;
+    return coil__cpus_there() > 1;
 }
 
 static coil_loop_stats_t stats(void)
@@ -157,7 +158,8 @@ REAL(spin_in_vain_with_nothing_to_wait_for_ends_in_a_sleep_without_end)
     FACT_INT(stats().spins_in_vain, 1);
 }
 
-REAL(loop_with_one_processor_does_not_spin)
+/* Runs `fn` on the first of this thread's processors alone. */
+static void on_one_processor(void (*fn)(void))
 {
     cpu_set_t all, one;
     CPU_ZERO(&one);
@@ -166,10 +168,47 @@ REAL(loop_with_one_processor_does_not_spin)
         if (CPU_ISSET(i, &all))
             CPU_SET(i, &one);
     FACT_INT(sched_setaffinity(0, sizeof one, &one), 0);
-    FACT_INT(coil_loop_set_spin(stage.loop, LIMIT_S), 0);
+    fn();
     FACT_INT(sched_setaffinity(0, sizeof all, &all), 0);
+}
+
+static void spin_and_sleep(void)
+{
+    bool some = spin(LIMIT_S);
+    sleep_once(0.001);
+    FACT_INT(stats().spins > 0, some);
+}
+
+REAL(loop_that_is_pinned_spins_if_there_are_more_processors)
+{
+    on_one_processor(spin_and_sleep);
+}
+
+#if STAGE_TABLE
+static int one_online(int dir, const char *path, int flags, mode_t mode)
+{
+    (void)dir, (void)flags, (void)mode;
+    int ends[2];
+    if (strcmp(path, "/sys/devices/system/cpu/online") != 0)
+        return -ENOENT;
+    FACT_INT(coil__sys_real.pipe2(ends, O_CLOEXEC), 0);
+    FACT_INT(coil__sys_real.write(ends[1], "3\n", 2), 2);
+    FACT_INT(coil__sys_real.close(ends[1]), 0);
+    return ends[0];
+}
+#endif
+
+REAL(loop_with_one_processor_does_not_spin)
+{
+#if STAGE_TABLE
+    coil__sys.openat = one_online;
+    FACT_INT(coil_loop_set_spin(stage.loop, LIMIT_S), 0);
+    coil__sys.openat = coil__sys_real.openat;
     sleep_once(0.001);
     FACT_INT(stats().spins, 0);
+#else
+    skip();
+#endif
 }
 
 static int cannot_look(struct backend *b, int64_t timeout_ns)
@@ -267,6 +306,21 @@ static void post_stop(void *loop)
     FACT_INT(coil_loop_call_soon_threadsafe(loop, stop_loop, loop, NULL), 0);
 }
 
+static void spin_and_call_threads(void)
+{
+    int n = 0;
+    spin(LIMIT_S);
+    FACT_INT(coil_loop_run_until_complete(stage.loop, coil_coro_new(call_threads, &n)), 0);
+    FACT_INT(n, ROUNDS);
+    FACT_INT(stats().spins, 0);
+}
+
+/* They would have to wait for the end of the spin. */
+REAL(jobs_without_a_processor_of_their_own_are_not_spun_for)
+{
+    on_one_processor(spin_and_call_threads);
+}
+
 REAL(call_from_a_thread_is_seen_by_a_loop_that_spins)
 {
     spin(LIMIT_S);
@@ -317,10 +371,12 @@ int main(void)
         cmocka_unit_test(timer_within_the_spin_is_not_early),
         cmocka_unit_test(timer_that_falls_due_within_the_spin_leaves_no_sleep),
         cmocka_unit_test(spin_in_vain_with_nothing_to_wait_for_ends_in_a_sleep_without_end),
+        cmocka_unit_test(loop_that_is_pinned_spins_if_there_are_more_processors),
         cmocka_unit_test(loop_with_one_processor_does_not_spin),
         cmocka_unit_test(error_of_the_backend_ends_a_spin_and_the_run),
         cmocka_unit_test(bytes_are_answered_by_a_loop_that_spins),
         cmocka_unit_test(jobs_of_threads_are_done_and_heard_of_by_spinning),
+        cmocka_unit_test(jobs_without_a_processor_of_their_own_are_not_spun_for),
         cmocka_unit_test(call_from_a_thread_is_seen_by_a_loop_that_spins),
         cmocka_unit_test(virtual_time_does_not_spin),
         cmocka_unit_test(spin_that_is_no_short_time_is_refused),

@@ -224,6 +224,48 @@ REAL(deadlock_is_certain_by_the_real_clock_as_well)
     deadlock_of_two_tasks();
 }
 
+static int leave_pipe[2];
+static const struct backend_class *own_class;
+
+static void *leaves_when_told(void *arg)
+{
+    char c;
+    FACT(read(leave_pipe[0], &c, 1) == 1);
+    return arg;
+}
+
+static int tell_it_to_leave(struct backend *b, int64_t timeout_ns)
+{
+    static bool told;
+    if (timeout_ns != 0 && !told) {
+        told = true;
+        FACT(write(leave_pipe[1], "", 1) == 1);
+    }
+    return own_class->wait(b, timeout_ns);
+}
+
+/* The loop has fallen asleep since the thread might have woken it, and nobody tells that it ended. */
+REAL(deadlock_is_certain_once_the_last_thread_has_left)
+{
+    pthread_t t;
+    if (!deadlocks_are_certain())
+        return;
+    one_turn(); /* the backend is open */
+    FACT(pipe(leave_pipe) == 0);
+    FACT_INT(pthread_create(&t, NULL, leaves_when_told, NULL), 0);
+    own_class = stage.loop->backend->cls;
+    struct backend_class tells = *own_class;
+    tells.wait = tell_it_to_leave;
+    stage.loop->backend->cls = &tells;
+    coil_future *f = coil_loop_create_future(stage.loop);
+    FACT_INT(coil_loop_run_until_complete(stage.loop, f), COIL_EDEADLOCK);
+    stage.loop->backend->cls = own_class;
+    coil_unref(f);
+    FACT_INT(pthread_join(t, NULL), 0);
+    close(leave_pipe[0]);
+    close(leave_pipe[1]);
+}
+
 LOOP(deadlock_without_tasks)
 {
     if (!deadlocks_are_certain())
@@ -447,6 +489,7 @@ int main(void)
         cmocka_unit_test(clock_looks_at_real_descriptors_before_it_jumps),
         cmocka_unit_test(deadlock_names_who_waits_for_what),
         cmocka_unit_test(deadlock_is_certain_by_the_real_clock_as_well),
+        cmocka_unit_test(deadlock_is_certain_once_the_last_thread_has_left),
         cmocka_unit_test(deadlock_without_tasks),
         cmocka_unit_test(deadlock_is_not_certain_while_another_thread_lives),
         cmocka_unit_test(deadlock_is_not_certain_while_a_foreign_thread_lives),
