@@ -57,7 +57,7 @@ static unsigned count_of_group(const char *mount, char *group, const char *file)
     if (strcmp(group, "/") == 0)
         *group = '\0'; /* the names of the others end without one */
     for (;;) {
-        char path[4096], *last;
+        char path[2048], *last; /* a longer one is no file */
         int n = snprintf(path, sizeof path, "%s%s/%s", mount, group, file);
         unsigned cpus = n < (int)sizeof path ? count_in(path) : 0;
         if (cpus > 0 || !(last = strrchr(group, '/')))
