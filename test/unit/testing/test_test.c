@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #include <coil.h>
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -187,7 +188,8 @@ static bool tells_only_the_deadlock(void)
  * that an assertion gave up is lost memory. */
 static void test_tells_a_deadlock_and_not_what_comes_of_it(void **state)
 {
-    if (!deadlocks_are_certain())
+    /* Where cmocka is linked in, an assertion jumps at once. */
+    if (!deadlocks_are_certain() || !dlsym(RTLD_NEXT, "_fail"))
         skip();
     fflush(NULL);
     pid_t pid = fork();
