@@ -4,6 +4,7 @@
 #include "test.h"
 
 #include "base/mem.h"
+#include "loop/loop.h"
 
 #include <coil.h>
 #include <dlfcn.h>
@@ -112,8 +113,11 @@ static coil_ret returns(void *arg)
 }
 
 static coil_task *kept_task;
+static struct loop_part
+    *kept_with_it; /* a pool stays as long as one of its stacks; for who looks for leaks */
 static void leaves_reference(void)
 {
+    kept_with_it = coil__running_loop->parts[LOOP_PART_TASK];
     kept_task = coil_create_task(returns, NULL);
     assert_int_equal(coil_await(kept_task), 1);
 }
