@@ -2,8 +2,8 @@
  *
  * coil_workers.c: messages between two loops: coil_workers [MILLIONS] [BATCH] [MAILBOX]. Worker 0 sends so many million pointers to
  * worker 1, which receives up to BATCH of them at a time; then one message goes to and fro. Each worker is pinned to a
- * processor; with BENCH_SPIN in the environment they spin before they sleep. Prints one JSON line: nanoseconds a message, and of processor time of both workers together, millions of them a
- * second, nanoseconds a round trip. */
+ * processor; with BENCH_SPIN in the environment they spin before they sleep. Prints one JSON line: nanoseconds a message, and
+ * of processor time of both workers together, millions of them a second, nanoseconds a round trip. */
 #include "spin.h"
 
 #include <coil.h>

@@ -105,8 +105,8 @@ struct coil_loop {
     uint64_t look_every; /* ticks in 50 us */
     /* coil_loop_set_spin (spin.c); 0: it sleeps at once. */
     int64_t spin_ns;
-    bool spins_for_jobs;               /* thread jobs have a processor beside this one */
     uint64_t spin_ticks;               /* the same */
+    bool spins_for_jobs;               /* thread jobs have a processor beside this one */
     uint64_t poll_ticks;               /* spinning: from one look at the kernel to the next */
     uint64_t idle_for;                 /* ticks: what its waits last, by the last ones */
     coil_ret raised;                   /* coil_loop_raise; 0 */

@@ -541,8 +541,7 @@ static void sweep_point(coil_test *test, const char *(*run)(coil_test *test), un
             continue;
         struct outcome o = try_point(test, run, point, error, asked.kind == ERRNO ? (int)call : -1);
         judge(&o, point, error, call);
-        note_failed(call, error,
-                    asked.kind == ERRNO || asked.kind == SHORT ? NULL : sites[point - 1]);
+        note_failed(call, error, site);
         sums->cases++;
         sums->asserted += o.asserted;
         sums->stuck += o.stuck;

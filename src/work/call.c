@@ -28,9 +28,8 @@ struct call {
     struct inbox_node node;
     coil_loop *loop; /* valid until ENDED */
     enum stage stage;
-    bool
-        cancel_told; /* under the lock, too: somebody has the task cancelled, and nobody else does */
-    coil_task *task; /* counted; from RUNNING to ENDED */
+    bool cancel_told; /* under the lock, too: somebody tells the task, and nobody else does */
+    coil_task *task;  /* counted; from RUNNING to ENDED */
     struct future_callback watch;
     struct context_map *map; /* the caller's, cloned; the slot's from QUEUED on */
     const char *file;
