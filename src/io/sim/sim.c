@@ -11,13 +11,10 @@
  *   - ops on real descriptors (below SIM_FD_BASE) go to the embedded poll backend, and only they count
  *     as real_pending.
  *
- * Runs on the loop's thread. Elsewhere: the map of this folder (sim.h). */
+ * Runs on the loop's thread. Elsewhere: its calls and the table (calls.c), the map of this folder (sim.h). */
 #include "io/sim/sim.h"
 
-#include <coil/error.h>
-
 #include <errno.h>
-#include <string.h>
 
 #define BATCH 16 /* ops of one file in one wait */
 
@@ -35,22 +32,16 @@ void coil__sim_stir(struct file *file)
         list_push(&file->sim->stirred, &file->stirred);
 }
 
-/* After anything that may have changed them. */
-static void sync_counts(struct sim *sim)
+void coil__sim_sync_counts(struct sim *sim)
 {
     sim->b.real_pending = sim->inner->pending;
     sim->b.pending = sim->pending + sim->inner->pending;
     sim->b.fds = sim->watched + sim->inner->fds;
 }
 
-static bool is_real(int fd)
-{
-    return fd < SIM_FD_BASE;
-}
-
 /* ---- open and close ---- */
 
-static int sim_open(struct backend **out, const struct backend_opts *opts)
+int coil__sim_open(struct backend **out, const struct backend_opts *opts)
 {
     struct sim *sim = coil__zalloc(sizeof *sim);
     if (!sim)
@@ -78,7 +69,7 @@ undo_sim:
     return err;
 }
 
-static void sim_close(struct backend *b)
+void coil__sim_close(struct backend *b)
 {
     if (!b)
         return;
@@ -108,12 +99,7 @@ static unsigned ready_now(struct sim *sim, struct file *file)
     return coil__sim_stream_ready(file);
 }
 
-static bool is_socket(const struct file *file)
-{
-    return file->kind != FILE_PIPE && file->kind != FILE_PROCESS;
-}
-
-static ssize_t receive(struct sim *sim, struct file *file, struct msghdr *hdr, int flags)
+ssize_t coil__sim_receive(struct sim *sim, struct file *file, struct msghdr *hdr, int flags)
 {
     if (file->kind == FILE_PROCESS)
         return -EINVAL;
@@ -137,7 +123,7 @@ static ssize_t receive(struct sim *sim, struct file *file, struct msghdr *hdr, i
     return total;
 }
 
-static ssize_t transmit(struct sim *sim, struct file *file, const struct msghdr *hdr)
+ssize_t coil__sim_transmit(struct sim *sim, struct file *file, const struct msghdr *hdr)
 {
     if (file->kind == FILE_PROCESS)
         return -EINVAL;
@@ -160,37 +146,37 @@ static ssize_t transmit(struct sim *sim, struct file *file, const struct msghdr 
     return total;
 }
 
-static ssize_t recv_flat(struct sim *sim, struct file *file, void *p, size_t n, int flags)
+ssize_t coil__sim_recv_flat(struct sim *sim, struct file *file, void *p, size_t n, int flags)
 {
     struct iovec v = {p, n};
     struct msghdr hdr = {.msg_iov = &v, .msg_iovlen = 1};
-    return receive(sim, file, &hdr, flags);
+    return coil__sim_receive(sim, file, &hdr, flags);
 }
 
-static ssize_t send_flat(struct sim *sim, struct file *file, const void *p, size_t n)
+ssize_t coil__sim_send_flat(struct sim *sim, struct file *file, const void *p, size_t n)
 {
     struct iovec v = {(void *)(uintptr_t)p, n};
     struct msghdr hdr = {.msg_iov = &v, .msg_iovlen = 1};
-    return transmit(sim, file, &hdr);
+    return coil__sim_transmit(sim, file, &hdr);
 }
 
 static int64_t attempt(struct sim *sim, struct file *file, struct op *op, unsigned ready)
 {
-    if (op->kind != OP_POLL && op->kind != OP_READ && op->kind != OP_WRITE && !is_socket(file))
+    if (op->kind != OP_POLL && op->kind != OP_READ && op->kind != OP_WRITE && !sim_is_socket(file))
         return -ENOTSOCK;
     switch ((enum op_kind)op->kind) {
     case OP_POLL: return op->events & ready;
-    case OP_RECV: return recv_flat(sim, file, op->buf.p, op->buf.n, op->buf.flags);
-    case OP_READ: return recv_flat(sim, file, op->buf.p, op->buf.n, 0);
+    case OP_RECV: return coil__sim_recv_flat(sim, file, op->buf.p, op->buf.n, op->buf.flags);
+    case OP_READ: return coil__sim_recv_flat(sim, file, op->buf.p, op->buf.n, 0);
     case OP_SEND:
-    case OP_WRITE: return send_flat(sim, file, op->buf.p, op->buf.n);
+    case OP_WRITE: return coil__sim_send_flat(sim, file, op->buf.p, op->buf.n);
     case OP_SENDV: {
         struct msghdr hdr = {.msg_iov = (struct iovec *)(uintptr_t)op->vec.v,
                              .msg_iovlen = (size_t)op->vec.n};
-        return transmit(sim, file, &hdr);
+        return coil__sim_transmit(sim, file, &hdr);
     }
-    case OP_RECVMSG: return receive(sim, file, op->msg.hdr, op->msg.flags);
-    case OP_SENDMSG: return transmit(sim, file, op->msg.hdr);
+    case OP_RECVMSG: return coil__sim_receive(sim, file, op->msg.hdr, op->msg.flags);
+    case OP_SENDMSG: return coil__sim_transmit(sim, file, op->msg.hdr);
     case OP_ACCEPT: return coil__sim_accept(sim, file, op->to.addr, &op->to.len);
     case OP_CONNECT: return coil__sim_connected(sim, file);
     case OP_PREAD:
@@ -249,7 +235,7 @@ static void serve(struct sim *sim, struct file *file)
     }
 }
 
-static void fail_all(struct sim *sim, struct file *file, int err)
+void coil__sim_fail_all(struct sim *sim, struct file *file, int err)
 {
     LIST_FOREACH(l, &file->ops)
         finish(sim, file, container_of(l, struct op, link), err);
@@ -262,12 +248,12 @@ static void fail_all(struct sim *sim, struct file *file, int err)
     }
 }
 
-static void sim_submit(struct backend *b, struct op *op)
+void coil__sim_submit(struct backend *b, struct op *op)
 {
     struct sim *sim = sim_of(b);
-    if (is_real(op->fd)) {
+    if (sim_is_real(op->fd)) {
         sim->inner->cls->submit(sim->inner, op);
-        sync_counts(sim);
+        coil__sim_sync_counts(sim);
         return;
     }
     COIL_DCHECK(op->state == OP_IDLE);
@@ -295,7 +281,7 @@ static void sim_submit(struct backend *b, struct op *op)
     if (file->ops_n++ == 0)
         sim->watched++;
     coil__sim_stir(file);
-    sync_counts(sim);
+    coil__sim_sync_counts(sim);
     return;
 done:
     finished(sim, op, rc);
@@ -310,13 +296,13 @@ static bool is_overtaken(struct sim *sim, struct op *op)
     return op->state == OP_FINISHED;
 }
 
-static int sim_cancel(struct backend *b, struct op *op)
+int coil__sim_cancel(struct backend *b, struct op *op)
 {
     struct sim *sim = sim_of(b);
     int rc = 0;
     if (op->state == OP_IDLE)
         return -ENOENT;
-    if (is_real(op->fd)) {
+    if (sim_is_real(op->fd)) {
         rc = sim->inner->cls->cancel(sim->inner, op);
     } else {
         if ((op->state == OP_FINISHED && !op_continues(op)) || is_overtaken(sim, op))
@@ -325,14 +311,14 @@ static int sim_cancel(struct backend *b, struct op *op)
         op->state = OP_IDLE;
         fewer(sim, coil__sim_file(sim, op->fd));
     }
-    sync_counts(sim);
+    coil__sim_sync_counts(sim);
     return rc;
 }
 
-static void sim_rearm(struct backend *b, struct op *op)
+void coil__sim_rearm(struct backend *b, struct op *op)
 {
     struct sim *sim = sim_of(b);
-    if (is_real(op->fd)) {
+    if (sim_is_real(op->fd)) {
         sim->inner->cls->rearm(sim->inner, op);
         return;
     }
@@ -351,7 +337,7 @@ static void serve_stirred(struct sim *sim)
         serve(sim, container_of(l, struct file, stirred));
 }
 
-static int sim_wait(struct backend *b, int64_t timeout_ns)
+int coil__sim_wait(struct backend *b, int64_t timeout_ns)
 {
     struct sim *sim = sim_of(b);
     coil__sim_run_due(sim);
@@ -368,16 +354,16 @@ static int sim_wait(struct backend *b, int64_t timeout_ns)
     int rc = 0;
     if (timeout_ns != 0 || sim->inner->pending > 0)
         rc = sim->inner->cls->wait(sim->inner, timeout_ns);
-    sync_counts(sim);
+    coil__sim_sync_counts(sim);
     return rc;
 }
 
-static int sim_poll_fd(struct backend *b)
+int coil__sim_poll_fd(struct backend *b)
 {
     return -ENOTSUP; /* nothing real becomes readable when something imaginary happens */
 }
 
-static int64_t sim_next_event_ns(struct backend *b)
+int64_t coil__sim_next_event_ns(struct backend *b)
 {
     struct sim *sim = sim_of(b);
     if (!list_empty(&sim->stirred))
@@ -385,353 +371,6 @@ static int64_t sim_next_event_ns(struct backend *b)
     const struct heap_entry *first = heap_min(&sim->world->events);
     return first ? first->key : CLOCK_FOREVER;
 }
-
-/* ---- calls ---- */
-
-/* `return` the real kernel's answer where the descriptor is real. */
-#define REAL(call, ...)                                              \
-    do {                                                             \
-        if (is_real(fd)) {                                           \
-            struct backend *inner = sim_of(b)->inner;                \
-            return inner->cls->calls.call(inner, fd, ##__VA_ARGS__); \
-        }                                                            \
-    } while (0)
-
-/* The imaginary file, or `return` -EBADF. */
-#define FILE_OR_EBADF()                          \
-    struct sim *sim = sim_of(b);                 \
-    struct file *file = coil__sim_file(sim, fd); \
-    if (!file)                                   \
-    return -EBADF
-
-#define SOCKET_OR_ERROR() \
-    FILE_OR_EBADF();      \
-    if (!is_socket(file)) \
-    return -ENOTSOCK
-
-static int make(struct sim *sim, enum file_kind kind, int domain, int type, struct file **out)
-{
-    int err = coil__sim_file_new(sim, kind, domain, type, out);
-    if (err < 0)
-        return err;
-    int fd = coil__sim_file_install(sim, *out);
-    if (fd < 0)
-        coil__free(*out);
-    return fd;
-}
-
-static int call_socket(struct backend *b, int domain, int type, int proto)
-{
-    struct file *file;
-    type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (domain != AF_INET && domain != AF_INET6 && domain != AF_UNIX)
-        return -EAFNOSUPPORT;
-    if (type != SOCK_STREAM && type != SOCK_DGRAM)
-        return -EPROTONOSUPPORT;
-    return make(sim_of(b), type == SOCK_STREAM ? FILE_STREAM : FILE_DATAGRAM, domain, type, &file);
-}
-
-static int make_pair(struct sim *sim, enum file_kind kind, int domain, int type, int out_fds[2])
-{
-    struct file *x, *y;
-    int a = make(sim, kind, domain, type, &x);
-    if (a < 0)
-        return a;
-    int c = make(sim, kind, domain, type, &y);
-    if (c < 0) {
-        coil__sim_file_close(sim, x);
-        return c;
-    }
-    /* A pipe is read at the first end and written at the second. */
-    int err = coil__sim_channels_new(sim, y, x, kind != FILE_PIPE, true);
-    if (err < 0) {
-        coil__sim_file_close(sim, x);
-        coil__sim_file_close(sim, y);
-        return err;
-    }
-    x->state = y->state = STATE_CONNECTED;
-    out_fds[0] = a;
-    out_fds[1] = c;
-    return 0;
-}
-
-static int call_socketpair(struct backend *b, int domain, int type, int out_fds[2])
-{
-    type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (domain != AF_UNIX)
-        return -EOPNOTSUPP;
-    if (type != SOCK_STREAM)
-        return -EPROTONOSUPPORT;
-    return make_pair(sim_of(b), FILE_STREAM, domain, type, out_fds);
-}
-
-static int call_pipe(struct backend *b, int out_fds[2])
-{
-    return make_pair(sim_of(b), FILE_PIPE, 0, 0, out_fds);
-}
-
-static int call_bind(struct backend *b, int fd, const struct sockaddr *a, socklen_t n)
-{
-    REAL(bind, a, n);
-    SOCKET_OR_ERROR();
-    return coil__sim_bind(sim, file, a, n);
-}
-
-static int call_listen(struct backend *b, int fd, int backlog)
-{
-    REAL(listen, backlog);
-    SOCKET_OR_ERROR();
-    return coil__sim_listen(sim, file, backlog);
-}
-
-static int call_getsockopt(struct backend *b, int fd, int level, int name, void *v, socklen_t *n)
-{
-    REAL(getsockopt, level, name, v, n);
-    SOCKET_OR_ERROR();
-    return coil__sim_getsockopt(sim, file, level, name, v, n);
-}
-
-static int call_setsockopt(struct backend *b, int fd, int level, int name, const void *v,
-                           socklen_t n)
-{
-    REAL(setsockopt, level, name, v, n);
-    SOCKET_OR_ERROR();
-    return coil__sim_setsockopt(sim, file, level, name, v, n);
-}
-
-static int call_getsockname(struct backend *b, int fd, struct sockaddr *a, socklen_t *n)
-{
-    REAL(getsockname, a, n);
-    SOCKET_OR_ERROR();
-    coil__sim_name_copy(&file->local, file->domain, a, n);
-    return 0;
-}
-
-static int call_getpeername(struct backend *b, int fd, struct sockaddr *a, socklen_t *n)
-{
-    REAL(getpeername, a, n);
-    SOCKET_OR_ERROR();
-    if (file->state != STATE_CONNECTED)
-        return -ENOTCONN;
-    coil__sim_name_copy(&file->peer, file->domain, a, n);
-    return 0;
-}
-
-static int call_shutdown(struct backend *b, int fd, int how)
-{
-    REAL(shutdown, how);
-    SOCKET_OR_ERROR();
-    if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
-        return -EINVAL;
-    return coil__sim_stream_shutdown(sim, file, how);
-}
-
-static int call_fchmod(struct backend *b, int fd, mode_t mode)
-{
-    REAL(fchmod, mode);
-    SOCKET_OR_ERROR();
-    (void)sim;
-    file->mode = mode & 07777;
-    return 0;
-}
-
-static int call_lstat(struct backend *b, const char *path, struct stat *out)
-{
-    return coil__sim_lstat(sim_of(b), path, out);
-}
-
-static int call_chmod(struct backend *b, const char *path, mode_t mode)
-{
-    return coil__sim_chmod(sim_of(b), path, mode);
-}
-
-static int call_unlink(struct backend *b, const char *path)
-{
-    return coil__sim_unlink(sim_of(b), path);
-}
-
-static int call_own(struct backend *b, int fd)
-{
-    REAL(own);
-    FILE_OR_EBADF();
-    if (file->ops_n > 0)
-        return -EBUSY;
-    file->owned = true;
-    return 0;
-}
-
-static int call_watchable(struct backend *b, int fd)
-{
-    REAL(watchable);
-    FILE_OR_EBADF();
-    (void)sim;
-    return file->owned ? COIL_EINVALIDSTATE : 0;
-}
-
-static bool call_owns(struct backend *b, int fd)
-{
-    REAL(owns);
-    struct file *file = coil__sim_file(sim_of(b), fd);
-    return file && file->owned;
-}
-
-static void call_forget(struct backend *b, int fd)
-{
-    struct sim *sim = sim_of(b);
-    struct file *file = coil__sim_file(sim, fd);
-    if (is_real(fd))
-        sim->inner->cls->calls.forget(sim->inner, fd);
-    else if (file && !file->owned)
-        fail_all(sim, file, -ECANCELED);
-    sync_counts(sim);
-}
-
-static int call_close(struct backend *b, int fd)
-{
-    if (is_real(fd)) {
-        struct sim *real = sim_of(b);
-        int rc = real->inner->cls->calls.close(real->inner, fd);
-        sync_counts(real);
-        return rc;
-    }
-    FILE_OR_EBADF();
-    fail_all(sim, file, -ECANCELED);
-    coil__sim_file_close(sim, file);
-    sync_counts(sim);
-    return 0;
-}
-
-/* What would succeed a moment later: the caller submits an op, as for what has not come yet. */
-#define OR_LATE()                 \
-    if (sim_fault(sim, SIM_LATE)) \
-    return -EAGAIN
-
-static ssize_t call_recv(struct backend *b, int fd, void *p, size_t n, int flags)
-{
-    REAL(recv, p, n, flags);
-    SOCKET_OR_ERROR();
-    OR_LATE();
-    return recv_flat(sim, file, p, n, flags);
-}
-
-static void call_discard(struct backend *b, int fd, size_t n)
-{
-    char bin[4096];
-    ssize_t got;
-    for (size_t left = n; left > 0; left -= (size_t)got) {
-        got = call_recv(b, fd, bin, left < sizeof bin ? left : sizeof bin, 0);
-        if (got <= 0)
-            break;
-    }
-}
-
-static ssize_t call_send(struct backend *b, int fd, const void *p, size_t n)
-{
-    REAL(send, p, n);
-    SOCKET_OR_ERROR();
-    OR_LATE();
-    return send_flat(sim, file, p, n);
-}
-
-static ssize_t call_sendv(struct backend *b, int fd, const struct iovec *v, int n)
-{
-    REAL(sendv, v, n);
-    SOCKET_OR_ERROR();
-    OR_LATE();
-    struct msghdr hdr = {.msg_iov = (struct iovec *)(uintptr_t)v, .msg_iovlen = (size_t)n};
-    return transmit(sim, file, &hdr);
-}
-
-static ssize_t call_recvmsg(struct backend *b, int fd, struct msghdr *hdr, int flags)
-{
-    REAL(recvmsg, hdr, flags);
-    SOCKET_OR_ERROR();
-    return receive(sim, file, hdr, flags);
-}
-
-static ssize_t call_sendmsg(struct backend *b, int fd, const struct msghdr *hdr)
-{
-    REAL(sendmsg, hdr);
-    SOCKET_OR_ERROR();
-    return transmit(sim, file, hdr);
-}
-
-static ssize_t call_read(struct backend *b, int fd, void *p, size_t n)
-{
-    REAL(read, p, n);
-    FILE_OR_EBADF();
-    OR_LATE();
-    return recv_flat(sim, file, p, n, 0);
-}
-
-static ssize_t call_write(struct backend *b, int fd, const void *p, size_t n)
-{
-    REAL(write, p, n);
-    FILE_OR_EBADF();
-    OR_LATE();
-    return send_flat(sim, file, p, n);
-}
-
-static int call_accept(struct backend *b, int fd, struct sockaddr_storage *addr, socklen_t *len)
-{
-    REAL(accept, addr, len);
-    SOCKET_OR_ERROR();
-    OR_LATE();
-    return coil__sim_accept(sim, file, addr, len);
-}
-
-static ssize_t call_sendfile(struct backend *b, int fd, int from, off_t *at, size_t n)
-{
-    REAL(sendfile, from, at, n);
-    FILE_OR_EBADF();
-    (void)sim;
-    return -EINVAL; /* files are real, and this socket is not */
-}
-
-const struct backend_class coil__backend_sim = {
-    .name = "sim",
-    .open = sim_open,
-    .close = sim_close,
-    .submit = sim_submit,
-    .cancel = sim_cancel,
-    .wait = sim_wait,
-    .poll_fd = sim_poll_fd,
-    .rearm = sim_rearm,
-    .next_event_ns = sim_next_event_ns,
-    .children = &coil__sim_children,
-    .calls =
-        {
-            .socket = call_socket,
-            .socketpair = call_socketpair,
-            .pipe = call_pipe,
-            .bind = call_bind,
-            .listen = call_listen,
-            .getsockopt = call_getsockopt,
-            .setsockopt = call_setsockopt,
-            .getsockname = call_getsockname,
-            .getpeername = call_getpeername,
-            .shutdown = call_shutdown,
-            .fchmod = call_fchmod,
-            .lstat = call_lstat,
-            .chmod = call_chmod,
-            .unlink = call_unlink,
-            .own = call_own,
-            .close = call_close,
-            .watchable = call_watchable,
-            .owns = call_owns,
-            .forget = call_forget,
-            .recv = call_recv,
-            .send = call_send,
-            .sendv = call_sendv,
-            .recvmsg = call_recvmsg,
-            .sendmsg = call_sendmsg,
-            .accept = call_accept,
-            .read = call_read,
-            .write = call_write,
-            .discard = call_discard,
-            .sendfile = call_sendfile,
-        },
-};
 
 /* ---- for tests ---- */
 

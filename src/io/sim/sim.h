@@ -10,10 +10,9 @@
  *
  * Several loops of one thread may be hosts of one world (world.c); alone, each has a world of its own.
  *
- * Files of this folder, each one idea: sim.c the backend and its ops, events.c what happens when,
- * world.c several hosts,  * table.c descriptor numbers, names.c addresses, stream.c bytes, connect.c how two ends meet,
- * datagram.c messages, options.c socket options,
- * process.c other programs. */
+ * Files of this folder, each one idea: sim.c the backend and its ops, calls.c its plain calls, events.c what happens
+ * when, world.c several hosts, table.c descriptor numbers, names.c addresses, stream.c bytes, connect.c how two ends
+ * meet, datagram.c messages, options.c socket options, process.c other programs. */
 #ifndef COIL_IO_SIM_SIM_H
 #define COIL_IO_SIM_SIM_H
 
@@ -191,6 +190,16 @@ static inline struct sim *sim_of(struct backend *b)
     return container_of(b, struct sim, b);
 }
 
+static inline bool sim_is_real(int fd)
+{
+    return fd < SIM_FD_BASE;
+}
+
+static inline bool sim_is_socket(const struct file *file)
+{
+    return file->kind != FILE_PIPE && file->kind != FILE_PROCESS;
+}
+
 static inline int64_t sim_now(struct sim *sim)
 {
     return clock_now_ns(sim->b.clock);
@@ -259,6 +268,24 @@ int coil__process_fork(struct sim_process *p, const struct sim_program *program,
 /* sim.c: something happened to the file; its ops are tried in the next wait of its host. */
 void coil__sim_stir(struct file *file);
 void coil__sim_note(struct sim *sim, int64_t what, int64_t number);
+/* After anything that may have changed how many ops are pending, on how many descriptors. */
+void coil__sim_sync_counts(struct sim *sim);
+/* All ops on the file end so, those too that fired and are not reaped yet. */
+void coil__sim_fail_all(struct sim *sim, struct file *file, int err);
+/* What is done at once, by an op or by a call; of files of any kind. */
+ssize_t coil__sim_receive(struct sim *sim, struct file *file, struct msghdr *hdr, int flags);
+ssize_t coil__sim_transmit(struct sim *sim, struct file *file, const struct msghdr *hdr);
+ssize_t coil__sim_recv_flat(struct sim *sim, struct file *file, void *p, size_t n, int flags);
+ssize_t coil__sim_send_flat(struct sim *sim, struct file *file, const void *p, size_t n);
+/* As backend.h has them; the table is in calls.c. */
+int coil__sim_open(struct backend **out, const struct backend_opts *opts);
+void coil__sim_close(struct backend *b);
+void coil__sim_submit(struct backend *b, struct op *op);
+int coil__sim_cancel(struct backend *b, struct op *op);
+int coil__sim_wait(struct backend *b, int64_t timeout_ns);
+int coil__sim_poll_fd(struct backend *b);
+void coil__sim_rearm(struct backend *b, struct op *op);
+int64_t coil__sim_next_event_ns(struct backend *b);
 
 /* world.c. */
 struct sim_world *coil__sim_world_new(uint64_t seed);
