@@ -7,7 +7,7 @@
  * Always true: whatever may fail for want of memory has been had before the factory is asked, so that what it made
  * is told of its end.
  *
- * Runs on the loop's thread. Elsewhere: names and addresses (connect.c, unix.c), accepting (server.c). */
+ * Runs on the loop's thread. Elsewhere: names and addresses (connect.c, unix.c), servers (start_server.c). */
 #include "base/error.h"
 #include "base/opts.h"
 #include "net/connect.h"

@@ -2,7 +2,7 @@
  *
  * listen.c: from the names of hosts to the sockets of a server.
  *
- *     hosts --names--> addresses --each once--> socket, options, bind --> struct bound_list --> server.c
+ *     hosts --names--> addresses --each once--> socket, options, bind --> struct bound_list --> start_server.c
  *
  * Always true: either all are bound that can be, or none is left open.
  *
