@@ -42,7 +42,6 @@
 #define CORO_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 
 struct coro {
-    void *sp;             /* its registers, while it is stopped */
     struct stack *stack;  /* NULL: a thread's own */
     struct coro *resumer; /* who drives it and gets control back (a generator); else NULL */
     void (*entry)(struct coro *self);
@@ -52,6 +51,8 @@ struct coro {
 #if COIL_CORO_TOOLED
     struct coro_tools tools;
 #endif
+    /* Its registers, while it is stopped. Last: of a task, beside what else a switch looks at. */
+    void *sp;
 };
 
 extern CORO_THREAD_LOCAL struct coro *coil__coro_now; /* NULL until the thread first asks */

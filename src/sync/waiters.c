@@ -73,7 +73,7 @@ bool coil__waiter_cancel(struct wait *wait, const char *message)
 
 int coil__waiters_bind(struct waiters *line, const char *what)
 {
-    coil_loop *loop = coil__current()->future.loop;
+    coil_loop *loop = coil__running_loop;
     if (!line->loop)
         line->loop = loop;
     if (line->loop != loop)

@@ -69,7 +69,7 @@ coil_ret coil_await_future(coil_future *future)
     if (future_done(future))
         return coil__future_take(future);
     struct coil__task *t = coil__current();
-    if (future->loop != t->future.loop)
+    if (future->loop != coil__running_loop)
         return coil__fail(COIL_EWRONGLOOP, "the future is attached to a different loop");
     if (future == &t->future)
         return coil__fail_plain(COIL_ESELFAWAIT);

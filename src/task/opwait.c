@@ -44,7 +44,7 @@ coil_ret coil__op_await(struct op_wait *ow, const struct wait_class *cls)
 {
     COIL_DCHECK(coil__can_wait() == 0);
     struct coil__task *t = coil__current();
-    struct backend *b = t->future.loop->backend;
+    struct backend *b = coil__running_loop->backend;
     ow->w = (struct wait)WAIT_INIT(cls);
     wait_belongs(&ow->w, &t->future);
     ow->op.done = op_is_done;

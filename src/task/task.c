@@ -41,6 +41,12 @@ static struct task_part *part_of(const struct coil__task *t)
     return container_of(t->future.loop->parts[LOOP_PART_TASK], struct task_part, part);
 }
 
+/* That of the running loop, whose tasks alone run: asking a task for it would bring another cold line of it. */
+static struct task_part *part_here(void)
+{
+    return container_of(coil__running_loop->parts[LOOP_PART_TASK], struct task_part, part);
+}
+
 /* ---- switching ---- */
 
 /* Everything that follows the running task moves to `t`. Who calls this says task_run itself: inlined from here, the point costs
@@ -65,9 +71,7 @@ static void become_hub(struct task_part *part)
  * goes nowhere it must not. */
 static inline void prefetch_task(const void *slot_arg)
 {
-    uintptr_t t = (uintptr_t)slot_arg;
-    __builtin_prefetch((const void *)(t + offsetof(struct coil__task, future.loop)));
-    __builtin_prefetch((const void *)(t + offsetof(struct coil__task, leaf)));
+    __builtin_prefetch((const void *)((uintptr_t)slot_arg + offsetof(struct coil__task, leaf)));
 }
 
 /* ---- debug mode: whose step it is ---- */
@@ -164,7 +168,7 @@ static void bury(struct task_part *part)
 static void task_step(void *arg)
 {
     struct coil__task *t = arg;
-    struct task_part *part = part_of(t);
+    struct task_part *part = part_here();
     part->hub = coro_current();
     if (coil_unlikely(part->loop->debug))
         own_step(part->loop, t);
@@ -248,10 +252,11 @@ __attribute__((cold)) static void watch_parking(struct coil__task *t)
 
 __attribute__((noinline)) coil_ret coil__park_task(struct coil__task *t, struct wait *w)
 {
-    struct task_part *part = part_of(t);
+    struct task_part *part = part_here();
+    COIL_DCHECK(part == part_of(t));
 
     t->waiting = w;
-    if (coil_unlikely(t->future.loop->watched))
+    if (coil_unlikely(part->loop->watched))
         watch_parking(t);
     if (coil_unlikely(t->arm_scopes || t->must_cancel))
         before_parking(t, w);
@@ -290,7 +295,7 @@ coil_ret coil__yield(void)
     struct coil__task *t = coil__current();
     if (coil_unlikely(!t || coil__coro_unwinding()))
         return coil__cannot_wait();
-    loop_push(t->future.loop, task_step, t, NULL);
+    loop_push(coil__running_loop, task_step, t, NULL);
     return coil__park_task(t, (struct wait *)(uintptr_t)&next_turn);
 }
 

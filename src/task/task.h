@@ -153,7 +153,7 @@ struct coil_future {
     int line;
     int32_t origin;  /* debug mode: from here to its struct origin, in bytes; 0: it has none */
     struct list all; /* tasks: in their loop's list while not done; with cls->abandon: in outers */
-    coil_loop *loop; /* last: of a task, next to what else a switch looks at */
+    coil_loop *loop;
 };
 
 /* Debug mode: the calls that made something, the newest last. Made in a callback, or outside of the loop, it has none: the
@@ -213,11 +213,12 @@ coil_ret coil__future_take(coil_future *f);
 /* A counted record of why it failed (NULL: plain words), and the look counts as retrieval. */
 struct error_record *coil__future_take_error(coil_future *f);
 
-/* Whose wait it is; for who may be woken before it parks. */
+/* Whose wait it is: that of the current task, `task`. For who may be woken before it parks. */
 static inline void wait_belongs(struct wait *w, coil_task *task)
 {
+    COIL_DCHECK(task->loop == coil__running_loop);
     w->task = task;
-    w->loop = task->loop;
+    w->loop = coil__running_loop;
 }
 
 static inline bool future_done(const coil_future *f)
@@ -232,7 +233,7 @@ struct timeout_node; /* combine/timeout.c */
 struct coil__task {
     coil_future future; /* first: a task is a future */
     struct coro coro;
-    /* What a wake-up, a park and a switch look at, in one or two cache lines with `coro`. */
+    /* What a park and a switch look at stands in one cache line, with the end of `coro` (and the loop is the running one). */
     /* where to switch to: the task's own coroutine, or a generator it drives that waits */
     struct coro *leaf;
     struct coro *back;                /* eager first step: who to go back to at the first wait */
@@ -259,6 +260,12 @@ struct coil__task {
     char name[ERROR_NAME_MAX];
     struct error_record error; /* its last error; after the end, what it failed with */
 };
+
+#if !COIL_CORO_TOOLED
+_Static_assert((offsetof(struct coil__task, coro) + offsetof(struct coro, sp)) / 64 ==
+                   offsetof(struct coil__task, silent) / 64,
+               "what a switch looks at is one line");
+#endif
 
 static inline struct coil__task *as_task(coil_future *f)
 {
