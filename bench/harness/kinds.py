@@ -16,13 +16,17 @@ from harness.peers import BENCH, NAMES, ONLY_ALL, Missing
 from harness.workers import messages, workers
 
 HTTPD_SECONDS = 1
+ROUNDS = 5
 
 
 class Bench:
     """What all rows share: the build, the backends, the peers, how often and how much."""
 
     def __init__(self, peers, backends, rounds, scale, everybody, counting, progress):
-        self.peers, self.backends, self.rounds, self.scale = peers, backends, rounds, scale
+        self.peers, self.backends, self.scale = peers, backends, scale
+        self.rounds = rounds or ROUNDS
+        # All rows within a quarter of an hour, or 40 minutes with everybody; who says how many rounds it shall be gets them.
+        self.patience = math.inf if rounds else 30 if everybody else 12
         self.everybody, self.counting, self.progress = everybody, counting, progress
         self.fds = measure.raise_fd_limit()
 
@@ -90,7 +94,7 @@ def micro(bench, row):
             raise Trouble("it took no time")
         return one
 
-    seen, failed = in_turns(who, once, bench.times(row), bench.progress)
+    seen, failed = in_turns(who, once, bench.times(row), bench.progress, patience=bench.patience)
     figures = {}
     for label, all_of_it in seen.items():
         figures[label] = summary([one[row.figure] for one in all_of_it])
@@ -189,7 +193,7 @@ def echo(bench, row):
             return on_cpu / requests / row.messages / (1000 if row.unit == "us" else 1)
 
         try:
-            seen, lost = in_turns(processes, once, bench.times(row), bench.progress, warm_up=True)
+            seen, lost = in_turns(processes, once, bench.times(row), bench.progress, warm_up=True, patience=bench.patience)
             figures = {label: {**summary(values), "busy": busy[label],
                                "memory": measure.most_memory(processes[label][0].pid)} for label, values in seen.items()}
             if row.spin:
@@ -224,7 +228,7 @@ def with_generator(bench, row, servers, missing, generator):
             measure.run(pinned("1", generator(target)))
             return (measure.on_cpu_ns(p.pid) - before) / bench.much(row.requests) / 1000
 
-        seen, lost = in_turns(processes, once, bench.times(row), bench.progress, warm_up=True)
+        seen, lost = in_turns(processes, once, bench.times(row), bench.progress, warm_up=True, patience=bench.patience)
     return {label: summary(values) for label, values in seen.items()}, {**missing, **failed, **lost}
 
 
@@ -336,7 +340,7 @@ def httpd(bench, row):
                     raise Trouble(" ".join(line.strip() for line in out.splitlines() if "Non-2xx" in line or "Socket" in line))
                 return spent / int(re.search(r"(\d+) requests in", out).group(1)) / 1000
 
-            seen, lost = in_turns(processes, once, bench.times(row), bench.progress, warm_up=True)
+            seen, lost = in_turns(processes, once, bench.times(row), bench.progress, warm_up=True, patience=bench.patience)
     return {label: summary(values) for label, values in seen.items()}, {**missing, **failed, **lost}
 
 

@@ -1,6 +1,7 @@
 """How a figure comes about: programs in turns, CPU time from outside, system calls counted in a run of their own."""
 import contextlib
 import json
+import math
 import os
 import random
 import re
@@ -15,6 +16,7 @@ import tempfile
 import time
 
 TIMEOUT = 180  # seconds, for anything that is run once
+ROUNDS_LEAST = 3  # fewer have no middle
 
 
 class Trouble(Exception):
@@ -72,11 +74,15 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def in_turns(who, measure, rounds, progress, warm_up=False):
-    """{label: figures} of measure(label), round after round in changing order, and {label: why} of who failed."""
+def in_turns(who, measure, rounds, progress, warm_up=False, patience=math.inf):
+    """{label: figures} of measure(label), round after round in changing order, and {label: why} of who failed. What has lasted
+    longer than `patience`, in seconds, ends after ROUNDS_LEAST rounds: a slow machine takes less of them, not more time."""
     seen = {w: [] for w in who}
     failed = {}
+    begun = time.monotonic()
     for r in range(rounds + warm_up):
+        if r - warm_up >= ROUNDS_LEAST and time.monotonic() - begun > patience:
+            break
         for w in random.sample(list(seen), len(seen)):
             progress.step(f"round {r + 1} of {rounds + warm_up}: {w}")
             try:

@@ -54,6 +54,8 @@ def text(row):
         lines.append(" " * 30 + "".join(f"{head:>11}" for _, head in columns))
     lines += [f"    {label:26}" + "".join(f"{cell(key, f):>11}" for key, _ in columns) for label, f in row["figures"].items()]
     lines += [f"    no {label}: {why}" if label != "all" else f"    not measured: {why}" for label, why in row["missing"].items()]
+    if row.get("short"):
+        lines.append(f"    ended after {row['short']} rounds, since it takes long on this machine")
     if row["note"]:
         lines.append(f"    note: {row['note']}")
     lines += [f"    {t['verdict']:8} {t['who']}: {t['target']} (it is {number(t['value'])})" for t in row["targets"]

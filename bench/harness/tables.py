@@ -96,11 +96,13 @@ def targets_table(rows):
 
 
 def region(machine, rows):
+    short = [f"{row['word']} {row['short']}" for row in rows if row.get("short")]
     missing = sorted({f"{label}: {why}" for row in rows for label, why in row["missing"].items()})
     return "\n".join([
         about(machine), "",
         "A figure is the median of the rounds (least-most; ratio to the row's limit; system calls for each).", "",
         *figures_table(rows, columns(rows)), *notes(rows), *growth_table(rows), *targets_table(rows),
+        *(["", "Rows that were long, and ended after fewer rounds: " + ", ".join(short) + "."] if short else []),
         *(["", "Not in this run: " + "; ".join(missing) + "."] if missing else [])])
 
 

@@ -122,7 +122,7 @@ def workers(bench, row):
             return (measure.on_cpu_ns(p.pid) - before) / requests / 1000
 
         try:
-            seen, lost = in_turns(processes, once, bench.times(row), bench.progress, warm_up=True)
+            seen, lost = in_turns(processes, once, bench.times(row), bench.progress, warm_up=True, patience=bench.patience)
         finally:
             load.end()
         for label, values in seen.items():
@@ -146,7 +146,7 @@ def messages(bench, row):
         for backend in bench.backends:
             env = bench.peers.environment("coil", backend) | ({"BENCH_SPIN": spin} if spin else {})
             who[f"{name}, {backend}"] = ([*program, str(max(1, bench.much(row.millions))), str(row.batch), str(mailbox)], env)
-    seen, failed = in_turns(who, lambda label: run_json(*who[label]), bench.times(row), bench.progress)
+    seen, failed = in_turns(who, lambda label: run_json(*who[label]), bench.times(row), bench.progress, patience=bench.patience)
     figures = {}
     for label, runs in seen.items():
         figures[label] = summary([one["ns"] for one in runs])
