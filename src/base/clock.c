@@ -35,9 +35,7 @@ int64_t coil__clock_from_seconds(double seconds)
     return whole + ((double)whole < ns);
 }
 
-/* Both clocks at one moment: of three tries the quickest, for who is interrupted between two readings takes one for the other's
- * moment, which may be milliseconds away. */
-static void read_both(int64_t *out_ns, uint64_t *out_ticks)
+void coil__clock_both(int64_t *out_ns, uint64_t *out_ticks)
 {
     int64_t least = INT64_MAX;
     for (int i = 0; i < 3; i++) {
@@ -60,9 +58,9 @@ uint64_t coil__clock_ticks_in(int64_t ns)
     if (rate == 0) {
         int64_t t0 = 0, t1 = 0;
         uint64_t k0 = 0, k1 = 0;
-        read_both(&t0, &k0);
+        coil__clock_both(&t0, &k0);
         do
-            read_both(&t1, &k1);
+            coil__clock_both(&t1, &k1);
         while (t1 - t0 < 20 * NS_PER_US);
         rate = (k1 - k0) * (uint64_t)NS_PER_MS / (uint64_t)(t1 - t0);
         if (rate == 0)

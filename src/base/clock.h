@@ -56,6 +56,10 @@ static inline uint64_t clock_ticks(void)
 #endif
 }
 
+/* CLOCK_MONOTONIC and the ticks at one moment: of three tries the quickest, for who is interrupted between two readings takes
+ * one for the other's moment, which may be milliseconds away. */
+void coil__clock_both(int64_t *out_ns, uint64_t *out_ticks);
+
 /* Ticks in `ns` nanoseconds, measured once at the first call. */
 uint64_t coil__clock_ticks_in(int64_t ns);
 

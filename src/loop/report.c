@@ -254,17 +254,20 @@ void coil__loop_set_slow(struct coil_loop *loop, int64_t ns)
 
 void coil__loop_time_steps(struct coil_loop *loop)
 {
-    loop->base_ns = loop->first_ns = coil__clock_real_ns();
-    loop->base_ticks = loop->first_ticks = clock_ticks();
+    coil__clock_both(&loop->first_ns, &loop->first_ticks);
+    loop->base_ns = loop->first_ns;
+    loop->base_ticks = loop->first_ticks;
     __atomic_store_n(&loop->step_ticks, loop->first_ticks, __ATOMIC_RELAXED);
 }
 
 /* So many ticks up to now, in ns; by what both clocks say of the time since debug mode began, which is longer. */
 static int64_t ticks_as_ns(const struct coil_loop *loop, uint64_t ticks)
 {
-    int64_t since_ns = coil__clock_real_ns() - loop->first_ns;
-    uint64_t since = clock_ticks() - loop->first_ticks;
-    return (int64_t)((double)ticks * (double)since_ns / (double)since);
+    int64_t now_ns;
+    uint64_t now;
+    coil__clock_both(&now_ns, &now);
+    return (int64_t)((double)ticks * (double)(now_ns - loop->first_ns) /
+                     (double)(now - loop->first_ticks));
 }
 
 __attribute__((cold)) static void judge(struct coil_loop *loop, uint64_t ticks)

@@ -355,10 +355,10 @@ static void look_at(struct slow *s, uint64_t step)
     coil__cond_broadcast(&s->changed);
 }
 
-/* By what both clocks say of the time since watching began. */
-static int64_t ticks_as_ns(const struct slow *s, uint64_t ticks, int64_t now)
+/* By what both clocks say of the time since watching began, up to this moment. */
+static int64_t ticks_as_ns(const struct slow *s, uint64_t ticks, int64_t now, uint64_t now_ticks)
 {
-    uint64_t all = clock_ticks() - s->first_ticks + 1; /* where ticks are long it may be none */
+    uint64_t all = now_ticks - s->first_ticks + 1; /* where ticks are long it may be none */
     return (int64_t)((double)ticks * (double)(now - s->first_ns) / (double)all);
 }
 
@@ -380,11 +380,12 @@ static int64_t tick(struct slow *s, uint64_t *told)
     if (limit < TICK_MIN_NS)
         limit = TICK_MIN_NS;
     uint64_t step = __atomic_load_n(&s->loop->step_number, __ATOMIC_ACQUIRE);
-    uint64_t since = clock_ticks() - __atomic_load_n(&s->loop->step_ticks, __ATOMIC_RELAXED);
-    int64_t now = coil__clock_real_ns();
+    uint64_t since = __atomic_load_n(&s->loop->step_ticks, __ATOMIC_RELAXED), now_ticks;
+    int64_t now;
+    coil__clock_both(&now, &now_ticks);
     if (!(step & 1) || !runs(s, step))
         return limit;
-    int64_t began = now - ticks_as_ns(s, since, now);
+    int64_t began = now - ticks_as_ns(s, now_ticks - since, now, now_ticks);
     if (s->seen != step)
         meet(s, step, now);
     int64_t due = clock_add(began, limit);
@@ -430,8 +431,7 @@ static struct slow *begin_watching(struct coil_loop *loop)
     if (!s)
         return NULL;
     s->loop = loop;
-    s->first_ns = coil__clock_real_ns();
-    s->first_ticks = clock_ticks();
+    coil__clock_both(&s->first_ns, &s->first_ticks);
     s->signals = UNWIND_KNOWN && !SYS_UNDER_TSAN && !loop->no_signals && take_signal();
     coil__mutex_init(&s->lock);
     coil__cond_init(&s->changed);

@@ -6,6 +6,9 @@
 #include "../loop/stage.h"
 
 #include <math.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 PLAIN(clock_real_goes_forward)
 {
@@ -88,6 +91,37 @@ PLAIN(clock_ticks_measure_time)
     FACT(coil__clock_ticks_in(1000 * NS_PER_S) > coil__clock_ticks_in(NS_PER_S));
 }
 
+/* In place of libc's: as if its caller was interrupted for 50 ms when it had just looked, at the so-manieth time; 0: never. */
+static int late_at, looked;
+
+int clock_gettime(clockid_t clock, struct timespec *out)
+{
+    int rc = (int)syscall(SYS_clock_gettime, clock, out);
+    if (late_at && ++looked == late_at) {
+        late_at = 0;
+        int64_t from = coil__clock_real_ns();
+        while (coil__clock_real_ns() - from < 50 * NS_PER_MS)
+            continue;
+    }
+    return rc;
+}
+
+PLAIN(clock_and_ticks_are_of_one_moment_though_one_reading_is_late)
+{
+    int64_t first_ns, ns;
+    uint64_t first, ticks;
+    double per_ns = (double)coil__clock_ticks_in(NS_PER_S) / (double)NS_PER_S;
+    coil__clock_both(&first_ns, &first);
+    for (int at = 1; at <= 6; at++) {
+        looked = 0;
+        late_at = at;
+        coil__clock_both(&ns, &ticks);
+        double apart = (double)(ns - first_ns) - (double)(ticks - first) / per_ns;
+        FACT(fabs(apart) < 15.0 * NS_PER_MS);
+        FACT_INT(late_at, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -99,6 +133,7 @@ int main(void)
         cmocka_unit_test(clock_seconds_beyond_all_time_saturate),
         cmocka_unit_test(clock_to_seconds_knows_forever),
         cmocka_unit_test(clock_ticks_measure_time),
+        cmocka_unit_test(clock_and_ticks_are_of_one_moment_though_one_reading_is_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
