@@ -380,12 +380,12 @@ static int64_t tick(struct slow *s, uint64_t *told)
     if (limit < TICK_MIN_NS)
         limit = TICK_MIN_NS;
     uint64_t step = __atomic_load_n(&s->loop->step_number, __ATOMIC_ACQUIRE);
-    uint64_t since = __atomic_load_n(&s->loop->step_ticks, __ATOMIC_RELAXED), now_ticks;
+    uint64_t began_ticks = __atomic_load_n(&s->loop->step_ticks, __ATOMIC_RELAXED), now_ticks;
     int64_t now;
     coil__clock_both(&now, &now_ticks);
     if (!(step & 1) || !runs(s, step))
         return limit;
-    int64_t began = now - ticks_as_ns(s, now_ticks - since, now, now_ticks);
+    int64_t began = now - ticks_as_ns(s, now_ticks - began_ticks, now, now_ticks);
     if (s->seen != step)
         meet(s, step, now);
     int64_t due = clock_add(began, limit);
